@@ -1,0 +1,185 @@
+//! What the rest of the program holds of the engine: a handle to send prompts, and the tokens that
+//! come back.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    thread::JoinHandle,
+    time::Instant,
+};
+
+use tokio::sync::{mpsc, watch};
+
+use super::{EngineConfig, FinishReason, Prompt, worker};
+use crate::model::Model;
+
+/// Whether the engine can work.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Health {
+    /// It takes prompts.
+    Ready,
+    /// It stopped for good, and this is why.
+    Failed(String),
+}
+
+/// Why a prompt was not taken.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SubmitError {
+    /// Prompt and answer together are longer than a sequence may be.
+    #[error("the prompt has {prompt} tokens and {answer} are to be written; the limit is {limit} together")]
+    TooLong {
+        /// Tokens of the prompt.
+        prompt: usize,
+        /// Tokens to be written.
+        answer: usize,
+        /// The limit.
+        limit: usize,
+    },
+    /// A prompt without tokens, or an answer of none.
+    #[error("a prompt needs at least one token and at least one new token")]
+    Empty,
+    /// The engine is gone.
+    #[error("the engine has stopped: {0}")]
+    Stopped(String),
+}
+
+/// What comes back of a prompt.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum GenerationEvent {
+    /// The first tokens of the prompt go into the step that begins now.
+    Started(Instant),
+    /// The next token of the answer.
+    Token(u32),
+    /// The answer is over.
+    Finished(FinishReason),
+    /// The engine failed.
+    Failed(String),
+}
+
+/// The answer to one prompt, token by token. Dropping it cancels the work at the next step.
+#[derive(Debug)]
+pub struct Generation {
+    pub(super) events: mpsc::Receiver<GenerationEvent>,
+}
+
+impl Generation {
+    /// The next event; after `Finished` or `Failed` there is none.
+    pub async fn next(&mut self) -> Option<GenerationEvent> {
+        self.events.recv().await
+    }
+}
+
+/// A prompt on its way to the worker.
+pub(super) struct Submission {
+    pub(super) prompt: Prompt,
+    pub(super) events: mpsc::Sender<GenerationEvent>,
+}
+
+/// Counts that the worker keeps for others to read.
+#[derive(Debug, Default)]
+pub(super) struct Gauges {
+    pub(super) running: AtomicUsize,
+    pub(super) waiting: AtomicUsize,
+}
+
+/// A handle to the engine; cheap to clone. The worker ends when the last handle is dropped.
+#[derive(Clone)]
+pub struct Engine {
+    submissions: mpsc::Sender<Submission>,
+    health: watch::Receiver<Health>,
+    gauges: Arc<Gauges>,
+    config: EngineConfig,
+    _worker: Arc<Worker>,
+}
+
+/// Joins the worker's thread when the last handle goes.
+struct Worker(Option<JoinHandle<()>>);
+
+impl Engine {
+    /// Starts the worker thread that owns `model`, which runs on `device`.
+    ///
+    /// # Errors
+    /// When the system gives no thread.
+    pub fn start(
+        model: Box<dyn Model>,
+        device: &candle_core::Device,
+        config: EngineConfig,
+    ) -> std::io::Result<Self> {
+        let config = EngineConfig {
+            max_model_len: config.max_model_len.min(model.context_length()).min(config.kv_tokens),
+            ..config
+        };
+        let (submissions, inbox) = mpsc::channel(config.queue_len);
+        let (health_sender, health) = watch::channel(Health::Ready);
+        let gauges = Arc::new(Gauges::default());
+        let worker = worker::Worker::new(model, device, config, inbox, gauges.clone());
+        let thread = std::thread::Builder::new()
+            .name("engine".to_owned())
+            .spawn(move || worker.run(&health_sender))?;
+        Ok(Self { submissions, health, gauges, config, _worker: Arc::new(Worker(Some(thread))) })
+    }
+
+    /// Sends a prompt; waits while the queue is full.
+    ///
+    /// # Errors
+    /// When the prompt can never run, or the engine has stopped.
+    pub async fn submit(&self, prompt: Prompt) -> Result<Generation, SubmitError> {
+        if prompt.tokens.is_empty() || prompt.max_new_tokens == 0 {
+            return Err(SubmitError::Empty);
+        }
+        if prompt.tokens.len() + prompt.max_new_tokens > self.config.max_model_len {
+            return Err(SubmitError::TooLong {
+                prompt: prompt.tokens.len(),
+                answer: prompt.max_new_tokens,
+                limit: self.config.max_model_len,
+            });
+        }
+        // Room for every event of the sequence, so that the worker never waits for a slow reader.
+        let (events, receiver) = mpsc::channel(prompt.max_new_tokens + 2);
+        let sent = self.submissions.send(Submission { prompt, events }).await;
+        sent.map_err(|_| SubmitError::Stopped(self.failure()))?;
+        Ok(Generation { events: receiver })
+    }
+
+    /// The longest sequence, prompt and answer, in tokens.
+    pub fn max_model_len(&self) -> usize {
+        self.config.max_model_len
+    }
+
+    /// The most sequences that are decoded together.
+    pub fn max_sequences(&self) -> usize {
+        self.config.max_sequences
+    }
+
+    /// Watches whether the engine can work.
+    pub fn health(&self) -> watch::Receiver<Health> {
+        self.health.clone()
+    }
+
+    /// Sequences that are being decoded now.
+    pub fn running(&self) -> usize {
+        self.gauges.running.load(Ordering::Relaxed)
+    }
+
+    /// Sequences that wait in the scheduler.
+    pub fn waiting(&self) -> usize {
+        self.gauges.waiting.load(Ordering::Relaxed)
+    }
+
+    fn failure(&self) -> String {
+        match &*self.health.borrow() {
+            Health::Ready => "its worker is gone".to_owned(),
+            Health::Failed(reason) => reason.clone(),
+        }
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        // The channel closes with the last handle, and the worker leaves its loop by itself. It must not
+        // be waited for: the handle may be dropped on a runtime thread in the middle of a step.
+        drop(self.0.take());
+    }
+}

@@ -1,0 +1,106 @@
+//! The engine: many prompts in, their tokens out, decoded together on one model.
+//!
+//! ```text
+//!   submit ──▶ bounded queue ──▶ worker thread ── every step: ─────────────────────────┐
+//!                                  │  take new prompts, drop cancelled and overdue ones │
+//!                                  │  scheduler: which tokens of which sequences        │
+//!                                  │  model.forward(packed tokens, KV cache)            │
+//!                                  └─ sampler: one token a sequence ──▶ its receiver ◀──┘
+//! ```
+//!
+//! One OS thread owns the model and the cache; everybody else holds an [`Engine`] and sends prompts.
+//! Dropping a [`Generation`] cancels it at the next step. The engine sees token ids, never text.
+
+mod handle;
+mod sampler;
+mod scheduler;
+mod worker;
+
+use std::time::Instant;
+
+pub use handle::{Engine, Generation, GenerationEvent, Health, SubmitError};
+pub use scheduler::{Plan, Scheduler, SchedulerLimits, SequenceId, Work};
+
+/// How the next token is chosen out of the logits.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub enum Sampling {
+    /// The most likely token.
+    #[default]
+    Greedy,
+    /// A draw among the likely tokens, repeatable by its seed.
+    Random {
+        /// Divides the logits; above 0.
+        temperature: f64,
+        /// Keep the most likely tokens whose probabilities sum to this, in (0, 1].
+        top_p: f64,
+        /// Keep this many of the most likely tokens; `None` keeps all.
+        top_k: Option<usize>,
+        /// The seed of the draw.
+        seed: u64,
+    },
+}
+
+/// Who waits for a sequence: first come first served within a class, interactive before batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Priority {
+    /// Somebody is waiting for the answer.
+    #[default]
+    Interactive,
+    /// One of many inputs of a batch.
+    Batch,
+}
+
+/// A prompt for the model.
+#[derive(Debug, Clone)]
+pub struct Prompt {
+    /// The token ids, at least one.
+    pub tokens: Vec<u32>,
+    /// The most tokens to write, at least 1.
+    pub max_new_tokens: usize,
+    /// Tokens that end the answer; they are not handed out.
+    pub stop_tokens: Vec<u32>,
+    /// How tokens are chosen.
+    pub sampling: Sampling,
+    /// Who waits.
+    pub priority: Priority,
+    /// When the answer is worth nothing any more.
+    pub deadline: Option<Instant>,
+}
+
+/// Why a sequence ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FinishReason {
+    /// The model wrote a stop token.
+    Stop,
+    /// The limit of new tokens was reached.
+    Length,
+    /// The deadline passed.
+    Deadline,
+}
+
+/// How much the engine takes on at once.
+#[derive(Debug, Clone, Copy)]
+pub struct EngineConfig {
+    /// The most sequences that are decoded together.
+    pub max_sequences: usize,
+    /// The most tokens that one step reads, over all sequences.
+    pub max_step_tokens: usize,
+    /// The most tokens that the KV cache holds, over all sequences.
+    pub kv_tokens: usize,
+    /// The longest sequence, prompt and answer, in tokens.
+    pub max_model_len: usize,
+    /// The most prompts that wait.
+    pub queue_len: usize,
+}
+
+impl Default for EngineConfig {
+    fn default() -> Self {
+        Self {
+            max_sequences: 16,
+            max_step_tokens: 512,
+            kv_tokens: 16_384,
+            max_model_len: 8_192,
+            queue_len: 1_024,
+        }
+    }
+}

@@ -1,0 +1,362 @@
+//! Which tokens of which sequences go into the next step: iteration-level scheduling.
+//!
+//! Pure bookkeeping over ids and counts; owned and driven by the worker. It never sees a token, a
+//! tensor or a clock, so that its rules can be tested as tables and with properties:
+//!
+//! 1. Sequences that are being decoded go first, one token each.
+//! 2. What is left of the step's token budget goes to prompts, in chunks, first come first served.
+//! 3. A waiting sequence is admitted when a place and its whole KV space are free; the head of the queue
+//!    is never overtaken within its class, so nothing starves for want of space.
+//! 4. Interactive sequences are admitted before batch ones, but after [`BATCH_TURN`] of them in a row
+//!    a waiting batch sequence has its turn.
+
+use std::collections::VecDeque;
+
+use super::Priority;
+
+/// After this many interactive admissions in a row, a waiting batch sequence is admitted.
+const BATCH_TURN: usize = 8;
+
+/// Names a sequence.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SequenceId(pub u64);
+
+/// The bounds that every plan keeps.
+#[derive(Debug, Clone, Copy)]
+pub struct SchedulerLimits {
+    /// The most running sequences.
+    pub max_sequences: usize,
+    /// The most tokens of one step.
+    pub max_step_tokens: usize,
+    /// The most KV tokens reserved at once.
+    pub kv_tokens: usize,
+}
+
+/// One sequence's share of a step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Work {
+    /// The sequence.
+    pub id: SequenceId,
+    /// How many of its tokens are read.
+    pub tokens: usize,
+    /// Whether its last known token is among them, so that the next one can be sampled.
+    pub samples: bool,
+}
+
+/// What to do in the next step.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Plan {
+    /// Sequences that start to run now; their KV space (in tokens) is to be reserved.
+    pub admitted: Vec<(SequenceId, usize)>,
+    /// The work, in packed order.
+    pub work: Vec<Work>,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    id: SequenceId,
+    prompt_tokens: usize,
+    kv_tokens: usize,
+}
+
+#[derive(Debug)]
+struct Running {
+    id: SequenceId,
+    /// Tokens known but not read yet: the rest of the prompt, then one a step.
+    unread: usize,
+    kv_tokens: usize,
+}
+
+/// The queue and the running set.
+#[derive(Debug)]
+pub struct Scheduler {
+    limits: SchedulerLimits,
+    interactive: VecDeque<Waiting>,
+    batch: VecDeque<Waiting>,
+    running: Vec<Running>,
+    kv_reserved: usize,
+    interactive_in_a_row: usize,
+}
+
+impl Scheduler {
+    /// An empty scheduler.
+    pub fn new(limits: SchedulerLimits) -> Self {
+        Self {
+            limits,
+            interactive: VecDeque::new(),
+            batch: VecDeque::new(),
+            running: Vec::new(),
+            kv_reserved: 0,
+            interactive_in_a_row: 0,
+        }
+    }
+
+    /// Whether a sequence of this length could ever run.
+    pub fn fits(&self, kv_tokens: usize) -> bool {
+        kv_tokens <= self.limits.kv_tokens
+    }
+
+    /// Puts a sequence at the end of its queue: `prompt_tokens` to be read, room for `kv_tokens` wanted.
+    pub fn enqueue(&mut self, id: SequenceId, prompt_tokens: usize, kv_tokens: usize, priority: Priority) {
+        let waiting = Waiting { id, prompt_tokens, kv_tokens };
+        match priority {
+            Priority::Interactive => self.interactive.push_back(waiting),
+            Priority::Batch => self.batch.push_back(waiting),
+        }
+    }
+
+    /// Forgets a sequence, waiting or running, and frees its KV space. Unknown ids are ignored.
+    pub fn remove(&mut self, id: SequenceId) {
+        self.interactive.retain(|w| w.id != id);
+        self.batch.retain(|w| w.id != id);
+        if let Some(at) = self.running.iter().position(|r| r.id == id) {
+            self.kv_reserved -= self.running.remove(at).kv_tokens;
+        }
+    }
+
+    /// A token was sampled for a running sequence: it is to be read in the next step.
+    pub fn sampled(&mut self, id: SequenceId) {
+        if let Some(sequence) = self.running.iter_mut().find(|r| r.id == id) {
+            sequence.unread += 1;
+        }
+    }
+
+    /// Number of sequences that wait.
+    pub fn waiting(&self) -> usize {
+        self.interactive.len() + self.batch.len()
+    }
+
+    /// Number of sequences that run.
+    pub fn running(&self) -> usize {
+        self.running.len()
+    }
+
+    /// KV space reserved, in tokens.
+    pub fn kv_reserved(&self) -> usize {
+        self.kv_reserved
+    }
+
+    /// Decides the next step and takes the planned tokens as read.
+    pub fn plan(&mut self) -> Plan {
+        let mut plan = Plan::default();
+        let mut budget = self.limits.max_step_tokens;
+        // Decoding sequences have one unread token; prompts, even their last one, come after them.
+        for decoding in [true, false] {
+            for sequence in &mut self.running {
+                if (sequence.unread == 1) == decoding {
+                    budget -= take(sequence, budget, &mut plan.work);
+                }
+            }
+        }
+        while budget > 0 && self.running.len() < self.limits.max_sequences {
+            let Some(waiting) = self.next_admissible() else { break };
+            self.kv_reserved += waiting.kv_tokens;
+            plan.admitted.push((waiting.id, waiting.kv_tokens));
+            let mut sequence =
+                Running { id: waiting.id, unread: waiting.prompt_tokens, kv_tokens: waiting.kv_tokens };
+            budget -= take(&mut sequence, budget, &mut plan.work);
+            self.running.push(sequence);
+        }
+        plan
+    }
+
+    /// Takes the next waiting sequence out of its queue, if there is KV space for it.
+    fn next_admissible(&mut self) -> Option<Waiting> {
+        let batch_turn = self.interactive_in_a_row >= BATCH_TURN && !self.batch.is_empty();
+        let from_batch = batch_turn || self.interactive.is_empty();
+        let queue = if from_batch { &mut self.batch } else { &mut self.interactive };
+        let free = self.limits.kv_tokens - self.kv_reserved;
+        let waiting = queue.pop_front_if(|w| w.kv_tokens <= free)?;
+        self.interactive_in_a_row = if from_batch { 0 } else { self.interactive_in_a_row + 1 };
+        Some(waiting)
+    }
+}
+
+/// Gives a sequence as much of the budget as it can use and returns how much that is.
+fn take(sequence: &mut Running, budget: usize, work: &mut Vec<Work>) -> usize {
+    let tokens = sequence.unread.min(budget);
+    if tokens > 0 {
+        sequence.unread -= tokens;
+        work.push(Work { id: sequence.id, tokens, samples: sequence.unread == 0 });
+    }
+    tokens
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const LIMITS: SchedulerLimits = SchedulerLimits { max_sequences: 2, max_step_tokens: 8, kv_tokens: 32 };
+
+    fn scheduler(sequences: &[(u64, usize, Priority)]) -> Scheduler {
+        let mut scheduler = Scheduler::new(LIMITS);
+        for &(id, prompt, priority) in sequences {
+            scheduler.enqueue(SequenceId(id), prompt, prompt + 4, priority);
+        }
+        scheduler
+    }
+
+    fn work(plan: &Plan) -> Vec<(u64, usize, bool)> {
+        plan.work.iter().map(|w| (w.id.0, w.tokens, w.samples)).collect()
+    }
+
+    #[test]
+    fn prompts_are_read_in_chunks_beside_decoding_sequences() {
+        let mut s = scheduler(&[(1, 3, Priority::Interactive), (2, 12, Priority::Interactive)]);
+        assert_eq!(work(&s.plan()), [(1, 3, true), (2, 5, false)]);
+        s.sampled(SequenceId(1));
+        assert_eq!(work(&s.plan()), [(1, 1, true), (2, 7, true)]);
+        s.sampled(SequenceId(1));
+        s.sampled(SequenceId(2));
+        assert_eq!(work(&s.plan()), [(1, 1, true), (2, 1, true)]);
+    }
+
+    #[test]
+    fn interactive_comes_before_batch_and_first_come_first_served_within_a_class() {
+        let mut s = scheduler(&[
+            (1, 1, Priority::Batch),
+            (2, 1, Priority::Interactive),
+            (3, 1, Priority::Interactive),
+            (4, 1, Priority::Batch),
+        ]);
+        assert_eq!(work(&s.plan()), [(2, 1, true), (3, 1, true)]);
+        s.remove(SequenceId(2));
+        s.remove(SequenceId(3));
+        assert_eq!(work(&s.plan()), [(1, 1, true), (4, 1, true)]);
+    }
+
+    #[test]
+    fn the_head_of_the_queue_is_not_overtaken_by_what_would_fit() {
+        let mut s = scheduler(&[
+            (1, 20, Priority::Interactive),
+            (2, 20, Priority::Interactive),
+            (3, 1, Priority::Interactive),
+        ]);
+        assert_eq!(work(&s.plan()), [(1, 8, false)]);
+        assert_eq!(s.plan().admitted, []);
+        s.remove(SequenceId(1));
+        assert_eq!(work(&s.plan()), [(2, 8, false)]);
+    }
+
+    #[test]
+    fn batch_sequences_are_not_starved_by_a_stream_of_interactive_ones() {
+        let mut s = Scheduler::new(SchedulerLimits { max_sequences: 1, ..LIMITS });
+        s.enqueue(SequenceId(0), 1, 2, Priority::Batch);
+        let mut admitted = Vec::new();
+        for id in 1..=2 * BATCH_TURN as u64 {
+            s.enqueue(SequenceId(id), 1, 2, Priority::Interactive);
+            let plan = s.plan();
+            admitted.push(plan.admitted[0].0);
+            s.remove(plan.admitted[0].0);
+        }
+        assert_eq!(admitted.iter().position(|&id| id == SequenceId(0)), Some(BATCH_TURN));
+    }
+
+    #[derive(Debug, Clone)]
+    enum Event {
+        Arrive { prompt: usize, answer: usize, batch: bool },
+        Step,
+        Cancel(usize),
+    }
+
+    fn event() -> impl Strategy<Value = Event> {
+        prop_oneof![
+            (1usize..20, 1usize..6, any::<bool>()).prop_map(|(prompt, answer, batch)| Event::Arrive { prompt, answer, batch }),
+            3 => Just(Event::Step),
+            (0usize..50).prop_map(Event::Cancel),
+        ]
+    }
+
+    /// Drives a scheduler the way the worker does and checks every plan.
+    struct Driver {
+        scheduler: Scheduler,
+        limits: SchedulerLimits,
+        /// Alive sequences: prompt tokens still to be read, answer tokens still to be sampled, KV.
+        alive: BTreeMap<SequenceId, (usize, usize, usize)>,
+        running: BTreeSet<SequenceId>,
+        finished: usize,
+    }
+
+    impl Driver {
+        fn step(&mut self) -> usize {
+            let plan = self.scheduler.plan();
+            for (id, kv) in &plan.admitted {
+                assert_eq!(self.alive[id].2, *kv);
+                assert!(self.running.insert(*id), "{id:?} was admitted twice");
+            }
+            assert!(self.running.len() <= self.limits.max_sequences);
+            assert!(plan.work.iter().map(|w| w.tokens).sum::<usize>() <= self.limits.max_step_tokens);
+            let ids: BTreeSet<_> = plan.work.iter().map(|w| w.id).collect();
+            assert_eq!(ids.len(), plan.work.len(), "a sequence stands twice in a plan");
+            for work in &plan.work {
+                assert!(self.running.contains(&work.id) && work.tokens > 0);
+                let (unread, answer, _) = self.alive.get_mut(&work.id).unwrap();
+                *unread -= work.tokens;
+                assert_eq!(work.samples, *unread == 0);
+                if work.samples {
+                    *answer -= 1;
+                    if *answer == 0 {
+                        self.end(work.id);
+                        self.finished += 1;
+                    } else {
+                        *unread = 1;
+                        self.scheduler.sampled(work.id);
+                    }
+                }
+            }
+            let reserved: usize = self.running.iter().map(|id| self.alive[id].2).sum();
+            assert_eq!(self.scheduler.kv_reserved(), reserved, "KV space leaked");
+            assert!(reserved <= self.limits.kv_tokens);
+            assert_eq!(self.scheduler.running() + self.scheduler.waiting(), self.alive.len());
+            plan.work.len()
+        }
+
+        fn end(&mut self, id: SequenceId) {
+            self.scheduler.remove(id);
+            self.alive.remove(&id);
+            self.running.remove(&id);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_plan_breaks_a_bound_and_every_sequence_ends(
+            events in prop::collection::vec(event(), 1..120),
+            max_sequences in 1usize..5,
+            max_step_tokens in 1usize..12,
+        ) {
+            let limits = SchedulerLimits { max_sequences, max_step_tokens, kv_tokens: 40 };
+            let mut driver = Driver {
+                scheduler: Scheduler::new(limits), limits, alive: BTreeMap::new(), running: BTreeSet::new(), finished: 0,
+            };
+            let (mut arrived, mut cancelled) = (0u64, 0);
+            for event in events {
+                match event {
+                    Event::Arrive { prompt, answer, batch } => {
+                        let id = SequenceId(arrived);
+                        arrived += 1;
+                        driver.alive.insert(id, (prompt, answer, prompt + answer));
+                        let priority = if batch { Priority::Batch } else { Priority::Interactive };
+                        driver.scheduler.enqueue(id, prompt, prompt + answer, priority);
+                    }
+                    Event::Step => { driver.step(); }
+                    Event::Cancel(nth) => {
+                        if let Some(&id) = driver.alive.keys().nth(nth) {
+                            driver.end(id);
+                            cancelled += 1;
+                        }
+                    }
+                }
+            }
+            while !driver.alive.is_empty() {
+                prop_assert!(driver.step() > 0, "sequences are alive and nothing is planned");
+            }
+            prop_assert_eq!(driver.finished + cancelled, arrived as usize);
+            prop_assert_eq!(driver.scheduler.kv_reserved(), 0);
+        }
+    }
+}

@@ -1,0 +1,213 @@
+//! The worker: one OS thread that owns the model and the KV cache and runs step after step.
+//!
+//! Started by [`super::Engine`]. A failing or panicking step ends it: every sequence in flight is told
+//! and the health turns, so that nobody waits for a silent death.
+
+use std::{
+    collections::HashMap,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{Arc, atomic::Ordering},
+    time::Instant,
+};
+
+use candle_core::Device;
+use tokio::sync::{mpsc, watch};
+
+use super::{
+    EngineConfig, FinishReason, GenerationEvent, Health, Plan, Scheduler, SchedulerLimits, SequenceId,
+    handle::{Gauges, Submission},
+    sampler::Sampler,
+};
+use crate::model::{Batch, KvCache, Model, ModelError, SlotId};
+
+/// A sequence from its submission to its end.
+struct Sequence {
+    submission: Submission,
+    sampler: Sampler,
+    /// The prompt and what was written so far.
+    tokens: Vec<u32>,
+    /// How many of the tokens the model has read.
+    read: usize,
+    slot: Option<SlotId>,
+}
+
+pub(super) struct Worker {
+    model: Box<dyn Model>,
+    cache: KvCache,
+    scheduler: Scheduler,
+    sequences: HashMap<SequenceId, Sequence>,
+    inbox: mpsc::Receiver<Submission>,
+    gauges: Arc<Gauges>,
+    next_id: u64,
+}
+
+impl Worker {
+    pub(super) fn new(
+        model: Box<dyn Model>,
+        device: &Device,
+        config: EngineConfig,
+        inbox: mpsc::Receiver<Submission>,
+        gauges: Arc<Gauges>,
+    ) -> Self {
+        let cache = KvCache::new(model.kv_shape(), config.max_sequences, device);
+        let scheduler = Scheduler::new(SchedulerLimits {
+            max_sequences: config.max_sequences,
+            max_step_tokens: config.max_step_tokens,
+            kv_tokens: config.kv_tokens,
+        });
+        Self { model, cache, scheduler, sequences: HashMap::new(), inbox, gauges, next_id: 0 }
+    }
+
+    /// Runs until the last handle is dropped or a step fails.
+    pub(super) fn run(mut self, health: &watch::Sender<Health>) {
+        let outcome = catch_unwind(AssertUnwindSafe(|| {
+            while self.receive() {
+                self.step()?;
+            }
+            Ok::<(), ModelError>(())
+        }));
+        let reason = match outcome {
+            Ok(Ok(())) => return,
+            Ok(Err(error)) => error.to_string().lines().next().unwrap_or_default().to_owned(),
+            Err(panic) => format!("the engine panicked: {}", panic_message(&*panic)),
+        };
+        tracing::error!(reason, "the engine has failed");
+        health.send_replace(Health::Failed(reason.clone()));
+        self.inbox.close();
+        let queued = std::iter::from_fn(|| self.inbox.try_recv().ok());
+        for submission in queued.chain(self.sequences.into_values().map(|s| s.submission)) {
+            // The receiver may be gone; then nobody needs to be told.
+            let _ = submission.events.try_send(GenerationEvent::Failed(reason.clone()));
+        }
+    }
+
+    /// Takes all that has arrived; sleeps while there is nothing to do. False when it is time to end.
+    fn receive(&mut self) -> bool {
+        if self.sequences.is_empty() {
+            match self.inbox.blocking_recv() {
+                Some(submission) => self.accept(submission),
+                None => return false,
+            }
+        }
+        while let Ok(submission) = self.inbox.try_recv() {
+            self.accept(submission);
+        }
+        true
+    }
+
+    fn accept(&mut self, submission: Submission) {
+        let id = SequenceId(self.next_id);
+        self.next_id += 1;
+        let prompt = &submission.prompt;
+        let kv_tokens = prompt.tokens.len() + prompt.max_new_tokens;
+        self.scheduler.enqueue(id, prompt.tokens.len(), kv_tokens, prompt.priority);
+        let sequence = Sequence {
+            sampler: Sampler::new(prompt.sampling),
+            tokens: prompt.tokens.clone(),
+            read: 0,
+            slot: None,
+            submission,
+        };
+        self.sequences.insert(id, sequence);
+    }
+
+    fn step(&mut self) -> Result<(), ModelError> {
+        self.drop_unwanted();
+        let plan = self.scheduler.plan();
+        self.gauges.running.store(self.scheduler.running(), Ordering::Relaxed);
+        self.gauges.waiting.store(self.scheduler.waiting(), Ordering::Relaxed);
+        if plan.work.is_empty() {
+            return Ok(());
+        }
+        let batch = self.prepare(&plan)?;
+        let logits = self.model.forward(&batch, &mut self.cache)?;
+        let mut row = 0;
+        for work in plan.work.iter().filter(|work| work.samples) {
+            self.sample(work.id, &logits.get(row)?)?;
+            row += 1;
+        }
+        self.gauges.running.store(self.scheduler.running(), Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Ends sequences whose receiver is gone or whose deadline has passed.
+    fn drop_unwanted(&mut self) {
+        let now = Instant::now();
+        let overdue = |s: &Sequence| s.submission.prompt.deadline.is_some_and(|deadline| deadline <= now);
+        let unwanted: Vec<_> = self
+            .sequences
+            .iter()
+            .filter(|(_, s)| s.submission.events.is_closed() || overdue(s))
+            .map(|(&id, _)| id)
+            .collect();
+        for id in unwanted {
+            self.finish(id, FinishReason::Deadline);
+        }
+    }
+
+    /// Reserves the cache of new sequences and packs the planned tokens.
+    fn prepare(&mut self, plan: &Plan) -> Result<Batch, ModelError> {
+        for &(id, kv_tokens) in &plan.admitted {
+            let slot = self.cache.reserve(kv_tokens)?;
+            if let Some(sequence) = self.sequences.get_mut(&id) {
+                sequence.slot = slot;
+                sequence.emit(GenerationEvent::Started(Instant::now()));
+            }
+        }
+        let mut batch = Batch::default();
+        for work in &plan.work {
+            let Some(sequence) = self.sequences.get_mut(&work.id) else { continue };
+            let slot =
+                sequence.slot.ok_or_else(|| candle_core::Error::msg("a planned sequence has no KV slot"))?;
+            let end = sequence.read + work.tokens;
+            batch.push(slot, sequence.read, &sequence.tokens[sequence.read..end], work.samples);
+            sequence.read = end;
+        }
+        Ok(batch)
+    }
+
+    /// Chooses the next token of a sequence, hands it out, and ends the sequence when it is over.
+    fn sample(&mut self, id: SequenceId, logits: &candle_core::Tensor) -> Result<(), ModelError> {
+        let Some(sequence) = self.sequences.get_mut(&id) else { return Ok(()) };
+        let token = sequence.sampler.sample(logits)?;
+        if sequence.submission.prompt.stop_tokens.contains(&token) {
+            self.finish(id, FinishReason::Stop);
+            return Ok(());
+        }
+        sequence.tokens.push(token);
+        sequence.emit(GenerationEvent::Token(token));
+        let prompt = &sequence.submission.prompt;
+        if sequence.tokens.len() - prompt.tokens.len() >= prompt.max_new_tokens {
+            self.finish(id, FinishReason::Length);
+        } else {
+            self.scheduler.sampled(id);
+        }
+        Ok(())
+    }
+
+    /// Ends a sequence: its slot and KV space are free at once.
+    fn finish(&mut self, id: SequenceId, reason: FinishReason) {
+        self.scheduler.remove(id);
+        if let Some(sequence) = self.sequences.remove(&id) {
+            if let Some(slot) = sequence.slot {
+                self.cache.release(slot);
+            }
+            sequence.emit(GenerationEvent::Finished(reason));
+        }
+    }
+}
+
+impl Sequence {
+    fn emit(&self, event: GenerationEvent) {
+        // The channel has room for every event; a closed one is noticed at the next step.
+        let _ = self.submission.events.try_send(event);
+    }
+}
+
+fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
+    panic
+        .downcast_ref::<&str>()
+        .map(|s| (*s).to_owned())
+        .or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "without a message".to_owned())
+}
