@@ -1,0 +1,130 @@
+//! The pipeline: one validated [`Job`] becomes the digests of its sections.
+//!
+//! ```text
+//! Document ──▶ every section, several at a time:
+//!                 translate: paragraph ─chunk─▶ prompts ─engine─▶ completions ─▶ paragraph
+//!                 summarize: section ─prompt─▶ completion ─▶ whole sentences within the limit
+//!              ──▶ fidelity: findings ──▶ SectionDigest
+//! ```
+//!
+//! Called by `server`. The only place where document, prompts, engine and checks meet; knows no gRPC.
+
+mod chunk;
+mod complete;
+mod digest;
+mod job;
+mod prompt;
+mod summarize;
+mod translate;
+
+use std::{path::Path, sync::Arc};
+
+pub use digest::{SectionDigest, SectionOutcome, SourceSentence, Statistics, Timings};
+pub use job::{DEFAULT_SUMMARY_CHARS, Job, Tasks, Term};
+pub use summarize::{Summary, SummarySentence};
+pub use translate::{ParagraphTranslation, Translation};
+
+use crate::{
+    engine::{Engine, EngineConfig, SubmitError},
+    model::{self, DeviceChoice, ModelError},
+    tokenizer::{Tokenizer, TokenizerError},
+};
+
+/// What made a result.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ModelInfo {
+    /// The id of the model.
+    pub id: String,
+    /// SHA-256 of the weights, hexadecimal.
+    pub weights_sha256: String,
+}
+
+/// A finding and where it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Located {
+    /// In which result.
+    pub task: Task,
+    /// In which paragraph of the section; `None` for the heading and for summaries.
+    pub paragraph: Option<usize>,
+    /// What was found.
+    pub finding: crate::fidelity::Finding,
+}
+
+/// One of the two results that can be made of a section.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Task {
+    /// A Chinese summary.
+    Summary,
+    /// An English translation.
+    Translation,
+}
+
+/// Why a section could not be done, or a pipeline not be started.
+#[derive(Debug, thiserror::Error)]
+pub enum PipelineError {
+    /// The model's file cannot be loaded.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    /// Text could not be turned into tokens or back.
+    #[error(transparent)]
+    Tokenizer(#[from] TokenizerError),
+    /// A prompt was not taken.
+    #[error(transparent)]
+    Submit(#[from] SubmitError),
+    /// The engine failed in the middle.
+    #[error("the engine failed: {0}")]
+    Engine(String),
+    /// The deadline passed.
+    #[error("the deadline passed before the section was done")]
+    Deadline,
+    /// The system gave no thread for the engine.
+    #[error("the engine's thread could not be started: {0}")]
+    Thread(#[source] std::io::Error),
+}
+
+/// A running model with everything that turns jobs into digests; cheap to clone.
+#[derive(Clone)]
+pub struct Pipeline {
+    engine: Engine,
+    tokenizer: Arc<Tokenizer>,
+    model: Arc<ModelInfo>,
+}
+
+impl Pipeline {
+    /// Puts a pipeline together out of its parts.
+    pub fn new(engine: Engine, tokenizer: Tokenizer, model: ModelInfo) -> Self {
+        Self { engine, tokenizer: Arc::new(tokenizer), model: Arc::new(model) }
+    }
+
+    /// Loads the model at `path` and starts its engine. Takes seconds and blocks.
+    ///
+    /// # Errors
+    /// When the file is missing, corrupt or of a kind that is not known, or the device cannot be used.
+    pub fn load(
+        path: &Path,
+        model: ModelInfo,
+        device: DeviceChoice,
+        config: EngineConfig,
+    ) -> Result<Self, PipelineError> {
+        let device = device.open()?;
+        let (file, weights) = model::load_path(path, &device)?;
+        let tokenizer = Tokenizer::new(file.tokenizer()?, file.chat_template(), file.eos_token_id())?;
+        let engine = Engine::start(weights, &device, config).map_err(PipelineError::Thread)?;
+        Ok(Self::new(engine, tokenizer, model))
+    }
+
+    /// The model that it runs.
+    pub fn model(&self) -> &ModelInfo {
+        &self.model
+    }
+
+    /// The engine.
+    pub fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    /// The version of the prompts.
+    pub fn prompt_version(&self) -> &'static str {
+        prompt::version()
+    }
+}
