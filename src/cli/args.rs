@@ -1,0 +1,291 @@
+//! The arguments, and the help that explains what follows from them.
+
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
+
+use clap::{Parser, Subcommand, ValueEnum};
+
+use crate::{
+    config::{ModelConfig, ModelRef},
+    engine::EngineConfig,
+    model::DeviceChoice,
+    pb,
+    server::{Limits, SUMMARY_CHARS},
+    telemetry::LogFormat,
+};
+
+/// Chinese newspaper text in; for every section of every article a Chinese summary and an English
+/// translation out, by an open model on this machine.
+#[derive(Debug, Parser)]
+#[command(version, max_term_width = 100, after_help = EXIT_CODES)]
+pub(super) struct Args {
+    #[command(subcommand)]
+    pub(super) command: Command,
+
+    /// What is logged on stderr, such as `info` or `yizhai=debug` [default: info for serve, else warn]
+    #[arg(long, global = true, env = "YIZHAI_LOG", value_name = "FILTER")]
+    log: Option<String>,
+
+    /// How log lines are written
+    #[arg(long, global = true, env = "YIZHAI_LOG_FORMAT", value_enum, default_value_t)]
+    pub(super) log_format: LogFormat,
+}
+
+const EXIT_CODES: &str = "Exit codes: 0 everything was done; 1 nothing could be done (the input, the model or the \
+server is named on stderr); 2 wrong arguments; 3 some inputs or sections failed and the others were written; \
+130 stopped by a second signal.";
+
+impl Args {
+    pub(super) fn log_filter(&self) -> String {
+        let default = match self.command {
+            Command::Serve(_) => "info",
+            _ => "warn",
+        };
+        self.log.clone().unwrap_or_else(|| default.to_owned())
+    }
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Summarise and translate pages or articles
+    Digest(DigestArgs),
+    /// Run the gRPC service
+    Serve(ServeArgs),
+    /// Show the articles, sections and paragraphs of pages, without running a model
+    Segment(SegmentArgs),
+    /// List, fetch and check the models that this program knows
+    Models(ModelsArgs),
+}
+
+/// How inputs are read; shared by the commands that take them.
+#[derive(Debug, clap::Args)]
+pub(super) struct InputArgs {
+    /// The inputs; `-` is stdin
+    #[arg(value_name = "FILE", required = true)]
+    pub(super) files: Vec<PathBuf>,
+
+    /// How the inputs are laid out
+    #[arg(long, value_enum, default_value_t)]
+    pub(super) input_format: InputFormat,
+}
+
+/// How an input is laid out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub(super) enum InputFormat {
+    /// By the file's ending and its text: jsonl, html, markdown, or text
+    #[default]
+    Auto,
+    /// A page as it comes out of extraction: articles follow each other without marks
+    Text,
+    /// Every line is a section of its own; with `--format text` and one task exactly one output line for
+    /// every input line
+    Lines,
+    /// One JSON object a line: {"text": "..."} or an article {"headline", "sections": [{"heading",
+    /// "paragraphs": []}]}, each with an optional "id"
+    Jsonl,
+    /// A web page; navigation is left out
+    Html,
+    /// Markdown
+    Markdown,
+}
+
+/// How results are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub(super) enum OutputFormat {
+    /// For people
+    #[default]
+    Text,
+    /// One JSON value: an object for one input, an array for several
+    Json,
+    /// One JSON object a line: a section each, as soon as it is done; with `--input-format jsonl` an input
+    /// line each
+    Jsonl,
+}
+
+/// A task, as the command line names it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum Task {
+    /// A Chinese summary
+    Summary,
+    /// An English translation
+    Translation,
+}
+
+/// The model that runs in this process.
+#[derive(Debug, Clone, clap::Args)]
+pub(super) struct ModelArgs {
+    /// The model: an id (see `yizhai models list`) or the path of a GGUF file. An id is fetched when it is not
+    /// on this machine yet: about 1.1 GB for the default
+    #[arg(long, env = "YIZHAI_MODEL", value_name = "ID|PATH")]
+    pub(super) model: Option<ModelRef>,
+
+    /// Where it runs: auto, cpu, cuda or cuda:N
+    #[arg(long, env = "YIZHAI_DEVICE", default_value_t)]
+    pub(super) device: DeviceChoice,
+
+    /// The most sequences that are decoded together: more is faster over all and takes more memory
+    #[arg(long, env = "YIZHAI_MAX_SEQUENCES", default_value_t = EngineConfig::default().max_sequences,
+          value_parser = at_least_one, value_name = "N")]
+    pub(super) max_sequences: usize,
+
+    /// The most tokens that the KV cache holds, over all sequences: bounds the memory beside the weights
+    #[arg(long, env = "YIZHAI_KV_TOKENS", default_value_t = EngineConfig::default().kv_tokens,
+          value_parser = at_least_one, value_name = "TOKENS")]
+    pub(super) kv_tokens: usize,
+}
+
+impl From<ModelArgs> for ModelConfig {
+    fn from(args: ModelArgs) -> Self {
+        let engine = EngineConfig {
+            max_sequences: args.max_sequences,
+            kv_tokens: args.kv_tokens,
+            ..EngineConfig::default()
+        };
+        Self { model: args.model, device: args.device, engine }
+    }
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct DigestArgs {
+    #[command(flatten)]
+    pub(super) input: InputArgs,
+
+    /// A running server, such as http://127.0.0.1:50051; without it one is started in this process
+    #[arg(long, env = "YIZHAI_SERVER", value_name = "URL")]
+    pub(super) server: Option<String>,
+
+    #[command(flatten)]
+    pub(super) model: ModelArgs,
+
+    /// Which results to make
+    #[arg(long, value_enum, value_delimiter = ',', default_values = ["summary", "translation"])]
+    pub(super) tasks: Vec<Task>,
+
+    /// The longest summary, in characters. A summary is cut at the end of a sentence, never within one
+    #[arg(long, default_value_t = crate::pipeline::DEFAULT_SUMMARY_CHARS as i32, value_name = "CHARS",
+          value_parser = clap::value_parser!(i32).range(*SUMMARY_CHARS.start() as i64..=*SUMMARY_CHARS.end() as i64))]
+    pub(super) summary_chars: i32,
+
+    /// A term and the English that it must become; may be given several times
+    #[arg(long = "term", value_name = "ZH=EN", value_parser = parse_term)]
+    pub(super) terms: Vec<pb::Term>,
+
+    /// Draw tokens at random with this temperature (0 to 2) instead of taking the most likely ones
+    #[arg(long, value_name = "T")]
+    pub(super) temperature: Option<f64>,
+
+    /// The seed of the draw: the same seed gives the same text
+    #[arg(long, default_value_t = 0, requires = "temperature", value_name = "N")]
+    pub(super) seed: i64,
+
+    /// Give up after this many seconds; what was done until then is written
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    pub(super) timeout: Option<Duration>,
+
+    /// How results are written
+    #[arg(long, value_enum, default_value_t)]
+    pub(super) format: OutputFormat,
+
+    /// Write the results to this file instead of stdout
+    #[arg(short, long, value_name = "FILE")]
+    pub(super) output: Option<PathBuf>,
+
+    /// Say nothing on stderr but errors
+    #[arg(short, long)]
+    pub(super) quiet: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct ServeArgs {
+    /// The address to listen on; port 0 takes a free one, which is logged
+    #[arg(long, env = "YIZHAI_LISTEN", default_value = "127.0.0.1:50051", value_name = "ADDRESS")]
+    pub(super) listen: SocketAddr,
+
+    #[command(flatten)]
+    pub(super) model: ModelArgs,
+
+    /// The most requests that are worked on at once; more are refused with RESOURCE_EXHAUSTED
+    #[arg(long, env = "YIZHAI_MAX_REQUESTS", default_value_t = Limits::default().max_requests,
+          value_parser = at_least_one, value_name = "N")]
+    pub(super) max_requests: usize,
+
+    /// The largest page, in bytes; larger ones are refused with INVALID_ARGUMENT
+    #[arg(long, env = "YIZHAI_MAX_PAGE_BYTES", default_value_t = Limits::default().max_page_bytes,
+          value_parser = at_least_one, value_name = "BYTES")]
+    pub(super) max_page_bytes: usize,
+
+    /// How many seconds requests in flight may take after SIGTERM
+    #[arg(long, env = "YIZHAI_GRACE_PERIOD", default_value = "30", value_parser = seconds, value_name = "SECONDS")]
+    pub(super) grace_period: Duration,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct SegmentArgs {
+    #[command(flatten)]
+    pub(super) input: InputArgs,
+
+    /// A running server; without it one is started in this process (no model is loaded)
+    #[arg(long, env = "YIZHAI_SERVER", value_name = "URL")]
+    pub(super) server: Option<String>,
+
+    /// How the structure is written
+    #[arg(long, value_enum, default_value_t)]
+    pub(super) format: OutputFormat,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct ModelsArgs {
+    #[command(subcommand)]
+    pub(super) command: ModelsCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum ModelsCommand {
+    /// List the models that this program knows
+    List {
+        /// How the list is written
+        #[arg(long, value_enum, default_value_t)]
+        format: OutputFormat,
+    },
+    /// Fetch a model, going on where an earlier try broke off, and check it
+    Pull {
+        /// Its id
+        id: String,
+    },
+    /// Read a fetched model whole and compare its SHA-256
+    Verify {
+        /// Its id
+        id: String,
+    },
+    /// Print where a fetched model is
+    Path {
+        /// Its id
+        id: String,
+    },
+}
+
+fn at_least_one(text: &str) -> Result<usize, String> {
+    text.parse().ok().filter(|n| *n > 0).ok_or_else(|| "must be a whole number of at least 1".to_owned())
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    text.parse()
+        .ok()
+        .filter(|s| *s > 0.0)
+        .and_then(|s| Duration::try_from_secs_f64(s).ok())
+        .ok_or_else(|| "must be a number of seconds above 0".to_owned())
+}
+
+fn parse_term(text: &str) -> Result<pb::Term, String> {
+    let (source, target) = text.split_once('=').ok_or("must be written as ZH=EN")?;
+    Ok(pb::Term { source: source.to_owned(), target: target.to_owned() })
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_arguments_are_consistent() {
+        super::Args::command().debug_assert();
+    }
+}

@@ -1,0 +1,50 @@
+//! What can go wrong on the way to a server, in words for a person.
+
+use std::error::Error as _;
+
+/// Why a call failed.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// The address is no address.
+    #[error("`{address}` is no server address; write it as http://HOST:PORT")]
+    Address {
+        /// What was given.
+        address: String,
+        /// Why it does not parse.
+        source: tonic::transport::Error,
+    },
+    /// Nobody listens there.
+    #[error("no server can be reached at {address} ({}); is `yizhai serve` running there?", root(.source))]
+    Unreachable {
+        /// Where.
+        address: String,
+        /// Why.
+        source: tonic::transport::Error,
+    },
+    /// The server refused or failed.
+    #[error("{}", describe(.0))]
+    Status(#[from] tonic::Status),
+    /// The server ended a stream before it was complete.
+    #[error("the server broke off before {0} was complete")]
+    BrokenOff(&'static str),
+}
+
+/// The innermost cause, which says most.
+fn root(error: &tonic::transport::Error) -> String {
+    let mut cause: &dyn std::error::Error = error;
+    while let Some(next) = cause.source() {
+        cause = next;
+    }
+    cause.to_string()
+}
+
+fn describe(status: &tonic::Status) -> String {
+    let transport = status.source().is_some() && status.details().is_empty();
+    match status.code() {
+        tonic::Code::Unavailable if transport => {
+            format!("the connection to the server broke ({})", status.message())
+        }
+        tonic::Code::OutOfRange => format!("the server takes no message of this size ({})", status.message()),
+        _ => status.message().to_owned(),
+    }
+}

@@ -1,0 +1,5 @@
+//! The `yizhai` program: see [`yizhai::cli`].
+
+fn main() -> std::process::ExitCode {
+    yizhai::cli::main()
+}

@@ -1,0 +1,129 @@
+//! Errors as gRPC statuses with google.rpc details: one exhaustive match for each kind of error.
+
+use std::{collections::HashMap, time::Duration};
+
+use prost::Message as _;
+use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, StatusExt};
+
+use crate::{document::DocumentError, engine::SubmitError, pipeline::PipelineError};
+
+/// The domain of every ErrorInfo.
+const DOMAIN: &str = "yizhai.v1";
+/// When to come back to a server that is full.
+const RETRY_WHEN_FULL: Duration = Duration::from_secs(1);
+/// When to come back to a server whose model is loading or that is about to end.
+const RETRY_WHEN_UNAVAILABLE: Duration = Duration::from_secs(2);
+
+/// Why a request is refused before any work is done on it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Refusal {
+    #[error("{field}: {reason}")]
+    Field { field: String, reason: String },
+    #[error("{0}")]
+    Document(#[from] DocumentError),
+    #[error("the model `{asked}` is not running here; this server runs `{running}`")]
+    UnknownModel { asked: String, running: String },
+    #[error("this server holds no glossary named `{0}`")]
+    UnknownGlossary(String),
+    #[error("{limit} requests are being worked on, which is this server's limit; try again")]
+    TooManyRequests { limit: usize },
+    #[error("the model is being loaded; try again")]
+    Loading,
+    #[error("the server is about to end; try again")]
+    Draining,
+    #[error("the model could not be started or has failed; the server's log says why")]
+    Broken,
+}
+
+impl Refusal {
+    /// A field that is missing or holds what it must not.
+    pub(super) fn field(field: &str, reason: impl Into<String>) -> Self {
+        Self::Field { field: field.to_owned(), reason: reason.into() }
+    }
+
+    /// The status, with details.
+    pub(super) fn status(&self, request_id: &str) -> Status {
+        let mut details = ErrorDetails::new();
+        let (code, reason) = match self {
+            Self::Field { field, reason } => {
+                details.add_bad_request_violation(field, reason);
+                (Code::InvalidArgument, "INVALID_FIELD")
+            }
+            Self::Document(error) => {
+                details.add_bad_request_violation("input", error.to_string());
+                (Code::InvalidArgument, document_reason(error))
+            }
+            Self::UnknownModel { asked, .. } => {
+                details.set_resource_info("model", asked, "", self.to_string());
+                (Code::NotFound, "UNKNOWN_MODEL")
+            }
+            Self::UnknownGlossary(name) => {
+                details.set_resource_info("glossary", name, "", self.to_string());
+                (Code::NotFound, "UNKNOWN_GLOSSARY")
+            }
+            Self::TooManyRequests { .. } => {
+                details.set_retry_info(Some(RETRY_WHEN_FULL));
+                (Code::ResourceExhausted, "TOO_MANY_REQUESTS")
+            }
+            Self::Loading => {
+                details.set_retry_info(Some(RETRY_WHEN_UNAVAILABLE));
+                (Code::Unavailable, "MODEL_LOADING")
+            }
+            Self::Draining => {
+                details.set_retry_info(Some(RETRY_WHEN_UNAVAILABLE));
+                (Code::Unavailable, "DRAINING")
+            }
+            Self::Broken => (Code::Internal, "ENGINE_FAILED"),
+        };
+        with_info(code, self.to_string(), details, reason, request_id)
+    }
+}
+
+/// The status of a failed section or job.
+pub(super) fn pipeline_status(error: &PipelineError, request_id: &str) -> Status {
+    let (code, reason) = match error {
+        PipelineError::Deadline => (Code::DeadlineExceeded, "DEADLINE_EXCEEDED"),
+        PipelineError::Submit(SubmitError::TooLong { .. }) => (Code::InvalidArgument, "PROMPT_TOO_LONG"),
+        PipelineError::Submit(SubmitError::Empty | SubmitError::Stopped(_))
+        | PipelineError::Engine(_)
+        | PipelineError::Model(_)
+        | PipelineError::Tokenizer(_)
+        | PipelineError::Thread(_) => (Code::Internal, "ENGINE_FAILED"),
+    };
+    if code == Code::Internal {
+        tracing::error!(request_id, %error, "a section failed");
+    }
+    with_info(code, error.to_string(), ErrorDetails::new(), reason, request_id)
+}
+
+fn document_reason(error: &DocumentError) -> &'static str {
+    match error {
+        DocumentError::Empty => "EMPTY_PAGE",
+        DocumentError::TooLarge { .. } => "PAGE_TOO_LARGE",
+        DocumentError::Undecodable { .. } => "UNDECODABLE_BYTES",
+        DocumentError::Record { .. } => "MALFORMED_RECORD",
+    }
+}
+
+fn with_info(
+    code: Code,
+    message: String,
+    mut details: ErrorDetails,
+    reason: &str,
+    request_id: &str,
+) -> Status {
+    let metadata = HashMap::from([("request_id".to_owned(), request_id.to_owned())]);
+    details.set_error_info(reason, DOMAIN, metadata);
+    Status::with_error_details(code, message, details)
+}
+
+/// The same status as a message, to stand inside an answer.
+pub fn to_rpc_status(status: &Status) -> tonic_types::pb::Status {
+    // The details of a status that was made here are its serialized message.
+    tonic_types::pb::Status::decode(status.details()).unwrap_or_else(|_| tonic_types::pb::Status {
+        code: status.code() as i32,
+        message: status.message().to_owned(),
+        details: Vec::new(),
+    })
+}
