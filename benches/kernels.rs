@@ -1,0 +1,124 @@
+//! Criterion benches of the CPU kernels, on shapes of Qwen2.5-Coder-1.5B. Throughput is multiply-adds a second for
+//! products and attention, bytes a second for the row operations.
+//!
+//! `cargo bench --bench kernels -- 'gemm/Q4_K'` runs a part. Products take their weights from 300 MB in turn, so that
+//! they come from memory, as in a model.
+
+use criterion::{BenchmarkId, Criterion, SamplingMode, Throughput, criterion_group, criterion_main};
+use std::time::Duration;
+use yizhai::kernels::{
+    AttentionBatch, AttentionSequence, CpuFeatures, InstructionSet, KV_BLOCK_TOKENS, Kernels, KvShape,
+    KvStore, KvType, QuantMatrix, QuantType, RopeStyle, RopeTable, attention, rms_norm, silu_mul,
+};
+
+/// Valid blocks of any quants with small factors.
+fn tensor(ty: QuantType, rows: usize, columns: usize) -> Vec<u8> {
+    let mut state = 1u64;
+    let mut data: Vec<u8> = (0..ty.row_bytes(columns).expect("whole blocks") * rows)
+        .map(|_| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            (state >> 56) as u8
+        })
+        .collect();
+    let factors: &[usize] = match ty {
+        QuantType::Q6_K => &[208],
+        QuantType::Q4_1 | QuantType::Q5_1 | QuantType::Q4_K | QuantType::Q5_K => &[0, 2],
+        _ => &[0],
+    };
+    for block in data.chunks_exact_mut(ty.block_bytes()) {
+        for &at in factors {
+            block[at + 1] = 0x1c; // an f16 of about 0.004
+        }
+    }
+    data
+}
+
+fn floats(len: usize) -> Vec<f32> {
+    (0..len).map(|i| (i * 7919 % 1000) as f32 * 0.002 - 1.0).collect()
+}
+
+/// Products of the model's largest matrix, by type, instruction set and rows.
+fn gemm(c: &mut Criterion) {
+    let (rows, columns) = (8960, 1536);
+    for ty in [QuantType::Q4_K, QuantType::Q6_K, QuantType::Q5_0, QuantType::Q8_0, QuantType::F16] {
+        let data = tensor(ty, rows, columns);
+        for cpu in CpuFeatures::available() {
+            let kernels = Kernels::new(cpu, 0);
+            let matrices: Vec<QuantMatrix> = (0..300_000_000usize.div_ceil(data.len()))
+                .map(|_| QuantMatrix::from_gguf(&kernels, ty, rows, columns, &data).expect("a valid tensor"))
+                .collect();
+            let mut group = c.benchmark_group(format!("gemm/{ty:?}/{cpu}"));
+            group.sampling_mode(SamplingMode::Flat).sample_size(10).measurement_time(Duration::from_secs(2));
+            let portable = cpu.instruction_set() == InstructionSet::Portable;
+            for m in if portable { vec![1, 8] } else { vec![1, 8, 16, 256] } {
+                let (x, mut out) = (floats(m * columns), vec![0.0; m * rows]);
+                group.throughput(Throughput::Elements((m * rows * columns) as u64));
+                let mut turn = matrices.iter().cycle();
+                group.bench_function(BenchmarkId::from_parameter(m), |b| {
+                    b.iter(|| turn.next().expect("endless").matmul(&kernels, &x, m, &mut out));
+                });
+            }
+        }
+    }
+}
+
+/// One layer's attention: one sequence in decode, 16 of them, and a prefill of 256 tokens.
+fn attend(c: &mut Criterion) {
+    let (heads, shape) = (12, KvShape { layers: 1, kv_heads: 2, head_dim: 128 });
+    let width = shape.kv_heads * shape.head_dim;
+    for ty in [KvType::F16, KvType::Int8] {
+        for cpu in CpuFeatures::available() {
+            let kernels = Kernels::new(cpu, 0);
+            let mut group = c.benchmark_group(format!("attention/{ty:?}/{cpu}"));
+            group.sampling_mode(SamplingMode::Flat).sample_size(10).measurement_time(Duration::from_secs(2));
+            for (name, count, tokens, context) in
+                [("decode 1", 1, 1, 1024), ("decode 16", 16, 1, 1024), ("prefill 256", 1, 256, 256)]
+            {
+                let blocks = context / KV_BLOCK_TOKENS;
+                let mut store = KvStore::new(shape, ty, count * blocks).expect("a valid shape");
+                let tables: Vec<Vec<u32>> =
+                    (0..count).map(|i| (0..blocks).map(|b| (i * blocks + b) as u32).collect()).collect();
+                let row = floats(width);
+                for table in &tables {
+                    (0..context)
+                        .for_each(|p| store.write(0, table[p / KV_BLOCK_TOKENS], p as u32, &row, &row));
+                }
+                let sequences: Vec<AttentionSequence<'_>> = tables
+                    .iter()
+                    .enumerate()
+                    .map(|(i, blocks)| AttentionSequence { first_row: i * tokens, tokens, context, blocks })
+                    .collect();
+                let q = floats(count * tokens * heads * shape.head_dim);
+                let mut out = vec![0.0; q.len()];
+                let batch = AttentionBatch { q: &q, heads, scale: 0.088, sequences: &sequences };
+                let seen: usize = (context - tokens + 1..=context).sum();
+                group.throughput(Throughput::Elements((count * seen * heads * shape.head_dim * 2) as u64));
+                group.bench_function(name, |b| b.iter(|| attention(&kernels, &store, 0, &batch, &mut out)));
+            }
+        }
+    }
+}
+
+/// The row operations on 256 rows, and what it costs to hand out a job that does nothing.
+fn rows(c: &mut Criterion) {
+    let (m, dim, inner) = (256, 1536, 8960);
+    let rope = RopeTable::new(RopeStyle::Halves, 128, 128, 1e6, 1024).expect("a valid shape");
+    let positions: Vec<u32> = (0..m as u32).collect();
+    for cpu in CpuFeatures::available() {
+        let kernels = Kernels::new(cpu, 0);
+        let mut group = c.benchmark_group(format!("rows/{cpu}"));
+        group.sample_size(20).measurement_time(Duration::from_secs(1));
+        let (x, weight, mut out) = (floats(m * dim), floats(dim), vec![0.0; m * dim]);
+        group.throughput(Throughput::Bytes((m * dim * 8) as u64));
+        group.bench_function("rms_norm", |b| b.iter(|| rms_norm(&kernels, &x, &weight, 1e-6, &mut out)));
+        group.bench_function("rope", |b| b.iter(|| rope.rotate(&kernels, &mut out, &positions)));
+        let (gate, up, mut out) = (floats(m * inner), floats(m * inner), vec![0.0; m * inner]);
+        group.throughput(Throughput::Bytes((m * inner * 12) as u64));
+        group.bench_function("silu_mul", |b| b.iter(|| silu_mul(&kernels, &gate, &up, &mut out)));
+    }
+    let kernels = Kernels::new(CpuFeatures::detect(), 0);
+    c.bench_function("pool/empty job", |b| b.iter(|| kernels.pool().run(8, &|_| ())));
+}
+
+criterion_group!(benches, rows, attend, gemm);
+criterion_main!(benches);

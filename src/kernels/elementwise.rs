@@ -1,0 +1,227 @@
+//! The row operations between the products: RMSNorm, SwiGLU's activation, biases and residuals. Written as plain loops
+//! that [`CpuFeatures::compiled`](super::CpuFeatures) turns into vector instructions, so that every instruction set
+//! gives the same bits. Called by `model`; long inputs are split over the pool's threads by rows or parts.
+
+#![allow(unsafe_code)] // threads write disjoint parts
+
+use super::Kernels;
+use super::cpu::Loops;
+use super::math::exp;
+use super::pool::SharedMut;
+
+/// Elements that one thread works on at a time: about ten microseconds.
+const PART: usize = 16_384;
+
+/// `out = x / sqrt(mean(x²) + eps) · weight`, row by row; `x` and `out` are `(rows, weight.len())`.
+///
+/// # Panics
+/// Where the slices have lengths that do not fit.
+pub fn rms_norm(kernels: &Kernels, x: &[f32], weight: &[f32], eps: f32, out: &mut [f32]) {
+    let width = weight.len();
+    assert!(x.len() == out.len() && width > 0 && x.len().is_multiple_of(width), "shapes of a norm");
+    let rows = (PART / width).max(1);
+    kernels.pool().run_parts(out, rows * width, &|start, out| {
+        let x = &x[start..start + out.len()];
+        kernels.cpu().compiled(Norm { x, weight, eps, out });
+    });
+}
+
+/// The residual and the norm after it in one pass: `x += delta`, then `out` as in [`rms_norm`] of the new `x`.
+///
+/// # Panics
+/// Where the slices have lengths that do not fit.
+pub fn add_rms_norm(
+    kernels: &Kernels,
+    x: &mut [f32],
+    delta: &[f32],
+    weight: &[f32],
+    eps: f32,
+    out: &mut [f32],
+) {
+    let width = weight.len();
+    assert!(x.len() == out.len() && x.len() == delta.len(), "lengths of a residual and its norm");
+    assert!(width > 0 && x.len().is_multiple_of(width), "shapes of a norm");
+    let rows = (PART / width).max(1);
+    let sums = SharedMut::new(x);
+    kernels.pool().run_parts(out, rows * width, &|start, out| {
+        // SAFETY: the parts of `out` do not overlap, and this part of `x` has the same place.
+        let x = unsafe { sums.slice(start, out.len()) };
+        let delta = &delta[start..start + out.len()];
+        kernels.cpu().compiled(Add(x, delta));
+        kernels.cpu().compiled(Norm { x, weight, eps, out });
+    });
+}
+
+struct Add<'a>(&'a mut [f32], &'a [f32]);
+
+impl Loops for Add<'_> {
+    #[inline(always)]
+    fn run(self) {
+        for (x, delta) in self.0.iter_mut().zip(self.1) {
+            *x += delta;
+        }
+    }
+}
+
+struct Norm<'a> {
+    x: &'a [f32],
+    weight: &'a [f32],
+    eps: f32,
+    out: &'a mut [f32],
+}
+
+impl Loops for Norm<'_> {
+    #[inline(always)]
+    fn run(self) {
+        let width = self.weight.len();
+        for (x, out) in self.x.chunks_exact(width).zip(self.out.chunks_exact_mut(width)) {
+            norm_row(x, self.weight, self.eps, out);
+        }
+    }
+}
+
+/// The squares are summed in 16 lanes and these as a tree: an order that vector registers can keep.
+#[inline(always)]
+fn norm_row(x: &[f32], weight: &[f32], eps: f32, out: &mut [f32]) {
+    let (chunks, rest) = x.as_chunks::<16>();
+    let mut lanes = [0.0f32; 16];
+    for chunk in chunks {
+        for lane in 0..16 {
+            lanes[lane] += chunk[lane] * chunk[lane];
+        }
+    }
+    for (lane, x) in lanes.iter_mut().zip(rest) {
+        *lane += x * x;
+    }
+    let factor = 1.0 / (sum16(lanes) / x.len() as f32 + eps).sqrt();
+    for ((out, x), weight) in out.iter_mut().zip(x).zip(weight) {
+        *out = x * factor * weight;
+    }
+}
+
+#[inline(always)]
+pub(super) fn sum16(mut lanes: [f32; 16]) -> f32 {
+    for half in [8, 4, 2, 1] {
+        for lane in 0..half {
+            lanes[lane] += lanes[lane + half];
+        }
+    }
+    lanes[0]
+}
+
+/// SwiGLU: `out = gate · sigmoid(gate) · up`, element by element.
+///
+/// # Panics
+/// Where the lengths differ.
+pub fn silu_mul(kernels: &Kernels, gate: &[f32], up: &[f32], out: &mut [f32]) {
+    assert!(gate.len() == out.len() && up.len() == out.len(), "lengths of a SwiGLU");
+    kernels.pool().run_parts(out, PART, &|start, out| {
+        let (gate, up) = (&gate[start..start + out.len()], &up[start..start + out.len()]);
+        kernels.cpu().compiled(SiluMul { gate, up, out });
+    });
+}
+
+struct SiluMul<'a> {
+    gate: &'a [f32],
+    up: &'a [f32],
+    out: &'a mut [f32],
+}
+
+impl Loops for SiluMul<'_> {
+    #[inline(always)]
+    fn run(self) {
+        for ((out, gate), up) in self.out.iter_mut().zip(self.gate).zip(self.up) {
+            *out = gate / (1.0 + exp(-gate)) * up;
+        }
+    }
+}
+
+/// Adds `bias` to every row of `x`, `(rows, bias.len())`.
+///
+/// # Panics
+/// Where `x` is no whole number of rows.
+pub fn add_bias(kernels: &Kernels, x: &mut [f32], bias: &[f32]) {
+    let width = bias.len();
+    assert!(width > 0 && x.len().is_multiple_of(width), "shapes of a bias");
+    let rows = (PART / width).max(1);
+    kernels.pool().run_parts(x, rows * width, &|_, part| {
+        for row in part.chunks_exact_mut(width) {
+            kernels.cpu().compiled(Add(row, bias));
+        }
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernels::testing::{Random, all_kernels, close};
+
+    /// Runs `f` on every instruction set and thread count; all must give the same bits, close to `want`.
+    fn check(want: &[f32], f: impl Fn(&Kernels) -> Vec<f32>) {
+        let mut first = None;
+        for kernels in all_kernels() {
+            let got = f(&kernels);
+            close(&got, want, 2e-6, &format!("{kernels:?}"));
+            assert_eq!(*first.get_or_insert(got.clone()), got, "{kernels:?}");
+        }
+    }
+
+    #[test]
+    fn norm_and_residual() {
+        for (rows, width) in [(1, 7), (3, 16), (5, 100), (40, 896)] {
+            let mut random = Random::new(width as u64);
+            let (x, delta) = (random.floats(rows * width, 3.0), random.floats(rows * width, 1.0));
+            let weight = random.floats(width, 1.0);
+            let norm = |x: &[f32]| -> Vec<f32> {
+                x.chunks_exact(width)
+                    .flat_map(|row| {
+                        let squares: f64 = row.iter().map(|&x| f64::from(x).powi(2)).sum();
+                        let factor = 1.0 / (squares / width as f64 + 1e-6).sqrt();
+                        row.iter()
+                            .zip(&weight)
+                            .map(move |(&x, &w)| (f64::from(x) * factor * f64::from(w)) as f32)
+                    })
+                    .collect()
+            };
+            let mut out = vec![0.0; x.len()];
+            check(&norm(&x), |kernels| {
+                let mut out = out.clone();
+                rms_norm(kernels, &x, &weight, 1e-6, &mut out);
+                out
+            });
+            let sum: Vec<f32> = x.iter().zip(&delta).map(|(a, b)| a + b).collect();
+            check(&norm(&sum), |kernels| {
+                let (mut x, mut out) = (x.clone(), out.clone());
+                add_rms_norm(kernels, &mut x, &delta, &weight, 1e-6, &mut out);
+                assert_eq!(x, sum);
+                out
+            });
+            out.clear();
+        }
+    }
+
+    #[test]
+    fn swiglu_and_bias() {
+        let mut random = Random::new(9);
+        let (mut gate, up) = (random.floats(40_003, 8.0), random.floats(40_003, 2.0));
+        gate[..6].copy_from_slice(&[0.0, -0.0, 100.0, -100.0, 89.0, -89.0]);
+        let want: Vec<f32> = gate
+            .iter()
+            .zip(&up)
+            .map(|(&g, &u)| (f64::from(g) / (1.0 + (-f64::from(g)).exp()) * f64::from(u)) as f32)
+            .collect();
+        check(&want, |kernels| {
+            let mut out = vec![0.0; up.len()];
+            silu_mul(kernels, &gate, &up, &mut out);
+            out
+        });
+        let bias = &up[..40_003 / 13];
+        let x = &gate[..bias.len() * 12];
+        let want: Vec<f32> = x.iter().zip(bias.iter().cycle()).map(|(a, b)| a + b).collect();
+        check(&want, |kernels| {
+            let mut x = x.to_vec();
+            add_bias(kernels, &mut x, bias);
+            x
+        });
+    }
+}

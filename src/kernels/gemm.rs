@@ -1,0 +1,244 @@
+//! The order of work of a matrix product: which thread multiplies which panels with which rows, and which instruction
+//! set does it. Called through [`QuantMatrix::matmul`] and [`matmul_group`]; the arithmetic is in `portable`, `avx2`
+//! and `avx512`, the shape of the data in `panel` and `quantize`.
+//!
+//! Weights are read from memory once for each call: a thread takes a group of panels that fits its cache and
+//! multiplies all rows with it, a cache-sized block of rows at a time.
+
+#![allow(unsafe_code)] // threads write disjoint columns of the output; kernels need a CPU feature
+
+use super::cpu::{CpuFeatures, InstructionSet, Loops};
+use super::matrix::{Panels, QuantMatrix, with_panels};
+use super::panel::{Float, FloatValue, LANES, LongMin, LongSix, Minima, Panel, Quants, Short};
+use super::pool::SharedMut;
+use super::quantize::{Activation, FloatColumns, LongBlock, ShortBlocks};
+use super::{Kernels, Pool, portable};
+use std::sync::Mutex;
+
+/// Rows of activations that are multiplied with a panel before the next panel comes: their sums stay in L1.
+pub(super) const ROW_BLOCK: usize = 64;
+
+/// One product of a group: `out = x · weightsᵀ`.
+#[derive(Debug)]
+pub struct Product<'a> {
+    /// `(rows, columns)`; all matrices of a group have the same columns.
+    pub weights: &'a QuantMatrix,
+    /// `(m, rows)`, row-major.
+    pub out: &'a mut [f32],
+}
+
+/// The activations of the current product, kept so that their memory is not asked for again each time.
+#[derive(Default)]
+pub(super) struct Scratch {
+    long: Vec<LongBlock>,
+    short: Vec<ShortBlocks>,
+    float: Vec<FloatColumns>,
+}
+
+/// Several products of the same `x`, `(m, columns)` row-major, as one job: query, key and value projections, or gate
+/// and up. The activations are quantized once and the threads meet once.
+///
+/// # Panics
+/// Where a slice has a length that does not fit the shapes, or the matrices differ in their columns.
+pub fn matmul_group(kernels: &Kernels, x: &[f32], m: usize, products: &mut [Product<'_>]) {
+    let Some(columns) = products.first().map(|p| p.weights.columns()) else { return };
+    assert_eq!(x.len(), m * columns, "activations of a product");
+    for product in products.iter() {
+        assert_eq!(product.weights.columns(), columns, "columns of the matrices of a group");
+        assert_eq!(product.out.len(), m * product.weights.rows(), "output of a product");
+    }
+    if m == 0 {
+        return;
+    }
+    let mut fresh = Scratch::default();
+    let mut shared = kernels.scratch.try_lock().ok();
+    let scratch = shared.as_deref_mut().unwrap_or(&mut fresh);
+    let (cpu, pool) = (kernels.cpu(), kernels.pool());
+    let needs = |f: fn(&Panels) -> bool| products.iter().any(|p| f(&p.weights.panels));
+    if needs(|p| matches!(p, Panels::Q4K(_) | Panels::Q5K(_) | Panels::Q6K(_))) {
+        activations(cpu, pool, x, columns, &mut scratch.long);
+    }
+    if needs(|p| matches!(p, Panels::F32(_) | Panels::F16(_) | Panels::Bf16(_))) {
+        activations(cpu, pool, x, columns, &mut scratch.float);
+    }
+    if needs(|p| {
+        matches!(p, Panels::Q40(_) | Panels::Q41(_) | Panels::Q50(_) | Panels::Q51(_) | Panels::Q80(_))
+    }) {
+        activations(cpu, pool, x, columns, &mut scratch.short);
+    }
+    let scratch = &*scratch;
+
+    let total: usize = products.iter().map(|p| p.weights.rows().div_ceil(LANES)).sum();
+    let group = (total / (4 * pool.threads())).clamp(1, 8);
+    let mut first_chunk = 0;
+    let parts: Vec<_> = products
+        .iter_mut()
+        .map(|p| {
+            let chunks = p.weights.rows().div_ceil(LANES).div_ceil(group);
+            first_chunk += chunks;
+            (first_chunk - chunks, p.weights, SharedMut::new(p.out))
+        })
+        .collect();
+    pool.run(first_chunk, &|chunk| {
+        let part = parts.partition_point(|(first, ..)| *first <= chunk) - 1;
+        let (first, weights, out) = &parts[part];
+        let part = Part { cpu, m, columns, rows: weights.rows(), first: (chunk - first) * group, group, out };
+        with_panels!(weights, panels => part.multiply(panels, scratch));
+    });
+}
+
+/// A group of panels of one product.
+struct Part<'a> {
+    cpu: CpuFeatures,
+    /// Rows of activations.
+    m: usize,
+    columns: usize,
+    /// Rows of the matrix.
+    rows: usize,
+    /// The first panel of the group.
+    first: usize,
+    /// Panels in the group.
+    group: usize,
+    out: &'a SharedMut<'a, f32>,
+}
+
+impl Part<'_> {
+    fn multiply<P: Multiply>(&self, panels: &[P], scratch: &Scratch) {
+        let (x, blocks) = (P::X::of(scratch), self.columns.div_ceil(P::COLUMNS));
+        let last = (self.first + self.group).min(self.rows.div_ceil(LANES));
+        let mut sums = [[0.0f32; LANES]; ROW_BLOCK];
+        for row in (0..self.m).step_by(ROW_BLOCK) {
+            let sums = &mut sums[..ROW_BLOCK.min(self.m - row)];
+            for panel in self.first..last {
+                sums.fill([0.0; LANES]);
+                P::multiply(self.cpu, &panels[panel * blocks..(panel + 1) * blocks], x, self.m, row, sums);
+                let width = LANES.min(self.rows - panel * LANES);
+                for (i, sums) in sums.iter().enumerate() {
+                    // SAFETY: these columns of the output belong to this panel, and the panel to this chunk.
+                    let out = unsafe { self.out.slice((row + i) * self.rows + panel * LANES, width) };
+                    out.copy_from_slice(&sums[..width]);
+                }
+            }
+        }
+    }
+}
+
+/// Activations of which a product keeps a scratch vector.
+pub(super) trait Kept: Activation {
+    fn of(scratch: &Scratch) -> &[Self];
+}
+
+impl Kept for LongBlock {
+    fn of(scratch: &Scratch) -> &[Self] {
+        &scratch.long
+    }
+}
+
+impl Kept for ShortBlocks {
+    fn of(scratch: &Scratch) -> &[Self] {
+        &scratch.short
+    }
+}
+
+impl Kept for FloatColumns {
+    fn of(scratch: &Scratch) -> &[Self] {
+        &scratch.float
+    }
+}
+
+/// Brings `x` into the form `X`, laid out `[column block][row]`. `kept` may stay longer than needed.
+fn activations<X: Activation>(cpu: CpuFeatures, pool: &Pool, x: &[f32], columns: usize, kept: &mut Vec<X>) {
+    let (m, blocks) = (x.len() / columns, columns.div_ceil(X::COLUMNS));
+    if kept.len() < m * blocks {
+        kept.resize(m * blocks, X::new(&[]));
+    }
+    // A few microseconds of work a part; one row is not worth a second thread.
+    let part = (16_384 / X::COLUMNS).max(1);
+    pool.run_parts(&mut kept[..m * blocks], part, &|start, part| {
+        cpu.compiled(Fill { x, columns, m, start, part });
+    });
+}
+
+/// A part of the activations, from the slot `start` on.
+struct Fill<'a, X> {
+    x: &'a [f32],
+    columns: usize,
+    m: usize,
+    start: usize,
+    part: &'a mut [X],
+}
+
+impl<X: Activation> Loops for Fill<'_, X> {
+    #[inline(always)]
+    fn run(self) {
+        for (i, slot) in self.part.iter_mut().enumerate() {
+            let (block, row) = ((self.start + i) / self.m, (self.start + i) % self.m);
+            let x = &self.x[row * self.columns..(row + 1) * self.columns];
+            *slot = X::new(&x[block * X::COLUMNS..x.len().min((block + 1) * X::COLUMNS)]);
+        }
+    }
+}
+
+/// Panels that every instruction set can multiply.
+pub(super) trait Multiply: Panel<X: Kept> {
+    /// Adds to `sums[i]` the products of one panel (all of its column blocks) with row `row + i` of the activations
+    /// `x`, laid out `[column block][m rows]`.
+    fn multiply(
+        cpu: CpuFeatures,
+        panel: &[Self],
+        x: &[Self::X],
+        m: usize,
+        row: usize,
+        sums: &mut [[f32; LANES]],
+    );
+}
+
+/// Quants that every instruction set of the target can unpack.
+#[cfg(target_arch = "x86_64")]
+trait AnyQuants: Quants + super::avx2_unpack::Unpack + super::avx512_unpack::Unpack {}
+#[cfg(target_arch = "x86_64")]
+impl<Q: Quants + super::avx2_unpack::Unpack + super::avx512_unpack::Unpack> AnyQuants for Q {}
+#[cfg(not(target_arch = "x86_64"))]
+use Quants as AnyQuants;
+
+/// Floats that every instruction set of the target can widen.
+#[cfg(target_arch = "x86_64")]
+trait AnyFloat: FloatValue + super::avx2::Widen + super::avx512::Widen {}
+#[cfg(target_arch = "x86_64")]
+impl<T: FloatValue + super::avx2::Widen + super::avx512::Widen> AnyFloat for T {}
+#[cfg(not(target_arch = "x86_64"))]
+use FloatValue as AnyFloat;
+
+macro_rules! multiply {
+    ($kernel:ident: [$($generics:tt)*] $ty:ty) => {
+        impl<$($generics)*> Multiply for $ty {
+            fn multiply(
+                cpu: CpuFeatures,
+                panel: &[Self],
+                x: &[Self::X],
+                m: usize,
+                row: usize,
+                sums: &mut [[f32; LANES]],
+            ) {
+                match cpu.instruction_set() {
+                    InstructionSet::Portable => portable::$kernel(panel, x, m, row, sums),
+                    #[cfg(target_arch = "x86_64")]
+                    // SAFETY: `cpu` is the proof that this machine has these features.
+                    InstructionSet::Avx2 => unsafe { super::avx2::$kernel(panel, x, m, row, sums) },
+                    #[cfg(target_arch = "x86_64")]
+                    // SAFETY: as above.
+                    InstructionSet::Avx512 => unsafe { super::avx512::$kernel(panel, x, m, row, sums) },
+                    #[cfg(not(target_arch = "x86_64"))]
+                    _ => portable::$kernel(panel, x, m, row, sums),
+                }
+            }
+        }
+    };
+}
+multiply!(long_min: [Q: AnyQuants] LongMin<Q>);
+multiply!(long_six: [] LongSix);
+multiply!(short: [Q: AnyQuants, M: Minima] Short<Q, M>);
+multiply!(float: [T: AnyFloat] Float<T>);
+
+/// A scratch behind a lock: two callers at once is not the intended use, but must be sound.
+pub(super) type SharedScratch = Mutex<Scratch>;

@@ -1,0 +1,417 @@
+//! The program as a black box: its arguments, its output, its errors and its exit codes.
+#![cfg(unix)]
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use std::{
+    io::{BufRead, BufReader, Write},
+    path::{Path, PathBuf},
+    process::{Child, Command, Output, Stdio},
+};
+
+use serde_json::Value;
+use support::tiny_gguf;
+
+const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/people-daily-2025-12-06.txt");
+const EXPECTED: &str = include_str!("data/people-daily-2025-12-06.expected.json");
+
+/// The program, in an environment where nothing of the user's counts and nothing can be fetched.
+fn yizhai(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_yizhai"));
+    command
+        .args(arguments)
+        .env_clear()
+        .env("YIZHAI_CACHE_DIR", "/nonexistent/cache")
+        .env("PATH", "/nonexistent");
+    command
+}
+
+/// The same, with the tiny model.
+fn tiny(arguments: &[&str]) -> Command {
+    let mut command = yizhai(arguments);
+    command.env("YIZHAI_MODEL", tiny_gguf::path());
+    command
+}
+
+fn run(command: &mut Command) -> Output {
+    command.stdin(Stdio::null()).output().unwrap()
+}
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+fn succeeded(output: Output) -> String {
+    assert!(output.status.success(), "{}", stderr(&output));
+    stdout(&output)
+}
+
+struct Files(tempfile::TempDir);
+
+impl Files {
+    fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn write(&self, name: &str, content: impl AsRef<[u8]>) -> String {
+        let path = self.path(name);
+        std::fs::write(&path, content).unwrap();
+        path.to_str().unwrap().to_owned()
+    }
+}
+
+// ---- structure ----
+
+#[test]
+fn segment_finds_the_true_structure_of_the_real_page() {
+    let found: Value =
+        serde_json::from_str(&succeeded(run(&mut yizhai(&["segment", PAGE, "--format", "json"])))).unwrap();
+    let expected: Value = serde_json::from_str(EXPECTED).unwrap();
+    let plain = |value: &Value| value.as_str().map(|s| s.split_whitespace().collect::<String>());
+    let articles = |value: &Value| value["articles"].as_array().unwrap().clone();
+    assert_eq!(articles(&found).len(), articles(&expected).len());
+    for (found, expected) in articles(&found).iter().zip(articles(&expected)) {
+        for key in ["headline", "subtitle", "kicker", "dateline", "byline"] {
+            assert_eq!(plain(&found[key]), plain(&expected[key]), "{key} of {}", expected["headline"]);
+        }
+        assert_eq!(found["captions"], expected["captions"]);
+        assert_eq!(found["continued"], expected["continued"]);
+        let sections = |article: &Value| article["sections"].as_array().unwrap().clone();
+        assert_eq!(sections(found).len(), sections(&expected).len());
+        for (found, expected) in sections(found).iter().zip(sections(&expected)) {
+            assert_eq!(plain(&found["heading"]), plain(&expected["heading"]));
+            assert_eq!(found["paragraphs"], expected["paragraphs"], "{}", expected["heading"]);
+        }
+    }
+}
+
+#[test]
+fn spans_are_byte_ranges_of_the_file() {
+    let page = std::fs::read(PAGE).unwrap();
+    let found: Value =
+        serde_json::from_str(&succeeded(run(&mut yizhai(&["segment", PAGE, "--format", "json"])))).unwrap();
+    let article = &found["articles"][1];
+    let span = &article["spans"]["headline"][0];
+    let range = span["start"].as_u64().unwrap() as usize..span["end"].as_u64().unwrap() as usize;
+    assert_eq!(std::str::from_utf8(&page[range]).unwrap(), article["headline"]);
+}
+
+// ---- digest ----
+
+#[test]
+fn digest_writes_every_section_with_both_results() {
+    let files = Files::new();
+    let article = files.write("a.jsonl", r#"{"id": 9, "headline": "题", "sections": [{"paragraphs": ["火箭。", "卫星。"]}, {"heading": "小", "paragraphs": ["城市。"]}]}"#);
+    let text = succeeded(run(&mut tiny(&["digest", &article, "--format", "json", "--summary-chars", "20"])));
+    let digest: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(digest["id"], 9);
+    let sections = digest["articles"][0]["sections"].as_array().unwrap();
+    let shape: Vec<_> =
+        sections.iter().map(|s| s["translation"]["paragraphs"].as_array().unwrap().len()).collect();
+    assert_eq!(shape, [2, 1]);
+    for section in sections {
+        assert!(section["summary"]["text"].is_string() && section["error"].is_null());
+        assert_eq!(section["provenance"]["model"], "tiny-qwen2");
+        assert_eq!(section["provenance"]["weights_sha256"].as_str().unwrap().len(), 64);
+    }
+}
+
+#[test]
+fn lines_and_one_task_give_exactly_one_line_for_each_line() {
+    let files = Files::new();
+    let lines = files.write("lines.txt", "第一行。\n\n第三行。\n");
+    let command = ["digest", &lines, "--input-format", "lines", "--tasks", "translation", "--quiet"];
+    let output = run(&mut tiny(&command));
+    assert_eq!(stderr(&output), "");
+    let text = succeeded(output);
+    assert_eq!(text.lines().count(), 3, "{text:?}");
+    assert_eq!(text.lines().nth(1), Some(""));
+}
+
+#[test]
+fn the_same_input_gives_the_same_result_embedded_and_served() {
+    let files = Files::new();
+    let page = files.write("page.txt", "火箭发射\n\n火箭发射入轨。\n");
+    let server = Server::start(&[]);
+    let digest = |extra: &[&str]| {
+        let arguments = [&["digest", page.as_str(), "--summary-chars", "20"], extra].concat();
+        succeeded(run(&mut tiny(&arguments)))
+    };
+    let embedded = digest(&[]);
+    assert!(embedded.contains("火箭发射") && embedded.contains("English"));
+    assert_eq!(embedded, digest(&["--server", &server.url()]));
+}
+
+#[test]
+fn stdin_is_read_and_a_file_is_written() {
+    let files = Files::new();
+    let output = files.path("out.jsonl");
+    let arguments = ["digest", "-", "--format", "jsonl", "--tasks", "summary", "--summary-chars", "10", "-o"];
+    let mut child =
+        tiny(&arguments).arg(&output).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all("火箭发射入轨。".as_bytes()).unwrap();
+    let finished = child.wait_with_output().unwrap();
+    assert_eq!(succeeded(finished), "");
+    let written = std::fs::read_to_string(output).unwrap();
+    let section: Value = serde_json::from_str(written.trim_end()).unwrap();
+    assert_eq!(section["source"][0], "火箭发射入轨。");
+    assert!(section["translation"].is_null() && section["summary"].is_object());
+}
+
+#[test]
+fn a_bad_record_among_good_ones_is_told_and_keeps_its_place() {
+    let files = Files::new();
+    let records = files.write(
+        "r.jsonl",
+        "{\"id\": \"a\", \"text\": \"火箭。\"}\n{\"id\": \"b\"}\n\n{\"id\": \"c\", \"text\": \"卫星。\"}\n",
+    );
+    for command in [&["segment"][..], &["digest", "--tasks", "summary", "--summary-chars", "10"]] {
+        let output = run(tiny(command).args([&records, "--format", "jsonl"]));
+        assert_eq!(output.status.code(), Some(3), "{}", stderr(&output));
+        assert!(stderr(&output).contains("r.jsonl, line 2"), "{}", stderr(&output));
+        let lines: Vec<Value> =
+            stdout(&output).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert_eq!(lines.len(), 3);
+        assert_eq!((&lines[0]["id"], &lines[2]["id"]), (&"a".into(), &"c".into()));
+        assert!(lines[1]["error"].is_string());
+    }
+}
+
+#[test]
+fn one_bad_file_among_good_ones_is_told_and_the_others_are_done() {
+    let files = Files::new();
+    let good = files.write("good.txt", "火箭。");
+    let blank = files.write("blank.txt", " \n");
+    let output = run(tiny(&[
+        "digest",
+        &blank,
+        &good,
+        "--tasks",
+        "summary",
+        "--summary-chars",
+        "10",
+        "--format",
+        "json",
+    ])
+    .env("NO_COLOR", "1"));
+    assert_eq!(output.status.code(), Some(3), "{}", stderr(&output));
+    assert!(stderr(&output).contains("blank.txt"));
+    let results: Value = serde_json::from_str(&stdout(&output)).unwrap();
+    assert!(results[0]["error"].is_string() && results[1]["articles"].is_array());
+}
+
+#[test]
+fn what_is_piped_holds_no_colours() {
+    let files = Files::new();
+    let page = files.write("page.txt", "火箭。");
+    let text = succeeded(run(&mut tiny(&["digest", &page, "--tasks", "summary", "--summary-chars", "10"])));
+    assert!(!text.contains('\u{1b}'), "{text:?}");
+}
+
+// ---- errors ----
+
+/// Runs a command that can do nothing and checks that it says so in one line that holds `named`.
+fn refused(command: &mut Command, named: &[&str]) {
+    let output = run(command);
+    let error = stderr(&output);
+    assert_eq!(output.status.code(), Some(1), "{error}");
+    assert_eq!(stdout(&output), "");
+    assert_eq!(error.trim_end().lines().count(), 1, "{error}");
+    for part in named {
+        assert!(error.contains(part), "{error:?} does not name {part}");
+    }
+    assert!(!error.contains("panicked") && !error.contains("backtrace"));
+}
+
+#[test]
+fn an_input_that_is_no_page_is_named() {
+    let files = Files::new();
+    let blank = files.write("blank.txt", "\u{3000}\n\n");
+    let noise = files.write("noise.bin", (0u8..=255).cycle().take(5000).collect::<Vec<_>>());
+    let huge = files.path("huge.txt");
+    std::fs::File::create(&huge).unwrap().set_len(40 << 20).unwrap();
+    for command in ["digest", "segment"] {
+        refused(&mut tiny(&[command, "/nonexistent/page.txt"]), &["/nonexistent/page.txt", "No such file"]);
+        refused(&mut tiny(&[command, files.0.path().to_str().unwrap()]), &["is a directory"]);
+        refused(&mut tiny(&[command, &blank]), &["blank.txt", "empty"]);
+        refused(&mut tiny(&[command, &noise]), &["noise.bin", "byte"]);
+        refused(&mut tiny(&[command, huge.to_str().unwrap()]), &["huge.txt", "33554432"]);
+    }
+}
+
+#[test]
+fn a_model_that_cannot_run_is_named_with_what_to_do() {
+    let files = Files::new();
+    let page = files.write("page.txt", "火箭。");
+    let whole = std::fs::read(tiny_gguf::path()).unwrap();
+    let cut = files.write("cut.gguf", &whole[..whole.len() / 2]);
+    let wrong = files.write("wrong.gguf", "no model at all");
+    let digest = |model: &str| {
+        let mut command = yizhai(&["digest", &page, "--model", model]);
+        command.env("HF_HUB_OFFLINE", "1");
+        command
+    };
+    refused(&mut digest("qwen2.5-coder-1.5b"), &["qwen2.5-coder-1.5b", "qwen2.5-coder-1.5b-instruct-q4_k_m"]);
+    refused(&mut digest("/nonexistent/m.gguf"), &["/nonexistent/m.gguf", "No such file"]);
+    refused(&mut digest(&cut), &["cut.gguf", "corrupt", "tensor"]);
+    refused(&mut digest(&wrong), &["wrong.gguf", "corrupt"]);
+    for command in ["digest", "serve"] {
+        let mut command = yizhai(&[command, "--model", &cut, "--log", "error"]);
+        if command.get_args().next().unwrap() == "digest" {
+            command.arg(&page);
+        } else {
+            command.args(["--listen", "127.0.0.1:0"]);
+        }
+        refused(&mut command, &["cut.gguf"]);
+    }
+}
+
+#[test]
+fn a_model_that_is_not_here_is_not_found_without_a_download() {
+    let id = "qwen2.5-coder-0.5b-instruct-q4_k_m";
+    refused(&mut yizhai(&["models", "path", id]), &[id, "yizhai models pull"]);
+    refused(&mut yizhai(&["models", "path", "qwen"]), &["qwen"]);
+    let list: Value =
+        serde_json::from_str(&succeeded(run(&mut yizhai(&["models", "list", "--format", "json"])))).unwrap();
+    let default: Vec<_> = list.as_array().unwrap().iter().filter(|m| m["default"] == true).collect();
+    assert_eq!(default.len(), 1);
+    assert_eq!(default[0]["id"], "qwen2.5-coder-1.5b-instruct-q4_k_m");
+}
+
+#[test]
+fn a_server_that_is_not_there_is_named() {
+    let files = Files::new();
+    let page = files.write("page.txt", "火箭。");
+    refused(
+        &mut yizhai(&["digest", &page, "--server", "http://127.0.0.1:1"]),
+        &["http://127.0.0.1:1", "yizhai serve"],
+    );
+    refused(
+        &mut yizhai(&["segment", &page, "--server", "not an address"]),
+        &["not an address", "http://HOST:PORT"],
+    );
+}
+
+#[test]
+fn wrong_arguments_have_an_exit_code_of_their_own() {
+    for arguments in [
+        &["digest"][..],
+        &["digest", "x", "--summary-chars", "3"],
+        &["digest", "x", "--tasks", "poem"],
+        &["fly"],
+    ] {
+        assert_eq!(run(&mut yizhai(arguments)).status.code(), Some(2), "{arguments:?}");
+    }
+}
+
+// ---- serve ----
+
+/// `yizhai serve` on a free port, killed at the end of the test.
+struct Server {
+    child: Child,
+    address: String,
+}
+
+impl Server {
+    fn start(arguments: &[&str]) -> Self {
+        let fixed = ["serve", "--listen", "127.0.0.1:0", "--log-format", "json"];
+        let mut child = tiny(&[&fixed[..], arguments].concat()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        let mut address = None;
+        loop {
+            let line: Value = serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap();
+            match line["fields"]["message"].as_str().unwrap() {
+                "listening" => address = Some(line["fields"]["address"].as_str().unwrap().to_owned()),
+                "serving" => break,
+                _ => {}
+            }
+        }
+        // Somebody must read on, or the server would wait for room in the pipe.
+        std::thread::spawn(move || lines.count());
+        Self { child, address: address.unwrap() }
+    }
+
+    fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    fn signal(&self, name: &str) {
+        assert!(Command::new("kill").args([name, &self.child.id().to_string()]).status().unwrap().success());
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn a_port_in_use_is_named() {
+    let server = Server::start(&[]);
+    refused(
+        tiny(&["serve", "--listen", &server.address]).args(["--log", "error"]),
+        &[&server.address, "--listen"],
+    );
+}
+
+#[test]
+fn sigterm_drains_and_exits_0() {
+    let files = Files::new();
+    let page = files.write("page.txt", "火箭发射入轨。");
+    let mut server = Server::start(&[]);
+    let mut client = tiny(&["digest", &page, "--server", &server.url(), "--format", "jsonl"]);
+    let digest = client.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    std::thread::sleep(std::time::Duration::from_millis(150));
+    server.signal("-TERM");
+    // What was in flight is finished (or was not let in, when the signal came first).
+    let finished = digest.wait_with_output().unwrap();
+    assert!(finished.status.success() || stderr(&finished).contains("about to end"), "{}", stderr(&finished));
+    assert_eq!(server.child.wait().unwrap().code(), Some(0));
+}
+
+#[test]
+fn a_second_signal_stops_at_once() {
+    let files = Files::new();
+    let lines = files.write("lines.txt", "火箭发射入轨。\n".repeat(400));
+    let mut server = Server::start(&[]);
+    let mut digest = tiny(&["digest", &lines, "--input-format", "lines", "--server", &server.url()])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    // In flight for sure, and for long: the first result has come.
+    let mut results = BufReader::new(digest.stdout.take().unwrap());
+    results.read_line(&mut String::new()).unwrap();
+    server.signal("-TERM");
+    std::thread::sleep(std::time::Duration::from_millis(200));
+    assert!(
+        server.child.try_wait().unwrap().is_none(),
+        "the first signal did not wait for what is in flight"
+    );
+    server.signal("-TERM");
+    assert_eq!(server.child.wait().unwrap().code(), Some(130));
+    let _ = digest.kill();
+    let _ = digest.wait();
+}
+
+#[test]
+fn the_grammar_of_the_help_names_every_exit_code() {
+    let help = succeeded(run(&mut yizhai(&["--help"])));
+    let flat = help.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(
+        flat.contains("Exit codes: 0 everything was done; 1") && flat.contains("3 some inputs"),
+        "{help}"
+    );
+    assert!(Path::new(PAGE).exists());
+}

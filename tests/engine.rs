@@ -1,0 +1,243 @@
+//! The engine on a tiny model that the test writes itself, and on models that misbehave.
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use candle_core::{Device, Tensor, quantized::gguf_file};
+use candle_transformers::models::quantized_qwen2;
+use support::{
+    scripted::{Answer, Script, Scripted},
+    tiny_gguf::{self, IM_END, IM_START},
+};
+use yizhai::{
+    engine::{
+        Engine, EngineConfig, FinishReason, Generation, GenerationEvent, Health, Priority, Prompt, Sampling,
+        SubmitError,
+    },
+    model::{self, DeviceChoice, GgufFile},
+};
+
+fn engine(config: EngineConfig) -> Engine {
+    let (_, model) = model::load_path(tiny_gguf::path(), &Device::Cpu).unwrap();
+    Engine::start(model, &Device::Cpu, config).unwrap()
+}
+
+fn prompt(tokens: Vec<u32>, max_new_tokens: usize) -> Prompt {
+    Prompt {
+        tokens,
+        max_new_tokens,
+        stop_tokens: vec![IM_END],
+        sampling: Sampling::Greedy,
+        priority: Priority::Interactive,
+        deadline: None,
+    }
+}
+
+/// Different prompts of different lengths.
+fn prompts() -> Vec<Vec<u32>> {
+    (0..7u32).map(|n| (0..3 + 5 * n).map(|i| (n * 37 + i * 11) % 256).collect()).collect()
+}
+
+async fn collect(mut generation: Generation) -> (Vec<u32>, FinishReason) {
+    let mut tokens = Vec::new();
+    loop {
+        match generation.next().await.expect("a generation ends with a reason") {
+            GenerationEvent::Started(_) => {}
+            GenerationEvent::Token(token) => tokens.push(token),
+            GenerationEvent::Finished(reason) => return (tokens, reason),
+            GenerationEvent::Failed(reason) => panic!("{reason}"),
+        }
+    }
+}
+
+/// Greedy decoding by candle's own model of the same file.
+fn reference(prompt: &[u32], count: usize) -> Vec<u32> {
+    let mut file = std::fs::File::open(tiny_gguf::path()).unwrap();
+    let content = gguf_file::Content::read(&mut file).unwrap();
+    let mut model = quantized_qwen2::ModelWeights::from_gguf(content, &mut file, &Device::Cpu).unwrap();
+    let mut tokens = prompt.to_vec();
+    let mut read = 0;
+    for _ in 0..count {
+        let input = Tensor::new(&tokens[read..], &Device::Cpu).unwrap().unsqueeze(0).unwrap();
+        let logits = model.forward(&input, read).unwrap().squeeze(0).unwrap();
+        read = tokens.len();
+        tokens.push(logits.argmax(0).unwrap().to_scalar().unwrap());
+    }
+    tokens.split_off(prompt.len())
+}
+
+#[tokio::test]
+async fn greedy_tokens_are_those_of_candle_transformers() {
+    let engine = engine(EngineConfig::default());
+    for tokens in prompts() {
+        let expected = reference(&tokens, 24);
+        let expected: Vec<u32> = expected.into_iter().take_while(|t| *t != IM_END).collect();
+        let (written, _) = collect(engine.submit(prompt(tokens, 24)).await.unwrap()).await;
+        assert_eq!(written, expected);
+    }
+}
+
+#[tokio::test]
+async fn a_sequence_writes_the_same_alone_and_among_others_and_in_chunks() {
+    let alone = engine(EngineConfig { max_sequences: 1, ..EngineConfig::default() });
+    let crowded = engine(EngineConfig { max_step_tokens: 9, ..EngineConfig::default() });
+    let mut together = Vec::new();
+    for tokens in prompts() {
+        together.push(crowded.submit(prompt(tokens, 20)).await.unwrap());
+    }
+    for (tokens, generation) in prompts().into_iter().zip(together) {
+        let expected = collect(alone.submit(prompt(tokens, 20)).await.unwrap()).await;
+        assert_eq!(collect(generation).await, expected);
+    }
+}
+
+#[tokio::test]
+async fn random_sampling_is_repeatable_by_its_seed() {
+    let engine = engine(EngineConfig::default());
+    let draw = async |seed| {
+        let sampling = Sampling::Random { temperature: 1.5, top_p: 0.95, top_k: Some(50), seed };
+        let tokens = vec![IM_START, 1, 2, 3];
+        collect(engine.submit(Prompt { sampling, ..prompt(tokens, 30) }).await.unwrap()).await
+    };
+    assert_eq!(draw(1).await, draw(1).await);
+    assert_ne!(draw(1).await, draw(2).await);
+}
+
+#[tokio::test]
+async fn the_limit_of_new_tokens_is_the_finish_reason() {
+    let engine = engine(EngineConfig::default());
+    let (tokens, reason) = collect(engine.submit(prompt(vec![1, 2], 5)).await.unwrap()).await;
+    assert_eq!((tokens.len(), reason), (5, FinishReason::Length));
+}
+
+#[tokio::test]
+async fn what_can_never_run_is_refused() {
+    let engine = engine(EngineConfig { max_model_len: 100, ..EngineConfig::default() });
+    let refused = engine.submit(prompt(vec![1; 90], 11)).await.unwrap_err();
+    assert_eq!(refused, SubmitError::TooLong { prompt: 90, answer: 11, limit: 100 });
+    assert_eq!(engine.submit(prompt(vec![], 5)).await.unwrap_err(), SubmitError::Empty);
+    assert_eq!(engine.submit(prompt(vec![1], 0)).await.unwrap_err(), SubmitError::Empty);
+    assert!(engine.submit(prompt(vec![1; 90], 10)).await.is_ok());
+}
+
+fn scripted(script: Script, step_time: Duration, config: EngineConfig) -> (Engine, Arc<AtomicUsize>) {
+    let steps = Arc::new(AtomicUsize::new(0));
+    let model = Scripted::new(script, step_time, steps.clone());
+    (Engine::start(Box::new(model), &Device::Cpu, config).unwrap(), steps)
+}
+
+/// A conversation whose user says `text`.
+fn chat(text: &str) -> Vec<u32> {
+    let turn = |role: &str, text: &str| {
+        let bytes = format!("{role}\n{text}").into_bytes();
+        std::iter::once(IM_START).chain(bytes.into_iter().map(u32::from)).collect::<Vec<_>>()
+    };
+    [turn("user", text), vec![IM_END, u32::from(b'\n')], turn("assistant", "")].concat()
+}
+
+fn forever() -> Script {
+    Arc::new(|_| Answer::Forever("again "))
+}
+
+#[tokio::test]
+async fn a_dropped_receiver_frees_its_place_at_the_next_step() {
+    let config = EngineConfig { max_sequences: 1, ..EngineConfig::default() };
+    let (engine, steps) = scripted(forever(), Duration::from_millis(5), config);
+    let mut endless = engine.submit(prompt(chat("a"), 5000)).await.unwrap();
+    while !matches!(endless.next().await, Some(GenerationEvent::Token(_))) {}
+    let mut next = engine.submit(prompt(chat("b"), 5000)).await.unwrap();
+    drop(endless);
+    let steps_before = steps.load(Ordering::SeqCst);
+    assert!(matches!(next.next().await, Some(GenerationEvent::Started(_))));
+    assert!(steps.load(Ordering::SeqCst) <= steps_before + 2);
+    drop(next);
+    while engine.running() > 0 {
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    // Nothing is left to do: the worker sleeps.
+    tokio::time::sleep(Duration::from_millis(30)).await;
+    let idle = steps.load(Ordering::SeqCst);
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    assert_eq!(steps.load(Ordering::SeqCst), idle);
+}
+
+#[tokio::test]
+async fn a_passed_deadline_ends_a_running_and_a_waiting_sequence() {
+    let config = EngineConfig { max_sequences: 1, ..EngineConfig::default() };
+    let (engine, _) = scripted(forever(), Duration::from_millis(2), config);
+    let deadline = Some(Instant::now() + Duration::from_millis(100));
+    let running = engine.submit(Prompt { deadline, ..prompt(chat("a"), 5000) }).await.unwrap();
+    let waiting = engine.submit(Prompt { deadline, ..prompt(chat("b"), 5000) }).await.unwrap();
+    let (tokens, reason) = collect(running).await;
+    assert!(!tokens.is_empty() && reason == FinishReason::Deadline);
+    assert_eq!(collect(waiting).await, (vec![], FinishReason::Deadline));
+}
+
+async fn fails_with(script: Script, expected: &str) {
+    let (engine, _) = scripted(script, Duration::from_millis(1), EngineConfig::default());
+    let mut neighbour = engine.submit(prompt(chat("neighbour"), 5000)).await.unwrap();
+    let mut broken = engine.submit(prompt(chat("broken"), 5000)).await.unwrap();
+    for generation in [&mut neighbour, &mut broken] {
+        let failure = loop {
+            match generation.next().await.expect("every sequence in flight is told") {
+                GenerationEvent::Failed(reason) => break reason,
+                _ => continue,
+            }
+        };
+        assert!(failure.contains(expected), "{failure}");
+    }
+    let mut health = engine.health();
+    assert!(matches!(&*health.wait_for(|h| *h != Health::Ready).await.unwrap(), Health::Failed(_)));
+    let refused = engine.submit(prompt(chat("late"), 5)).await.unwrap_err();
+    assert!(matches!(&refused, SubmitError::Stopped(reason) if reason.contains(expected)), "{refused}");
+}
+
+fn broken_by(answer: fn() -> Answer) -> Script {
+    Arc::new(move |user| if user == "broken" { answer() } else { Answer::Forever("fine ") })
+}
+
+#[tokio::test]
+async fn a_panic_is_told_to_everyone_in_flight() {
+    fails_with(broken_by(|| Answer::Panic), "the script says so").await;
+}
+
+#[tokio::test]
+async fn logits_that_are_no_numbers_are_told_to_everyone_in_flight() {
+    fails_with(broken_by(|| Answer::Nan), "NaN").await;
+}
+
+#[test]
+fn broken_model_files_are_named_and_explained() {
+    let directory = tempfile::tempdir().unwrap();
+    let whole = std::fs::read(tiny_gguf::path()).unwrap();
+    let open = |name: &str, bytes: &[u8]| {
+        let path = directory.path().join(name);
+        std::fs::write(&path, bytes).unwrap();
+        let error = GgufFile::open(&path).err().unwrap().to_string();
+        assert!(error.contains(name) && error.contains("corrupt") && error.lines().count() == 1, "{error}");
+    };
+    open("cut-tensors.gguf", &whole[..whole.len() - 1000]);
+    open("cut-header.gguf", &whole[..300]);
+    open("no-gguf.gguf", b"<html>404</html>");
+    open("empty.gguf", b"");
+    let missing = GgufFile::open(&directory.path().join("missing.gguf")).err().unwrap().to_string();
+    assert!(missing.contains("missing.gguf") && missing.contains("No such file"), "{missing}");
+}
+
+#[test]
+fn a_device_that_is_not_there_is_refused() {
+    assert_eq!("cuda:3".parse(), Ok(DeviceChoice::Cuda(3)));
+    assert!("gpu".parse::<DeviceChoice>().is_err());
+    if !cfg!(feature = "cuda") {
+        let error = DeviceChoice::Cuda(0).open().err().unwrap().to_string();
+        assert!(error.contains("cuda:0") && error.contains("--features cuda"), "{error}");
+    }
+}

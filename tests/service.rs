@@ -1,0 +1,568 @@
+//! The service on a free port, with a scripted model behind it: what callers see over real sockets.
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use std::{
+    collections::{BTreeMap, HashSet},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use futures::StreamExt;
+use support::{
+    PAGE,
+    scripted::{Answer, Script, obedient, pipeline, pipeline_with},
+    serving::Server,
+};
+use tonic::{Code, Request};
+use tonic_health::pb::{
+    HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
+};
+use tonic_types::StatusExt;
+use yizhai::{
+    engine::EngineConfig,
+    pb::{self, digest_many_response::Result as Answered, input::Source, stream_digest_response::Event},
+    server::{Limits, ModelSlot},
+};
+
+fn page(text: &str) -> Option<pb::Input> {
+    Some(pb::Input { source: Some(Source::PageText(text.to_owned())), page_format: 0 })
+}
+
+fn lines(text: &str) -> Option<pb::Input> {
+    let page_format = pb::PageFormat::Lines.into();
+    Some(pb::Input { source: Some(Source::PageText(text.to_owned())), page_format })
+}
+
+fn digest(input: Option<pb::Input>, options: pb::DigestOptions) -> pb::DigestRequest {
+    pb::DigestRequest { input, options: Some(options), request_id: String::new() }
+}
+
+#[tokio::test]
+async fn a_page_goes_in_and_every_section_comes_out() {
+    let server = Server::start(pipeline(obedient())).await;
+    let request =
+        pb::DigestRequest { request_id: "my request".to_owned(), ..digest(page(PAGE), Default::default()) };
+    let answer = server.client().await.digest(request).await.unwrap();
+    assert_eq!(answer.request_id, "my request");
+    let articles = answer.document.unwrap().articles;
+    let shape: Vec<usize> = articles.iter().map(|a| a.sections.len()).collect();
+    assert_eq!(shape, [3, 1, 1, 1, 3]);
+    let places: Vec<_> = answer.sections.iter().map(|s| (s.article_index, s.section_index)).collect();
+    assert_eq!(places, [(0, 0), (0, 1), (0, 2), (1, 0), (2, 0), (3, 0), (4, 0), (4, 1), (4, 2)]);
+    for section in &answer.sections {
+        let source = &articles[section.article_index as usize].sections[section.section_index as usize];
+        let translation = section.translation.as_ref().unwrap();
+        assert_eq!(translation.paragraphs.len(), source.paragraphs.len());
+        assert!(!translation.heading.is_empty());
+        let summary = section.summary.as_ref().unwrap();
+        assert!(summary.text.ends_with('。') && summary.text.chars().count() <= 100, "{}", summary.text);
+        assert!(!summary.sentences[0].sources.is_empty(), "{} rests on nothing", summary.text);
+        assert!(section.verdict.as_ref().unwrap().passed, "{:?}", section.verdict);
+        let provenance = section.provenance.as_ref().unwrap();
+        assert_eq!((provenance.model.as_str(), provenance.weights_sha256.len()), ("scripted", 64));
+        let timings = section.timings.unwrap();
+        assert!(timings.prompt_tokens > 0 && timings.completion_tokens > 0);
+        assert!(!section.spans.is_empty() && section.error.is_none());
+    }
+    let statistics = answer.statistics.unwrap();
+    assert_eq!((statistics.sections, statistics.failed_sections), (9, 0));
+}
+
+#[tokio::test]
+async fn a_stream_tells_the_structure_first_then_each_section_once_and_the_sums_last() {
+    let server = Server::start(pipeline(obedient())).await;
+    let request = pb::StreamDigestRequest { input: page(PAGE), ..Default::default() };
+    let stream = server.client().await.stream_digest(request, None).await.unwrap();
+    let events: Vec<Event> = stream.map(|m| m.unwrap().event.unwrap()).collect().await;
+    assert!(matches!(&events[0], Event::Document(d) if d.articles.len() == 5));
+    assert!(matches!(&events[10], Event::Statistics(s) if s.sections == 9));
+    let sections: HashSet<_> = events[1..10]
+        .iter()
+        .map(|event| match event {
+            Event::Section(s) => (s.article_index, s.section_index),
+            other => panic!("{other:?} among the sections"),
+        })
+        .collect();
+    assert_eq!((events.len(), sections.len()), (11, 9));
+}
+
+#[tokio::test]
+async fn sections_are_streamed_before_the_last_one_is_done() {
+    // The second section's translation never ends; the first must come all the same.
+    let script: Script = Arc::new(|prompt| match prompt.ends_with("慢。") {
+        true => Answer::Forever("on and "),
+        false => Answer::Text("Done.".to_owned()),
+    });
+    let server = Server::start(pipeline_with(
+        script,
+        Duration::from_millis(2),
+        Arc::default(),
+        EngineConfig::default(),
+    ))
+    .await;
+    let options = pb::DigestOptions { tasks: vec![pb::Task::Translation.into()], ..Default::default() };
+    let request =
+        pb::StreamDigestRequest {
+            input: lines("快。\n慢。"), options: Some(options), ..Default::default()
+        };
+    let mut stream = server.raw().await.stream_digest(request).await.unwrap().into_inner();
+    assert!(matches!(stream.next().await.unwrap().unwrap().event, Some(Event::Document(_))));
+    let Some(Event::Section(first)) = stream.next().await.unwrap().unwrap().event else {
+        panic!("no section")
+    };
+    assert_eq!(first.section_index, 0);
+}
+
+#[tokio::test]
+async fn one_bad_item_of_many_does_not_harm_the_others() {
+    let server = Server::start(pipeline(obedient())).await;
+    let item = |id: &str, text: &str| pb::DigestManyRequest {
+        item_id: id.to_owned(),
+        input: page(text),
+        options: None,
+    };
+    let items = vec![
+        item("a", "标题\n\n这是第一篇文章的正文。"),
+        item("b", "  "),
+        item("a", "又一篇。"),
+        item("c", "第三篇文章的正文在此。"),
+    ];
+    let answers = server.client().await.digest_many(futures::stream::iter(items)).await.unwrap();
+    let answers: Vec<_> = answers.map(|m| m.unwrap()).collect().await;
+    assert_eq!(answers.len(), 4);
+    let mut by_id: BTreeMap<String, Vec<Answered>> = BTreeMap::new();
+    for answer in answers {
+        by_id.entry(answer.item_id).or_default().push(answer.result.unwrap());
+    }
+    let code = |answer: &Answered| match answer {
+        Answered::Digest(digest) => {
+            assert!(digest.sections.iter().all(|s| s.summary.is_some() && s.translation.is_some()));
+            Code::Ok
+        }
+        Answered::Error(error) => Code::from_i32(error.code),
+    };
+    let codes = |id: &str| by_id[id].iter().map(&code).collect::<Vec<_>>();
+    assert_eq!(codes("b"), [Code::InvalidArgument]);
+    assert_eq!(codes("c"), [Code::Ok]);
+    assert!(codes("a").contains(&Code::Ok) && codes("a").contains(&Code::InvalidArgument));
+}
+
+#[tokio::test]
+async fn the_structure_comes_without_a_model() {
+    let server = Server::start_with(ModelSlot::loading(), Limits::default()).await;
+    let document = server.client().await.segment(page(PAGE).unwrap()).await.unwrap();
+    let headlines: Vec<_> =
+        document.articles.iter().map(|a| a.headline.as_ref().unwrap().text.as_str()).collect();
+    assert_eq!(headlines[1], "蓝箭航天披露朱雀三号火箭一级回收验证细节");
+    let headline = document.articles[1].headline.as_ref().unwrap();
+    let span = &headline.spans[0];
+    assert_eq!(&PAGE[span.start_byte as usize..span.end_byte as usize], headline.text);
+}
+
+#[tokio::test]
+async fn an_article_in_parts_is_not_segmented_again() {
+    let server = Server::start(pipeline(obedient())).await;
+    let text = |text: &str| pb::Text { text: text.to_owned(), spans: vec![] };
+    let article = pb::Article {
+        headline: Some(text("标题")),
+        sections: vec![
+            pb::Section { heading: None, paragraphs: vec![text("甲。"), text("乙。")] },
+            pb::Section { heading: Some(text("小标题")), paragraphs: vec![text("丙。")] },
+        ],
+        ..Default::default()
+    };
+    let input = Some(pb::Input { source: Some(Source::Article(article)), page_format: 0 });
+    let answer = server.client().await.digest(digest(input, Default::default())).await.unwrap();
+    let counts: Vec<_> =
+        answer.sections.iter().map(|s| s.translation.as_ref().unwrap().paragraphs.len()).collect();
+    assert_eq!(counts, [2, 1]);
+}
+
+#[tokio::test]
+async fn only_the_tasks_that_were_asked_for_are_done() {
+    let server = Server::start(pipeline(obedient())).await;
+    for (task, has_summary) in [(pb::Task::Summary, true), (pb::Task::Translation, false)] {
+        let options = pb::DigestOptions { tasks: vec![task.into()], ..Default::default() };
+        let answer = server.client().await.digest(digest(page("正文在此。"), options)).await.unwrap();
+        let section = &answer.sections[0];
+        assert_eq!((section.summary.is_some(), section.translation.is_some()), (has_summary, !has_summary));
+    }
+}
+
+#[tokio::test]
+async fn a_section_that_ran_into_the_token_limit_is_not_passed_off_as_whole() {
+    let server = Server::start(pipeline(Arc::new(|_| Answer::Forever("words without end, ")))).await;
+    let options = pb::DigestOptions { tasks: vec![pb::Task::Translation.into()], ..Default::default() };
+    let answer = server.client().await.digest(digest(lines("正文在此。"), options)).await.unwrap();
+    let section = &answer.sections[0];
+    let paragraph = &section.translation.as_ref().unwrap().paragraphs[0];
+    assert_eq!(paragraph.finish_reason(), pb::FinishReason::Length);
+    let verdict = section.verdict.as_ref().unwrap();
+    let kinds: Vec<_> = verdict.findings.iter().map(|f| f.kind()).collect();
+    assert!(
+        !verdict.passed
+            && kinds.contains(&pb::FindingKind::Truncated)
+            && kinds.contains(&pb::FindingKind::Loop)
+    );
+}
+
+#[tokio::test]
+async fn a_summary_keeps_the_limit_and_ends_with_a_sentence_whatever_the_model_writes() {
+    let asked = Arc::new(AtomicUsize::new(0));
+    let script: Script = {
+        let asked = asked.clone();
+        Arc::new(move |_| {
+            asked.fetch_add(1, Ordering::SeqCst);
+            Answer::Text("一句没完没了的话，".repeat(40))
+        })
+    };
+    let server = Server::start(pipeline(script)).await;
+    let summarize = async |source: &str, limit| {
+        let tasks = vec![pb::Task::Summary.into()];
+        let options = pb::DigestOptions { tasks, summary_max_chars: limit, ..Default::default() };
+        let answer = server.client().await.digest(digest(lines(source), options)).await.unwrap();
+        let section = answer.sections.into_iter().next().unwrap();
+        (section.summary.unwrap(), section.verdict.unwrap().findings[0].kind())
+    };
+    // No sentence of the model's fits, so the source's own sentences stand in.
+    let (summary, finding) = summarize("短句在此。第二句稍微长一点。", 10).await;
+    assert_eq!((summary.text.as_str(), finding), ("短句在此。", pb::FindingKind::SummaryExtracted));
+    assert_eq!(summary.attempts, 2);
+    let (summary, finding) = summarize("这一句比十个字要长得多所以放不下。", 10).await;
+    assert_eq!((summary.text.as_str(), finding), ("", pb::FindingKind::SummaryLimitTooSmall));
+}
+
+#[tokio::test]
+async fn a_text_longer_than_any_prompt_is_digested_whole() {
+    let server = Server::start(pipeline(obedient())).await;
+    let paragraph = "这是一句用来凑长度的话，讲的是各地的新闻。".repeat(400);
+    let answer = server.client().await.digest(digest(lines(&paragraph), Default::default())).await.unwrap();
+    let section = &answer.sections[0];
+    assert!(!section.summary.as_ref().unwrap().text.is_empty());
+    // Every chunk tells its length: together they are the whole paragraph.
+    let english = &section.translation.as_ref().unwrap().paragraphs[0].text;
+    let told: usize =
+        english.split(|c: char| !c.is_ascii_digit()).filter_map(|n| n.parse::<usize>().ok()).sum();
+    assert_eq!(told, paragraph.chars().count());
+}
+
+#[tokio::test]
+async fn terms_reach_the_model_settled_and_are_required() {
+    let script: Script = Arc::new(|prompt| {
+        Answer::Text(if prompt.contains("LandSpace披露") {
+            "LandSpace disclosed it.".to_owned()
+        } else {
+            "Blue Arrow.".to_owned()
+        })
+    });
+    let server = Server::start(pipeline(script)).await;
+    let term = |source: &str, target: &str| pb::Term { source: source.to_owned(), target: target.to_owned() };
+    let terms = vec![term("蓝箭航天", "LandSpace"), term("朱雀", "Zhuque")];
+    let options =
+        pb::DigestOptions { terms, tasks: vec![pb::Task::Translation.into()], ..Default::default() };
+    let answer =
+        server.client().await.digest(digest(lines("蓝箭航天披露。\n朱雀三号。"), options)).await.unwrap();
+    assert!(answer.sections[0].verdict.as_ref().unwrap().passed);
+    let findings = &answer.sections[1].verdict.as_ref().unwrap().findings;
+    assert_eq!(findings[0].kind(), pb::FindingKind::TermMissing);
+    assert_eq!(answer.sections[0].provenance.as_ref().unwrap().glossary_sha256.len(), 64);
+}
+
+#[tokio::test]
+async fn page_text_that_looks_like_chat_markers_stays_text() {
+    let seen = Arc::new(AtomicUsize::new(0));
+    let script: Script = {
+        let seen = seen.clone();
+        Arc::new(move |prompt| {
+            seen.fetch_add(usize::from(prompt.contains("<|im_end|>")), Ordering::SeqCst);
+            Answer::Text("Fine.".to_owned())
+        })
+    };
+    let server = Server::start(pipeline(script)).await;
+    let options = pb::DigestOptions { tasks: vec![pb::Task::Translation.into()], ..Default::default() };
+    server.client().await.digest(digest(lines("正文<|im_end|>之后。"), options)).await.unwrap();
+    assert!(seen.load(Ordering::SeqCst) > 0, "the marker did not reach the model as text");
+}
+
+#[tokio::test]
+async fn requests_are_refused_with_the_field_named() {
+    let server = Server::start(pipeline(obedient())).await;
+    let options = |change: fn(&mut pb::DigestOptions)| {
+        let mut options = pb::DigestOptions::default();
+        change(&mut options);
+        options
+    };
+    let sampling = |temperature, top_p| Some(pb::Sampling { temperature, top_p, ..Default::default() });
+    let cases = [
+        ("input", digest(None, Default::default())),
+        ("input.source", digest(Some(pb::Input::default()), Default::default())),
+        ("input", digest(page(" \n\u{3000}\n"), Default::default())),
+        (
+            "input.page_format",
+            digest(Some(pb::Input { page_format: 99, ..page("文。").unwrap() }), Default::default()),
+        ),
+        ("options.tasks", digest(page("文。"), options(|o| o.tasks = vec![9]))),
+        ("options.summary_max_chars", digest(page("文。"), options(|o| o.summary_max_chars = 9))),
+        ("options.summary_max_chars", digest(page("文。"), options(|o| o.summary_max_chars = -1))),
+        ("options.terms[0]", digest(page("文。"), options(|o| o.terms = vec![pb::Term::default()]))),
+        (
+            "options.sampling.temperature",
+            digest(
+                page("文。"),
+                pb::DigestOptions { sampling: sampling(f64::NAN, 0.0), ..Default::default() },
+            ),
+        ),
+        (
+            "options.sampling.top_p",
+            digest(page("文。"), pb::DigestOptions { sampling: sampling(1.0, 1.5), ..Default::default() }),
+        ),
+        (
+            "request_id",
+            pb::DigestRequest { request_id: "新".to_owned(), ..digest(page("文。"), Default::default()) },
+        ),
+    ];
+    for (field, request) in cases {
+        let status = server.raw().await.digest(request).await.unwrap_err();
+        assert_eq!(status.code(), Code::InvalidArgument, "{field}: {status}");
+        let violations = status.get_details_bad_request().expect("BadRequest").field_violations;
+        assert_eq!(violations[0].field, field, "{status}");
+        let info = status.get_details_error_info().expect("ErrorInfo");
+        assert_eq!(info.domain, "yizhai.v1");
+    }
+}
+
+#[tokio::test]
+async fn bytes_that_are_no_text_and_pages_over_the_limit_are_refused() {
+    let limits = Limits { max_page_bytes: 1000, max_sections: 3, ..Limits::default() };
+    let server = Server::start_with(ModelSlot::ready(pipeline(obedient())), limits).await;
+    let bytes = |bytes: Vec<u8>| Some(pb::Input { source: Some(Source::PageBytes(bytes)), page_format: 0 });
+    let article = pb::Article {
+        sections: vec![pb::Section {
+            heading: None,
+            paragraphs: vec![pb::Text { text: "长。".repeat(300), spans: vec![] }],
+        }],
+        ..Default::default()
+    };
+    let article = Some(pb::Input { source: Some(Source::Article(article)), page_format: 0 });
+    let cases = [
+        (bytes((0..=255).cycle().take(600).collect()), "byte"),
+        (bytes("文".repeat(400).into_bytes()), "1000"),
+        (article, "1000"),
+        (lines("一。\n二。\n三。\n四。"), "3"),
+    ];
+    for (input, named) in cases {
+        let status = server.raw().await.digest(digest(input, Default::default())).await.unwrap_err();
+        assert_eq!(status.code(), Code::InvalidArgument, "{status}");
+        assert!(status.message().contains(named), "{status}");
+    }
+}
+
+#[tokio::test]
+async fn an_unknown_model_or_glossary_is_not_found() {
+    let server = Server::start(pipeline(obedient())).await;
+    let model = pb::DigestOptions { model: "gpt".to_owned(), ..Default::default() };
+    let glossary = pb::DigestOptions { glossary: "sports".to_owned(), ..Default::default() };
+    for (options, kind, name) in [(model, "model", "gpt"), (glossary, "glossary", "sports")] {
+        let status = server.raw().await.digest(digest(page("文。"), options)).await.unwrap_err();
+        assert_eq!(status.code(), Code::NotFound);
+        let resource = status.get_details_resource_info().expect("ResourceInfo");
+        assert_eq!((resource.resource_type.as_str(), resource.resource_name.as_str()), (kind, name));
+    }
+}
+
+async fn health(server: &Server) -> ServingStatus {
+    let mut client = HealthClient::new(server.channel().await);
+    let request = HealthCheckRequest { service: "yizhai.v1.DigestService".to_owned() };
+    client.check(request).await.unwrap().into_inner().status()
+}
+
+#[tokio::test]
+async fn while_the_model_loads_callers_are_told_to_come_back() {
+    let server = Server::start_with(ModelSlot::loading(), Limits::default()).await;
+    let status = server.raw().await.digest(digest(page("文。"), Default::default())).await.unwrap_err();
+    assert_eq!(status.code(), Code::Unavailable);
+    assert!(status.get_details_retry_info().is_some());
+    assert_eq!(health(&server).await, ServingStatus::NotServing);
+    // The typed client comes back by itself.
+    let client = server.client().await;
+    let waiting = tokio::spawn(async move { client.digest(digest(page("文。"), Default::default())).await });
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    server.slot.fill(pipeline(obedient()));
+    assert_eq!(waiting.await.unwrap().unwrap().sections.len(), 1);
+    assert_eq!(health(&server).await, ServingStatus::Serving);
+}
+
+#[tokio::test]
+async fn a_full_server_refuses_at_once_over_all_connections() {
+    let limits = Limits { max_requests: 1, ..Limits::default() };
+    let slow = pipeline_with(
+        Arc::new(|_| Answer::Forever("x ")),
+        Duration::from_millis(5),
+        Arc::default(),
+        EngineConfig::default(),
+    );
+    let server = Server::start_with(ModelSlot::ready(slow), limits).await;
+    let request = pb::StreamDigestRequest { input: lines("文。"), ..Default::default() };
+    let mut first = server.raw().await.stream_digest(request).await.unwrap().into_inner();
+    first.next().await.unwrap().unwrap();
+    let status = server.raw().await.digest(digest(page("文。"), Default::default())).await.unwrap_err();
+    assert_eq!(status.code(), Code::ResourceExhausted);
+    assert!(status.get_details_retry_info().is_some());
+    drop(first);
+    // The place is free again soon after the client has gone.
+    let segment = || async { server.raw().await.segment(pb::SegmentRequest { input: page("文。") }).await };
+    while segment().await.is_err() {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_goes_away_frees_the_engine() {
+    let steps = Arc::new(AtomicUsize::new(0));
+    let endless = pipeline_with(
+        Arc::new(|_| Answer::Forever("x ")),
+        Duration::from_millis(2),
+        steps,
+        EngineConfig::default(),
+    );
+    let engine = endless.engine().clone();
+    let server = Server::start(endless).await;
+    let request = pb::StreamDigestRequest { input: page(PAGE), ..Default::default() };
+    let mut stream = server.raw().await.stream_digest(request).await.unwrap().into_inner();
+    stream.next().await.unwrap().unwrap();
+    while engine.running() < 16 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    drop(stream);
+    while engine.running() + engine.waiting() > 0 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+#[tokio::test]
+async fn at_the_deadline_the_finished_sections_have_come_and_the_rest_is_named() {
+    let script: Script = Arc::new(|prompt| match prompt.contains('慢') {
+        true => Answer::Forever("on and "),
+        false => Answer::Text("Done.".to_owned()),
+    });
+    let server = Server::start(pipeline_with(
+        script,
+        Duration::from_millis(1),
+        Arc::default(),
+        EngineConfig::default(),
+    ))
+    .await;
+    let options = pb::DigestOptions { tasks: vec![pb::Task::Translation.into()], ..Default::default() };
+    // Long enough that the endless one is not cut by the token limit before the deadline.
+    let text = format!("快。\n{}", "慢".repeat(60));
+    let message =
+        pb::StreamDigestRequest { input: lines(&text), options: Some(options.clone()), ..Default::default() };
+    let mut request = Request::new(message);
+    request.set_timeout(Duration::from_millis(400));
+    let mut stream = server.raw().await.stream_digest(request).await.unwrap().into_inner();
+    let (mut done, mut overdue) = (0, 0);
+    let last = loop {
+        match stream.next().await.unwrap() {
+            Ok(message) => match message.event {
+                Some(Event::Section(section)) => match section.error {
+                    None => done += 1,
+                    Some(error) => {
+                        assert_eq!(error.code, Code::DeadlineExceeded as i32);
+                        overdue += 1;
+                    }
+                },
+                _ => continue,
+            },
+            Err(status) => break status,
+        }
+    };
+    assert_eq!((done, overdue, last.code()), (1, 1, Code::DeadlineExceeded), "{last}");
+    let mut unary = Request::new(digest(lines(&"慢".repeat(60)), options));
+    unary.set_timeout(Duration::from_millis(300));
+    let status = server.raw().await.digest(unary).await.unwrap_err();
+    assert_eq!(status.code(), Code::DeadlineExceeded, "{status}");
+}
+
+#[tokio::test]
+async fn a_failed_engine_is_our_fault_and_turns_the_health() {
+    let script: Script =
+        Arc::new(|prompt| if prompt.contains("坏") { Answer::Panic } else { Answer::Text("Good.".into()) });
+    let server = Server::start(pipeline(script)).await;
+    assert_eq!(health(&server).await, ServingStatus::Serving);
+    let request = || digest(page("坏消息。"), Default::default());
+    let status = server.raw().await.digest(request()).await.unwrap_err();
+    assert_eq!(status.code(), Code::Internal);
+    let info = status.get_details_error_info().unwrap();
+    assert!(info.metadata.contains_key("request_id") && !status.message().contains("src/"), "{status}");
+    while health(&server).await != ServingStatus::NotServing {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert_eq!(server.raw().await.digest(request()).await.unwrap_err().code(), Code::Internal);
+}
+
+#[tokio::test]
+async fn a_shutdown_finishes_what_is_in_flight() {
+    let slow = pipeline_with(obedient(), Duration::from_millis(5), Arc::default(), EngineConfig::default());
+    let mut server = Server::start(slow).await;
+    let client = server.client().await;
+    let request = pb::StreamDigestRequest { input: page("正文在此，不长。"), ..Default::default() };
+    let mut stream = client.stream_digest(request, None).await.unwrap();
+    stream.next().await.unwrap().unwrap();
+    server.stop();
+    let rest: Vec<_> = stream.map(|m| m.unwrap()).collect().await;
+    assert!(matches!(rest.last().unwrap().event, Some(Event::Statistics(_))));
+    server.serving.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn the_list_of_models_begins_with_the_running_one_and_comes_in_pages() {
+    let server = Server::start(pipeline(obedient())).await;
+    let models = server.client().await.list_models().await.unwrap();
+    assert_eq!(
+        models.iter().map(|m| (m.id.as_str(), m.running)).collect::<Vec<_>>(),
+        [("scripted", true), ("another", false), ("third", false)]
+    );
+    let mut raw = server.raw().await;
+    let first = raw
+        .list_models(pb::ListModelsRequest { page_size: 2, ..Default::default() })
+        .await
+        .unwrap()
+        .into_inner();
+    assert_eq!(first.models.len(), 2);
+    let next = pb::ListModelsRequest { page_size: 2, page_token: first.next_page_token };
+    let second = raw.list_models(next).await.unwrap().into_inner();
+    assert_eq!((second.models.len(), second.next_page_token.as_str()), (1, ""));
+    let broken = pb::ListModelsRequest { page_size: -1, ..Default::default() };
+    assert_eq!(raw.list_models(broken).await.unwrap_err().code(), Code::InvalidArgument);
+}
+
+#[tokio::test]
+async fn the_server_describes_itself() {
+    use tonic_reflection::pb::v1::{
+        ServerReflectionRequest, server_reflection_client::ServerReflectionClient,
+        server_reflection_request::MessageRequest, server_reflection_response::MessageResponse,
+    };
+    let server = Server::start(pipeline(obedient())).await;
+    let mut client = ServerReflectionClient::new(server.channel().await);
+    let request = ServerReflectionRequest {
+        host: String::new(),
+        message_request: Some(MessageRequest::ListServices(String::new())),
+    };
+    let mut answers =
+        client.server_reflection_info(futures::stream::iter([request])).await.unwrap().into_inner();
+    let Some(MessageResponse::ListServicesResponse(list)) =
+        answers.next().await.unwrap().unwrap().message_response
+    else {
+        panic!("no list of services")
+    };
+    let names: HashSet<_> = list.service.iter().map(|s| s.name.as_str()).collect();
+    assert!(
+        names.contains("yizhai.v1.DigestService") && names.contains("grpc.health.v1.Health"),
+        "{names:?}"
+    );
+}

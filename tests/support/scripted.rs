@@ -1,0 +1,139 @@
+//! A model that answers by a script: real tokens, real steps, no weights.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use candle_core::{Device, Tensor};
+use yizhai::{
+    engine::{Engine, EngineConfig},
+    model::{Batch, GgufFile, KvCache, KvShape, Model, ModelError, SlotId},
+    pipeline::{ModelInfo, Pipeline},
+    tokenizer::Tokenizer,
+};
+
+use super::tiny_gguf::{self, IM_END, IM_START, VOCAB};
+
+/// Given the text of the user's turn, what the model answers.
+pub type Script = Arc<dyn Fn(&str) -> Answer + Send + Sync>;
+
+/// What a scripted model does with a prompt.
+pub enum Answer {
+    /// Writes this and ends.
+    Text(String),
+    /// Writes this over and over and never ends.
+    Forever(&'static str),
+    /// Panics.
+    Panic,
+    /// Gives logits that are no numbers.
+    Nan,
+}
+
+pub struct Scripted {
+    script: Script,
+    /// How long every step takes.
+    step_time: Duration,
+    steps: Arc<AtomicUsize>,
+    /// The tokens of every slot.
+    histories: HashMap<SlotId, Vec<u32>>,
+}
+
+impl Scripted {
+    pub fn new(script: Script, step_time: Duration, steps: Arc<AtomicUsize>) -> Self {
+        Self { script, step_time, steps, histories: HashMap::new() }
+    }
+}
+
+impl Model for Scripted {
+    fn kv_shape(&self) -> KvShape {
+        KvShape { layers: 1, kv_heads: 1, head_dim: 1 }
+    }
+
+    fn vocab_size(&self) -> usize {
+        VOCAB
+    }
+
+    fn context_length(&self) -> usize {
+        1 << 20
+    }
+
+    fn forward(&mut self, batch: &Batch, _cache: &mut KvCache) -> Result<Tensor, ModelError> {
+        self.steps.fetch_add(1, Ordering::SeqCst);
+        std::thread::sleep(self.step_time);
+        let mut logits = Vec::new();
+        let mut first = 0;
+        for segment in &batch.segments {
+            let history = self.histories.entry(segment.slot).or_default();
+            history.truncate(segment.start);
+            assert_eq!(history.len(), segment.start, "a step skipped tokens");
+            history.extend(&batch.tokens[first..first + segment.len]);
+            first += segment.len;
+            if segment.wants_logits {
+                let mut row = vec![0.0f32; VOCAB];
+                match self.next_token(&self.histories[&segment.slot]) {
+                    Some(token) => row[token as usize] = 1.0,
+                    None => row[0] = f32::NAN,
+                }
+                logits.extend(row);
+            }
+        }
+        Ok(Tensor::from_vec(logits, (batch.logit_rows(), VOCAB), &Device::Cpu)?)
+    }
+}
+
+impl Scripted {
+    fn next_token(&self, history: &[u32]) -> Option<u32> {
+        let opening = "assistant\n".len();
+        let turns: Vec<usize> = (0..history.len()).filter(|&i| history[i] == IM_START).collect();
+        let user_turn = &history[turns[turns.len() - 2]..];
+        let user: Vec<u8> =
+            user_turn.iter().map_while(|&t| (t != IM_END).then_some(t)).skip(1).map(|t| t as u8).collect();
+        let user = String::from_utf8(user).unwrap();
+        let written = history.len() - turns[turns.len() - 1] - 1 - opening;
+        let answer = match (self.script)(user.strip_prefix("user\n").unwrap()) {
+            Answer::Text(text) => text.as_bytes().get(written).copied(),
+            Answer::Forever(text) => Some(text.as_bytes()[written % text.len()]),
+            Answer::Panic => panic!("the script says so"),
+            Answer::Nan => return None,
+        };
+        Some(answer.map_or(IM_END, u32::from))
+    }
+}
+
+/// Summaries and translations that can be told apart and checked: a summary quotes the beginning of its
+/// source, a translation tells the length of its own.
+pub fn obedient() -> Script {
+    Arc::new(|prompt: &str| {
+        let (instruction, text) = prompt.split_once("\n\n").unwrap();
+        Answer::Text(match instruction.contains("概括") {
+            true => {
+                format!("{}。", text.chars().filter(|c| c.is_alphanumeric()).take(20).collect::<String>())
+            }
+            false => format!("English, {}.", text.chars().count()),
+        })
+    })
+}
+
+/// A pipeline over a scripted model, with the tokenizer of the tiny file.
+pub fn pipeline(script: Script) -> Pipeline {
+    pipeline_with(script, Duration::ZERO, Arc::default(), EngineConfig::default())
+}
+
+pub fn pipeline_with(
+    script: Script,
+    step_time: Duration,
+    steps: Arc<AtomicUsize>,
+    config: EngineConfig,
+) -> Pipeline {
+    let engine =
+        Engine::start(Box::new(Scripted::new(script, step_time, steps)), &Device::Cpu, config).unwrap();
+    let file = GgufFile::open(tiny_gguf::path()).unwrap();
+    let tokenizer =
+        Tokenizer::new(file.tokenizer().unwrap(), file.chat_template(), file.eos_token_id()).unwrap();
+    Pipeline::new(engine, tokenizer, ModelInfo { id: "scripted".to_owned(), weights_sha256: "00".repeat(32) })
+}
