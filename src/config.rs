@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, str::FromStr};
 
-use crate::{engine::EngineConfig, model::DeviceChoice};
+use crate::{engine::EngineConfig, model::ModelOptions};
 
 /// Which model: one of the catalog, or a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,8 +28,8 @@ impl FromStr for ModelRef {
 pub struct ModelConfig {
     /// The model; `None` means the catalog's default.
     pub model: Option<ModelRef>,
-    /// Where it runs.
-    pub device: DeviceChoice,
+    /// Where and how it runs.
+    pub options: ModelOptions,
     /// How much it takes on at once.
     pub engine: EngineConfig,
 }

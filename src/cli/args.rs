@@ -7,7 +7,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 use crate::{
     config::{ModelConfig, ModelRef},
     engine::EngineConfig,
-    model::DeviceChoice,
+    model::{CpuFeatures, DeviceChoice, ModelOptions},
     pb,
     server::{Limits, SUMMARY_CHARS},
     telemetry::LogFormat,
@@ -122,6 +122,14 @@ pub(super) struct ModelArgs {
     #[arg(long, env = "YIZHAI_DEVICE", default_value_t)]
     pub(super) device: DeviceChoice,
 
+    /// The instructions that the CPU's kernels may use: auto (the best that it has), portable, avx2 or avx512
+    #[arg(long, env = "YIZHAI_CPU_FEATURES", default_value = "auto", value_name = "SET")]
+    pub(super) cpu_features: CpuFeatures,
+
+    /// Threads that compute; 0 means one for each CPU
+    #[arg(long, env = "YIZHAI_THREADS", default_value_t = 0, value_name = "N")]
+    pub(super) threads: usize,
+
     /// The most sequences that are decoded together: more is faster over all and takes more memory
     #[arg(long, env = "YIZHAI_MAX_SEQUENCES", default_value_t = EngineConfig::default().max_sequences,
           value_parser = at_least_one, value_name = "N")]
@@ -140,7 +148,14 @@ impl From<ModelArgs> for ModelConfig {
             kv_tokens: args.kv_tokens,
             ..EngineConfig::default()
         };
-        Self { model: args.model, device: args.device, engine }
+        let options = ModelOptions {
+            device: args.device,
+            cpu_features: args.cpu_features,
+            threads: args.threads,
+            max_positions: engine.max_model_len,
+            ..ModelOptions::default()
+        };
+        Self { model: args.model, options, engine }
     }
 }
 

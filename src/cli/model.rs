@@ -59,10 +59,9 @@ pub(super) fn load(located: Located, config: &ModelConfig) -> anyhow::Result<Pip
             .to_string(),
     };
     let started = std::time::Instant::now();
-    let pipeline = Pipeline::load(&path, ModelInfo { id, weights_sha256 }, config.device, config.engine)?;
+    let pipeline = Pipeline::load(&path, ModelInfo { id, weights_sha256 }, &config.options, config.engine)?;
     tracing::info!(
         model = pipeline.model().id,
-        device = %config.device,
         max_sequences = config.engine.max_sequences,
         kv_tokens = config.engine.kv_tokens,
         load_time_ms = started.elapsed().as_millis() as u64,

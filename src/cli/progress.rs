@@ -112,13 +112,6 @@ impl Sections {
         Self { bar, quiet, done: 0, total: 0, tokens: 0, started: now, last_line: now }
     }
 
-    /// Says what is being done before the first section is known.
-    pub(super) fn stage(&self, what: &str) {
-        if let Some(bar) = &self.bar {
-            bar.set_message(what.to_owned());
-        }
-    }
-
     /// So many sections more are to be done.
     pub(super) fn expect(&mut self, sections: usize) {
         self.total += sections as u64;

@@ -39,12 +39,11 @@ fn root(error: &tonic::transport::Error) -> String {
 }
 
 fn describe(status: &tonic::Status) -> String {
-    let transport = status.source().is_some() && status.details().is_empty();
+    // What the server itself says has details; what has a source happened on the way.
+    let on_the_way = status.details().is_empty() && status.source().is_some();
     match status.code() {
-        tonic::Code::Unavailable if transport => {
-            format!("the connection to the server broke ({})", status.message())
-        }
         tonic::Code::OutOfRange => format!("the server takes no message of this size ({})", status.message()),
+        _ if on_the_way => "the connection to the server broke; is it still running?".to_owned(),
         _ => status.message().to_owned(),
     }
 }

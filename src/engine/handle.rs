@@ -6,14 +6,13 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
-    thread::JoinHandle,
     time::Instant,
 };
 
 use tokio::sync::{mpsc, watch};
 
 use super::{EngineConfig, FinishReason, Prompt, worker};
-use crate::model::Model;
+use crate::model::{Model, ModelError};
 
 /// Whether the engine can work.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,6 +42,17 @@ pub enum SubmitError {
     /// The engine is gone.
     #[error("the engine has stopped: {0}")]
     Stopped(String),
+}
+
+/// Why an engine could not be started.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// There is no room for the KV cache.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    /// The system gave no thread.
+    #[error("the engine's thread could not be started: {0}")]
+    Thread(#[from] std::io::Error),
 }
 
 /// What comes back of a prompt.
@@ -91,34 +101,26 @@ pub struct Engine {
     health: watch::Receiver<Health>,
     gauges: Arc<Gauges>,
     config: EngineConfig,
-    _worker: Arc<Worker>,
 }
 
-/// Joins the worker's thread when the last handle goes.
-struct Worker(Option<JoinHandle<()>>);
-
 impl Engine {
-    /// Starts the worker thread that owns `model`, which runs on `device`.
+    /// Starts the worker thread that owns `model`.
     ///
     /// # Errors
-    /// When the system gives no thread.
-    pub fn start(
-        model: Box<dyn Model>,
-        device: &candle_core::Device,
-        config: EngineConfig,
-    ) -> std::io::Result<Self> {
+    /// When there is no room for the KV cache, or the system gives no thread.
+    pub fn start(model: Box<dyn Model>, config: EngineConfig) -> Result<Self, StartError> {
         let config = EngineConfig {
-            max_model_len: config.max_model_len.min(model.context_length()).min(config.kv_tokens),
+            max_model_len: config.max_model_len.min(model.max_positions()).min(config.kv_tokens),
             ..config
         };
         let (submissions, inbox) = mpsc::channel(config.queue_len);
         let (health_sender, health) = watch::channel(Health::Ready);
         let gauges = Arc::new(Gauges::default());
-        let worker = worker::Worker::new(model, device, config, inbox, gauges.clone());
-        let thread = std::thread::Builder::new()
-            .name("engine".to_owned())
-            .spawn(move || worker.run(&health_sender))?;
-        Ok(Self { submissions, health, gauges, config, _worker: Arc::new(Worker(Some(thread))) })
+        let worker = worker::Worker::new(model, config, inbox, gauges.clone())?;
+        // It ends by itself when the channel closes with the last handle; nobody waits for it, because that
+        // handle may be dropped on a runtime's thread in the middle of a step.
+        std::thread::Builder::new().name("engine".to_owned()).spawn(move || worker.run(&health_sender))?;
+        Ok(Self { submissions, health, gauges, config })
     }
 
     /// Sends a prompt; waits while the queue is full.
@@ -173,13 +175,5 @@ impl Engine {
             Health::Ready => "its worker is gone".to_owned(),
             Health::Failed(reason) => reason.clone(),
         }
-    }
-}
-
-impl Drop for Worker {
-    fn drop(&mut self) {
-        // The channel closes with the last handle, and the worker leaves its loop by itself. It must not
-        // be waited for: the handle may be dropped on a runtime thread in the middle of a step.
-        drop(self.0.take());
     }
 }

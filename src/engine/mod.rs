@@ -11,6 +11,7 @@
 //! One OS thread owns the model and the cache; everybody else holds an [`Engine`] and sends prompts.
 //! Dropping a [`Generation`] cancels it at the next step. The engine sees token ids, never text.
 
+mod blocks;
 mod handle;
 mod sampler;
 mod scheduler;
@@ -18,7 +19,7 @@ mod worker;
 
 use std::time::Instant;
 
-pub use handle::{Engine, Generation, GenerationEvent, Health, SubmitError};
+pub use handle::{Engine, Generation, GenerationEvent, Health, StartError, SubmitError};
 pub use scheduler::{Plan, Scheduler, SchedulerLimits, SequenceId, Work};
 
 /// How the next token is chosen out of the logits.

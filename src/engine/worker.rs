@@ -10,15 +10,15 @@ use std::{
     time::Instant,
 };
 
-use candle_core::Device;
 use tokio::sync::{mpsc, watch};
 
 use super::{
     EngineConfig, FinishReason, GenerationEvent, Health, Plan, Scheduler, SchedulerLimits, SequenceId,
+    blocks::{BlockPool, whole_blocks},
     handle::{Gauges, Submission},
     sampler::Sampler,
 };
-use crate::model::{Batch, KvCache, Model, ModelError, SlotId};
+use crate::model::{Batch, KV_BLOCK_TOKENS, KvCache, Model, ModelError};
 
 /// A sequence from its submission to its end.
 struct Sequence {
@@ -28,12 +28,14 @@ struct Sequence {
     tokens: Vec<u32>,
     /// How many of the tokens the model has read.
     read: usize,
-    slot: Option<SlotId>,
+    /// Its blocks of the KV cache; none while it waits.
+    blocks: Arc<[u32]>,
 }
 
 pub(super) struct Worker {
     model: Box<dyn Model>,
     cache: KvCache,
+    blocks: BlockPool,
     scheduler: Scheduler,
     sequences: HashMap<SequenceId, Sequence>,
     inbox: mpsc::Receiver<Submission>,
@@ -44,18 +46,19 @@ pub(super) struct Worker {
 impl Worker {
     pub(super) fn new(
         model: Box<dyn Model>,
-        device: &Device,
         config: EngineConfig,
         inbox: mpsc::Receiver<Submission>,
         gauges: Arc<Gauges>,
-    ) -> Self {
-        let cache = KvCache::new(model.kv_shape(), config.max_sequences, device);
+    ) -> Result<Self, ModelError> {
+        let blocks = config.kv_tokens / KV_BLOCK_TOKENS;
+        let cache = model.new_cache(blocks)?;
         let scheduler = Scheduler::new(SchedulerLimits {
             max_sequences: config.max_sequences,
             max_step_tokens: config.max_step_tokens,
-            kv_tokens: config.kv_tokens,
+            kv_tokens: blocks * KV_BLOCK_TOKENS,
         });
-        Self { model, cache, scheduler, sequences: HashMap::new(), inbox, gauges, next_id: 0 }
+        let blocks = BlockPool::new(blocks);
+        Ok(Self { model, cache, blocks, scheduler, sequences: HashMap::new(), inbox, gauges, next_id: 0 })
     }
 
     /// Runs until the last handle is dropped or a step fails.
@@ -99,13 +102,13 @@ impl Worker {
         let id = SequenceId(self.next_id);
         self.next_id += 1;
         let prompt = &submission.prompt;
-        let kv_tokens = prompt.tokens.len() + prompt.max_new_tokens;
+        let kv_tokens = whole_blocks(prompt.tokens.len() + prompt.max_new_tokens);
         self.scheduler.enqueue(id, prompt.tokens.len(), kv_tokens, prompt.priority);
         let sequence = Sequence {
             sampler: Sampler::new(prompt.sampling),
             tokens: prompt.tokens.clone(),
             read: 0,
-            slot: None,
+            blocks: Arc::new([]),
             submission,
         };
         self.sequences.insert(id, sequence);
@@ -145,22 +148,22 @@ impl Worker {
         }
     }
 
-    /// Reserves the cache of new sequences and packs the planned tokens.
+    /// Gives new sequences their blocks of the cache and packs the planned tokens.
     fn prepare(&mut self, plan: &Plan) -> Result<Batch, ModelError> {
         for &(id, kv_tokens) in &plan.admitted {
-            let slot = self.cache.reserve(kv_tokens)?;
+            let blocks = self.blocks.take(kv_tokens);
             if let Some(sequence) = self.sequences.get_mut(&id) {
-                sequence.slot = slot;
+                sequence.blocks = blocks
+                    .ok_or_else(|| candle_core::Error::msg("an admitted sequence finds no KV blocks"))?;
                 sequence.emit(GenerationEvent::Started(Instant::now()));
             }
         }
         let mut batch = Batch::default();
         for work in &plan.work {
             let Some(sequence) = self.sequences.get_mut(&work.id) else { continue };
-            let slot =
-                sequence.slot.ok_or_else(|| candle_core::Error::msg("a planned sequence has no KV slot"))?;
             let end = sequence.read + work.tokens;
-            batch.push(slot, sequence.read, &sequence.tokens[sequence.read..end], work.samples);
+            let tokens = &sequence.tokens[sequence.read..end];
+            batch.push(sequence.blocks.clone(), sequence.read, tokens, work.samples);
             sequence.read = end;
         }
         Ok(batch)
@@ -185,13 +188,11 @@ impl Worker {
         Ok(())
     }
 
-    /// Ends a sequence: its slot and KV space are free at once.
+    /// Ends a sequence: its place and KV blocks are free at once.
     fn finish(&mut self, id: SequenceId, reason: FinishReason) {
         self.scheduler.remove(id);
         if let Some(sequence) = self.sequences.remove(&id) {
-            if let Some(slot) = sequence.slot {
-                self.cache.release(slot);
-            }
+            self.blocks.give_back(&sequence.blocks);
             sequence.emit(GenerationEvent::Finished(reason));
         }
     }

@@ -12,7 +12,7 @@ use std::{
 use candle_core::{
     Device, Tensor,
     quantized::{
-        QTensor,
+        GgmlDType, QTensor,
         gguf_file::{Content, Value},
         tokenizer::TokenizerFromGguf,
     },
@@ -21,6 +21,7 @@ use memmap2::Mmap;
 use tokenizers::Tokenizer;
 
 use super::ModelError;
+use crate::kernels::QuantType;
 
 /// An open GGUF file.
 pub struct GgufFile {
@@ -154,6 +155,43 @@ impl GgufFile {
         Ok(self.qtensor(name, shape, device)?.dequantize(device)?)
     }
 
+    /// The type and the bytes of a tensor as they stand in the file; its shape must be `shape`.
+    pub(super) fn tensor_bytes(&self, name: &str, shape: &[usize]) -> Result<(QuantType, &[u8]), ModelError> {
+        let info = self
+            .content
+            .tensor_infos
+            .get(name)
+            .ok_or_else(|| self.corrupt(format!("tensor {name} is missing")))?;
+        if info.shape.dims() != shape {
+            let found = info.shape.dims();
+            return Err(self.corrupt(format!("tensor {name} has the shape {found:?}, expected {shape:?}")));
+        }
+        let quant_type = quant_type(info.ggml_dtype)
+            .ok_or_else(|| self.unsupported(format!("tensor {name} is of the type {:?}", info.ggml_dtype)))?;
+        // The end was checked against the file when it was opened.
+        let start = (self.content.tensor_data_offset + info.offset) as usize;
+        let blocks = info.shape.elem_count() / info.ggml_dtype.block_size();
+        Ok((quant_type, &self.bytes[start..start + blocks * info.ggml_dtype.type_size()]))
+    }
+
+    /// Lets the system take back the memory behind bytes of this file that are not needed any more; they
+    /// are read again from the file if they are touched.
+    pub(super) fn release(&self, bytes: &[u8]) {
+        #[cfg(unix)]
+        {
+            let offset = bytes.as_ptr() as usize - self.bytes.as_ptr() as usize;
+            #[allow(unsafe_code)]
+            // SAFETY: the map is private, read-only and backed by the file, so dropped pages come back
+            // with the same content. The range lies within the map because `bytes` is a part of it.
+            let advised = unsafe {
+                self.bytes.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, offset, bytes.len())
+            };
+            if let Err(error) = advised {
+                tracing::debug!(%error, "the pages of a tensor could not be released");
+            }
+        }
+    }
+
     pub(super) fn corrupt(&self, detail: String) -> ModelError {
         ModelError::Corrupt { path: self.path.clone(), detail }
     }
@@ -170,4 +208,22 @@ fn corrupt(path: &Path, error: &candle_core::Error) -> ModelError {
 /// The first line of an error: candle appends backtraces to its messages.
 fn one_line(error: &candle_core::Error) -> String {
     error.to_string().lines().next().unwrap_or_default().trim().to_owned()
+}
+
+/// The kernels' name of a tensor type; `None` for types that they do not know.
+fn quant_type(dtype: GgmlDType) -> Option<QuantType> {
+    Some(match dtype {
+        GgmlDType::F32 => QuantType::F32,
+        GgmlDType::F16 => QuantType::F16,
+        GgmlDType::BF16 => QuantType::BF16,
+        GgmlDType::Q4_0 => QuantType::Q4_0,
+        GgmlDType::Q4_1 => QuantType::Q4_1,
+        GgmlDType::Q5_0 => QuantType::Q5_0,
+        GgmlDType::Q5_1 => QuantType::Q5_1,
+        GgmlDType::Q8_0 => QuantType::Q8_0,
+        GgmlDType::Q4K => QuantType::Q4_K,
+        GgmlDType::Q5K => QuantType::Q5_K,
+        GgmlDType::Q6K => QuantType::Q6_K,
+        _ => return None,
+    })
 }

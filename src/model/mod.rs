@@ -1,19 +1,32 @@
 //! Models: a GGUF file becomes something that turns packed tokens into logits.
 //!
-//! Owns the [`Model`] trait, the packed [`Batch`] of one step, and the loading of weights
-//! ([`gguf`]). Called by the engine's worker thread. Never schedules, never samples, never sees text.
+//! ```text
+//! gguf (the file) ──▶ qwen2 (the architecture) ──written over──▶ backend ─┬─ cpu: kernels, x86-64
+//!                                                                         └─ candle: CUDA and other CPUs
+//! ```
+//!
+//! Owns the [`Model`] trait, the packed [`Batch`] of one step, and the KV cache's storage. Called by the
+//! engine's worker thread. Never schedules, never samples, never sees text.
 
+mod backend;
 pub mod gguf;
 mod kv;
-mod layers;
+mod options;
 mod qwen2;
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
-use candle_core::{Device, Tensor};
+use candle_core::Tensor;
 
 pub use gguf::GgufFile;
-pub use kv::{KvCache, KvShape, SlotId};
+pub use kv::{KvCache, KvShape};
+pub use options::{BackendChoice, CpuFeatures, DeviceChoice, KvType, ModelOptions};
+
+/// Tokens of a block of the KV cache.
+pub const KV_BLOCK_TOKENS: usize = crate::kernels::KV_BLOCK_TOKENS;
 
 /// What can go wrong while a model is loaded or run. Every message is one line.
 #[derive(Debug, thiserror::Error)]
@@ -46,23 +59,33 @@ pub enum ModelError {
         detail: String,
     },
     /// A device that this build or machine does not have.
-    #[error("device {device} cannot be used: {detail}")]
+    #[error("{name} cannot be used: {detail}")]
     Device {
         /// What was asked for.
-        device: String,
+        name: String,
         /// Why not.
         detail: String,
     },
+    /// The KV cache cannot be made.
+    #[error("the KV cache cannot be made: {0}")]
+    Cache(#[from] crate::kernels::KernelError),
     /// A step failed.
     #[error("the model failed: {0}")]
     Compute(#[from] candle_core::Error),
 }
 
+impl ModelError {
+    /// A step that was asked for something that cannot be.
+    fn step(detail: impl Into<String>) -> Self {
+        Self::Compute(candle_core::Error::msg(detail.into()))
+    }
+}
+
 /// One sequence's part of a step: `len` tokens that follow the `start` tokens already cached.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Segment {
-    /// Where its keys and values are kept.
-    pub slot: SlotId,
+    /// Its blocks of the KV cache: position `p` is kept in `blocks[p / KV_BLOCK_TOKENS]`.
+    pub blocks: Arc<[u32]>,
     /// Position of its first token, which is the number of tokens cached before this step.
     pub start: usize,
     /// Number of its tokens in this step, at least 1.
@@ -76,113 +99,85 @@ pub struct Segment {
 pub struct Batch {
     /// Token ids, segment after segment: `(total_tokens)`.
     pub tokens: Vec<u32>,
-    /// The segments, in the order of their tokens; each slot at most once.
+    /// The segments, in the order of their tokens.
     pub segments: Vec<Segment>,
 }
 
 impl Batch {
     /// Appends the next tokens of one sequence.
-    pub fn push(&mut self, slot: SlotId, start: usize, tokens: &[u32], wants_logits: bool) {
+    pub fn push(&mut self, blocks: Arc<[u32]>, start: usize, tokens: &[u32], wants_logits: bool) {
         self.tokens.extend_from_slice(tokens);
-        self.segments.push(Segment { slot, start, len: tokens.len(), wants_logits });
+        self.segments.push(Segment { blocks, start, len: tokens.len(), wants_logits });
     }
 
     /// Number of segments whose logits are wanted.
     pub fn logit_rows(&self) -> usize {
         self.segments.iter().filter(|s| s.wants_logits).count()
     }
+
+    /// The position of every token in its sequence: `(total_tokens)`.
+    fn positions(&self) -> Vec<u32> {
+        self.segments.iter().flat_map(|s| s.start as u32..(s.start + s.len) as u32).collect()
+    }
+
+    /// The rows of the last tokens whose logits are wanted: `(logit_rows)`.
+    fn rows_with_logits(&self) -> Vec<u32> {
+        let mut end = 0;
+        let ends = self.segments.iter().map(|segment| {
+            end += segment.len;
+            (segment.wants_logits, end as u32 - 1)
+        });
+        ends.filter(|(wanted, _)| *wanted).map(|(_, row)| row).collect()
+    }
+
+    /// Refuses a segment whose tokens its blocks do not hold.
+    fn check(&self) -> Result<(), ModelError> {
+        for Segment { blocks, start, len, .. } in &self.segments {
+            let room = blocks.len() * KV_BLOCK_TOKENS;
+            if start + len > room {
+                return Err(ModelError::step(format!(
+                    "{} tokens are to be kept in blocks for {room}",
+                    start + len
+                )));
+            }
+        }
+        Ok(())
+    }
 }
 
 /// A decoder model that advances several sequences in one step.
 pub trait Model: Send {
-    /// The shape of the keys and values that it caches.
-    fn kv_shape(&self) -> KvShape;
-
     /// Number of token ids that it knows.
     fn vocab_size(&self) -> usize;
 
-    /// The longest sequence that it was trained for, in tokens.
-    fn context_length(&self) -> usize;
+    /// The longest sequence that it can run, in tokens.
+    fn max_positions(&self) -> usize;
 
-    /// Runs one step: reads the batch, appends its keys and values to `cache`, and returns the logits
+    /// An empty KV cache of `blocks` blocks for it.
+    ///
+    /// # Errors
+    /// When the device has no room for it.
+    fn new_cache(&self, blocks: usize) -> Result<KvCache, ModelError>;
+
+    /// Runs one step: reads the batch, writes its keys and values into `cache`, and returns the logits
     /// after the last token of every segment that wants them, `(logit_rows, vocab_size)` as f32, in
     /// the order of the segments.
     ///
     /// # Errors
-    /// When a slot is too small, a token id is out of range, or the device fails.
+    /// When blocks are missing, a token id is out of range, or the device fails.
     fn forward(&mut self, batch: &Batch, cache: &mut KvCache) -> Result<Tensor, ModelError>;
 }
 
-/// Where a model runs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum DeviceChoice {
-    /// The first CUDA device if this build and machine have one, else the CPU.
-    #[default]
-    Auto,
-    /// The CPU.
-    Cpu,
-    /// The CUDA device of this index.
-    Cuda(usize),
-}
-
-impl DeviceChoice {
-    /// Opens the device.
-    ///
-    /// # Errors
-    /// When a CUDA device is asked for and this build or machine has none.
-    pub fn open(self) -> Result<Device, ModelError> {
-        let cuda = |index: usize| {
-            if cfg!(feature = "cuda") {
-                Device::new_cuda(index).map_err(|e| e.to_string())
-            } else {
-                Err("this build has no CUDA; build it with `--features cuda`".to_owned())
-            }
-        };
-        match self {
-            Self::Cpu => Ok(Device::Cpu),
-            Self::Auto => Ok(cuda(0).unwrap_or(Device::Cpu)),
-            Self::Cuda(index) => {
-                cuda(index).map_err(|detail| ModelError::Device { device: self.to_string(), detail })
-            }
-        }
-    }
-}
-
-impl std::fmt::Display for DeviceChoice {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Auto => f.write_str("auto"),
-            Self::Cpu => f.write_str("cpu"),
-            Self::Cuda(index) => write!(f, "cuda:{index}"),
-        }
-    }
-}
-
-impl std::str::FromStr for DeviceChoice {
-    type Err = String;
-
-    fn from_str(s: &str) -> Result<Self, Self::Err> {
-        match s {
-            "auto" => Ok(Self::Auto),
-            "cpu" => Ok(Self::Cpu),
-            "cuda" => Ok(Self::Cuda(0)),
-            other => other
-                .strip_prefix("cuda:")
-                .and_then(|index| index.parse().ok())
-                .map(Self::Cuda)
-                .ok_or_else(|| format!("`{s}` is no device; use auto, cpu, cuda or cuda:N")),
-        }
-    }
-}
-
-/// Loads the model of a GGUF file onto a device, choosing the code by its architecture.
+/// Loads the model of a GGUF file, choosing the code by its architecture and the backend by the options.
 ///
 /// # Errors
-/// When a tensor is missing or malformed, or the architecture is not known.
-pub fn load(file: &GgufFile, device: &Device) -> Result<Box<dyn Model>, ModelError> {
-    match file.architecture()? {
-        "qwen2" => Ok(Box::new(qwen2::Qwen2::load(file, device)?)),
-        other => Err(file.unsupported(format!("its architecture `{other}` is not known; known: qwen2"))),
+/// When a tensor is missing or malformed, the architecture is not known, or the device is not there.
+pub fn load(file: &GgufFile, options: &ModelOptions) -> Result<Box<dyn Model>, ModelError> {
+    use backend::{Candle, Cpu};
+    match (file.architecture()?, options.backend()) {
+        ("qwen2", BackendChoice::Kernels) => Ok(Box::new(qwen2::Qwen2::load(file, Cpu::new(options))?)),
+        ("qwen2", BackendChoice::Candle) => Ok(Box::new(qwen2::Qwen2::load(file, Candle::new(options)?)?)),
+        (other, _) => Err(file.unsupported(format!("its architecture `{other}` is not known; known: qwen2"))),
     }
 }
 
@@ -190,8 +185,8 @@ pub fn load(file: &GgufFile, device: &Device) -> Result<Box<dyn Model>, ModelErr
 ///
 /// # Errors
 /// As [`GgufFile::open`] and [`load`].
-pub fn load_path(path: &Path, device: &Device) -> Result<(GgufFile, Box<dyn Model>), ModelError> {
+pub fn load_path(path: &Path, options: &ModelOptions) -> Result<(GgufFile, Box<dyn Model>), ModelError> {
     let file = GgufFile::open(path)?;
-    let model = load(&file, device)?;
+    let model = load(&file, options)?;
     Ok((file, model))
 }

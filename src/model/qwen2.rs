@@ -7,37 +7,43 @@ use candle_core::{DType, Device, Tensor};
 
 use super::{
     Batch, GgufFile, KvCache, KvShape, Model, ModelError,
-    layers::{AttentionShape, Embedding, Linear, RmsNorm, Rotary, attend},
+    backend::{Backend, Heads},
 };
 
-struct Layer {
-    attention_norm: RmsNorm,
-    query: Linear,
-    key: Linear,
-    value: Linear,
-    attention_output: Linear,
-    mlp_norm: RmsNorm,
-    gate: Linear,
-    up: Linear,
-    down: Linear,
+struct Layer<B: Backend> {
+    attention_norm: B::Vector,
+    query: B::Matrix,
+    key: B::Matrix,
+    value: B::Matrix,
+    query_bias: B::Vector,
+    key_bias: B::Vector,
+    value_bias: B::Vector,
+    attention_output: B::Matrix,
+    mlp_norm: B::Vector,
+    gate: B::Matrix,
+    up: B::Matrix,
+    down: B::Matrix,
 }
 
 /// A loaded Qwen2 model.
-pub(super) struct Qwen2 {
-    embedding: Embedding,
-    layers: Vec<Layer>,
-    output_norm: RmsNorm,
-    output: Linear,
-    rotary: Rotary,
-    attention: AttentionShape,
+pub(super) struct Qwen2<B: Backend> {
+    backend: B,
+    embedding: B::Matrix,
+    layers: Vec<Layer<B>>,
+    output_norm: B::Vector,
+    /// `None` when the embedding serves as the output layer.
+    output: Option<B::Matrix>,
+    rope: B::Rope,
+    epsilon: f32,
+    heads: usize,
+    kv_heads: usize,
+    head_dim: usize,
     vocab_size: usize,
-    context_length: usize,
-    device: Device,
 }
 
-impl Qwen2 {
+impl<B: Backend> Qwen2<B> {
     /// Reads the weights.
-    pub(super) fn load(file: &GgufFile, device: &Device) -> Result<Self, ModelError> {
+    pub(super) fn load(file: &GgufFile, backend: B) -> Result<Self, ModelError> {
         let hidden_size = file.usize("qwen2.embedding_length")?;
         let mlp_size = file.usize("qwen2.feed_forward_length")?;
         let layer_count = file.usize("qwen2.block_count")?;
@@ -56,99 +62,95 @@ impl Qwen2 {
             )));
         }
         let head_dim = hidden_size / heads;
+        let kv_size = kv_heads * head_dim;
         let vocab_size = file.vocab_size()?;
-        let embedding = Embedding::load(file, "token_embd", vocab_size, hidden_size, device)?;
-        let output = if file.has_tensor("output.weight") {
-            Linear::load(file, "output", hidden_size, vocab_size, device)?
-        } else {
-            embedding.tied_output()?
-        };
+        let output = file
+            .has_tensor("output.weight")
+            .then(|| backend.matrix(file, "output.weight", vocab_size, hidden_size))
+            .transpose()?;
         let layers = (0..layer_count)
             .map(|index| {
-                let linear = |name: &str, from, to| {
-                    Linear::load(file, &format!("blk.{index}.{name}"), from, to, device)
+                let matrix = |name: &str, out, input| {
+                    backend.matrix(file, &format!("blk.{index}.{name}.weight"), out, input)
                 };
-                let norm = |name: &str| {
-                    RmsNorm::load(file, &format!("blk.{index}.{name}"), hidden_size, epsilon, device)
-                };
+                let vector = |name: &str, len| backend.vector(file, &format!("blk.{index}.{name}"), len);
                 Ok(Layer {
-                    attention_norm: norm("attn_norm")?,
-                    query: linear("attn_q", hidden_size, hidden_size)?,
-                    key: linear("attn_k", hidden_size, kv_heads * head_dim)?,
-                    value: linear("attn_v", hidden_size, kv_heads * head_dim)?,
-                    attention_output: linear("attn_output", hidden_size, hidden_size)?,
-                    mlp_norm: norm("ffn_norm")?,
-                    gate: linear("ffn_gate", hidden_size, mlp_size)?,
-                    up: linear("ffn_up", hidden_size, mlp_size)?,
-                    down: linear("ffn_down", mlp_size, hidden_size)?,
+                    attention_norm: vector("attn_norm.weight", hidden_size)?,
+                    query: matrix("attn_q", hidden_size, hidden_size)?,
+                    key: matrix("attn_k", kv_size, hidden_size)?,
+                    value: matrix("attn_v", kv_size, hidden_size)?,
+                    query_bias: vector("attn_q.bias", hidden_size)?,
+                    key_bias: vector("attn_k.bias", kv_size)?,
+                    value_bias: vector("attn_v.bias", kv_size)?,
+                    attention_output: matrix("attn_output", hidden_size, hidden_size)?,
+                    mlp_norm: vector("ffn_norm.weight", hidden_size)?,
+                    gate: matrix("ffn_gate", mlp_size, hidden_size)?,
+                    up: matrix("ffn_up", mlp_size, hidden_size)?,
+                    down: matrix("ffn_down", hidden_size, mlp_size)?,
                 })
             })
             .collect::<Result<_, ModelError>>()?;
         Ok(Self {
-            embedding,
+            embedding: backend.matrix(file, "token_embd.weight", vocab_size, hidden_size)?,
             layers,
-            output_norm: RmsNorm::load(file, "output_norm", hidden_size, epsilon, device)?,
+            output_norm: backend.vector(file, "output_norm.weight", hidden_size)?,
             output,
-            rotary: Rotary::new(head_dim, rope_base, context_length, device)?,
-            attention: AttentionShape { heads, kv_heads, head_dim },
+            rope: backend.rope(head_dim, rope_base, context_length)?,
+            backend,
+            epsilon,
+            heads,
+            kv_heads,
+            head_dim,
             vocab_size,
-            context_length,
-            device: device.clone(),
         })
-    }
-
-    /// `(total_tokens, heads * head_dim)` to `(heads, total_tokens, head_dim)`.
-    fn split_heads(&self, x: &Tensor, heads: usize) -> Result<Tensor, ModelError> {
-        Ok(x.reshape(((), heads, self.attention.head_dim))?.transpose(0, 1)?)
     }
 }
 
-impl Model for Qwen2 {
-    fn kv_shape(&self) -> KvShape {
-        KvShape {
-            layers: self.layers.len(),
-            kv_heads: self.attention.kv_heads,
-            head_dim: self.attention.head_dim,
-        }
-    }
-
+impl<B: Backend> Model for Qwen2<B> {
     fn vocab_size(&self) -> usize {
         self.vocab_size
     }
 
-    fn context_length(&self) -> usize {
-        self.context_length
+    fn max_positions(&self) -> usize {
+        self.backend.positions(&self.rope)
+    }
+
+    fn new_cache(&self, blocks: usize) -> Result<KvCache, ModelError> {
+        let shape = KvShape { layers: self.layers.len(), kv_heads: self.kv_heads, head_dim: self.head_dim };
+        let key_biases: Vec<_> = self.layers.iter().map(|layer| Some(&layer.key_bias)).collect();
+        self.backend.cache(shape, blocks, &key_biases, &self.rope)
     }
 
     fn forward(&mut self, batch: &Batch, cache: &mut KvCache) -> Result<Tensor, ModelError> {
-        let ids = Tensor::new(batch.tokens.as_slice(), &self.device)?;
-        let angles = self.rotary.angles(batch)?;
-        let AttentionShape { heads, kv_heads, .. } = self.attention;
-        let mut x = self.embedding.forward(&ids)?; // (total_tokens, hidden_size)
+        batch.check()?;
+        let b = &self.backend;
+        let positions = batch.positions();
+        let mut x = b.look_up(&self.embedding, &batch.tokens)?; // (total_tokens, hidden_size)
         for (index, layer) in self.layers.iter().enumerate() {
-            let normed = layer.attention_norm.forward(&x)?;
-            let queries = angles.rotate(&self.split_heads(&layer.query.forward(&normed)?, heads)?)?;
-            let keys = angles.rotate(&self.split_heads(&layer.key.forward(&normed)?, kv_heads)?)?;
-            let values = self.split_heads(&layer.value.forward(&normed)?, kv_heads)?;
-            let attended = attend(self.attention, index, batch, cache, &queries, &keys, &values)?;
-            x = (x + layer.attention_output.forward(&attended)?)?;
-            let normed = layer.mlp_norm.forward(&x)?;
-            let gated =
-                (candle_nn::ops::silu(&layer.gate.forward(&normed)?)? * layer.up.forward(&normed)?)?;
-            x = (x + layer.down.forward(&gated)?)?;
+            let normed = b.rms_norm(&x, &layer.attention_norm, self.epsilon)?;
+            let [mut queries, mut keys, mut values] =
+                b.project(&normed, [&layer.query, &layer.key, &layer.value])?;
+            b.add_bias(&mut queries, &layer.query_bias)?;
+            b.add_bias(&mut keys, &layer.key_bias)?;
+            b.add_bias(&mut values, &layer.value_bias)?;
+            b.rotate(&mut queries, &self.rope, &positions)?;
+            b.rotate(&mut keys, &self.rope, &positions)?;
+            let heads =
+                Heads { layer: index, heads: self.heads, kv_heads: self.kv_heads, head_dim: self.head_dim };
+            let attended = b.attend(heads, batch, cache, [&queries, &keys, &values])?;
+            let [attended] = b.project(&attended, [&layer.attention_output])?;
+            b.add(&mut x, &attended)?;
+            let normed = b.rms_norm(&x, &layer.mlp_norm, self.epsilon)?;
+            let [gate, up] = b.project(&normed, [&layer.gate, &layer.up])?;
+            let [down] = b.project(&b.silu_mul(&gate, &up)?, [&layer.down])?;
+            b.add(&mut x, &down)?;
         }
-        let mut end = 0;
-        let mut rows = Vec::with_capacity(batch.segments.len());
-        for segment in &batch.segments {
-            end += segment.len;
-            if segment.wants_logits {
-                rows.push(end as u32 - 1);
-            }
-        }
+        let rows = batch.rows_with_logits();
         if rows.is_empty() {
-            return Ok(Tensor::zeros((0, self.vocab_size), DType::F32, &self.device)?);
+            return Ok(Tensor::zeros((0, self.vocab_size), DType::F32, &Device::Cpu)?);
         }
-        let last = x.index_select(&Tensor::new(rows, &self.device)?, 0)?;
-        self.output.forward(&self.output_norm.forward(&last)?)
+        let last = b.rms_norm(&b.select(&x, &rows)?, &self.output_norm, self.epsilon)?;
+        let [logits] = b.project(&last, [self.output.as_ref().unwrap_or(&self.embedding)])?;
+        b.into_tensor(logits, self.vocab_size)
     }
 }

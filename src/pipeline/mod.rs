@@ -25,8 +25,8 @@ pub use summarize::{Summary, SummarySentence};
 pub use translate::{ParagraphTranslation, Translation};
 
 use crate::{
-    engine::{Engine, EngineConfig, SubmitError},
-    model::{self, DeviceChoice, ModelError},
+    engine::{Engine, EngineConfig, StartError, SubmitError},
+    model::{self, ModelError, ModelOptions},
     tokenizer::{Tokenizer, TokenizerError},
 };
 
@@ -77,9 +77,9 @@ pub enum PipelineError {
     /// The deadline passed.
     #[error("the deadline passed before the section was done")]
     Deadline,
-    /// The system gave no thread for the engine.
-    #[error("the engine's thread could not be started: {0}")]
-    Thread(#[source] std::io::Error),
+    /// The engine could not be started.
+    #[error(transparent)]
+    Start(#[from] StartError),
 }
 
 /// A running model with everything that turns jobs into digests; cheap to clone.
@@ -103,13 +103,12 @@ impl Pipeline {
     pub fn load(
         path: &Path,
         model: ModelInfo,
-        device: DeviceChoice,
+        options: &ModelOptions,
         config: EngineConfig,
     ) -> Result<Self, PipelineError> {
-        let device = device.open()?;
-        let (file, weights) = model::load_path(path, &device)?;
+        let (file, weights) = model::load_path(path, options)?;
         let tokenizer = Tokenizer::new(file.tokenizer()?, file.chat_template(), file.eos_token_id())?;
-        let engine = Engine::start(weights, &device, config).map_err(PipelineError::Thread)?;
+        let engine = Engine::start(weights, config)?;
         Ok(Self::new(engine, tokenizer, model))
     }
 

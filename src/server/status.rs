@@ -89,7 +89,7 @@ pub(super) fn pipeline_status(error: &PipelineError, request_id: &str) -> Status
         | PipelineError::Engine(_)
         | PipelineError::Model(_)
         | PipelineError::Tokenizer(_)
-        | PipelineError::Thread(_) => (Code::Internal, "ENGINE_FAILED"),
+        | PipelineError::Start(_) => (Code::Internal, "ENGINE_FAILED"),
     };
     if code == Code::Internal {
         tracing::error!(request_id, %error, "a section failed");

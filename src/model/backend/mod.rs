@@ -1,0 +1,108 @@
+//! What an architecture is written with: a handful of operations over packed rows.
+//!
+//! An architecture is written once, over [`Backend`]; [`Cpu`] runs it on the project's own kernels, and
+//! [`Candle`] on candle's operations, on CUDA and on CPUs that the kernels do not know.
+
+mod candle;
+mod cpu;
+
+use candle_core::Tensor;
+
+pub(super) use candle::Candle;
+pub(super) use cpu::Cpu;
+
+use super::{Batch, GgufFile, KvCache, KvShape, ModelError};
+
+/// The heads of an attention layer.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Heads {
+    /// Index of the layer.
+    pub(super) layer: usize,
+    /// Number of query heads; a multiple of the KV heads.
+    pub(super) heads: usize,
+    /// Number of key and value heads.
+    pub(super) kv_heads: usize,
+    /// Size of a head.
+    pub(super) head_dim: usize,
+}
+
+/// The operations. Activations are rows of f32, one a token: `(total_tokens, width)`.
+pub(super) trait Backend: Send {
+    /// Activations.
+    type Rows;
+    /// A quantized weight matrix, `(out_features, in_features)`.
+    type Matrix: Send;
+    /// A weight vector.
+    type Vector: Send;
+    /// The angles of a rotary embedding in half-split form (GPT-NeoX, Qwen2).
+    type Rope: Send;
+
+    /// Reads a matrix.
+    fn matrix(
+        &self,
+        file: &GgufFile,
+        name: &str,
+        out: usize,
+        input: usize,
+    ) -> Result<Self::Matrix, ModelError>;
+
+    /// Reads a vector.
+    fn vector(&self, file: &GgufFile, name: &str, len: usize) -> Result<Self::Vector, ModelError>;
+
+    /// Makes the angles for the positions that the options allow: of pair `i` at position `p` it is
+    /// `p / base^(2i / head_dim)`.
+    fn rope(&self, head_dim: usize, base: f32, context_length: usize) -> Result<Self::Rope, ModelError>;
+
+    /// Number of positions of a rope.
+    fn positions(&self, rope: &Self::Rope) -> usize;
+
+    /// An empty cache. `key_biases` are added to the keys of each layer before their rotation, if there are any.
+    fn cache(
+        &self,
+        shape: KvShape,
+        blocks: usize,
+        key_biases: &[Option<&Self::Vector>],
+        rope: &Self::Rope,
+    ) -> Result<KvCache, ModelError>;
+
+    /// The rows of an embedding: `(ids, in_features)`.
+    fn look_up(&self, table: &Self::Matrix, ids: &[u32]) -> Result<Self::Rows, ModelError>;
+
+    /// `x / rms(x) * weight`.
+    fn rms_norm(&self, x: &Self::Rows, weight: &Self::Vector, epsilon: f32)
+    -> Result<Self::Rows, ModelError>;
+
+    /// `x Wᵀ` for several matrices at once.
+    fn project<const N: usize>(
+        &self,
+        x: &Self::Rows,
+        matrices: [&Self::Matrix; N],
+    ) -> Result<[Self::Rows; N], ModelError>;
+
+    /// Adds a vector to every row.
+    fn add_bias(&self, x: &mut Self::Rows, bias: &Self::Vector) -> Result<(), ModelError>;
+
+    /// Rotates the heads of every row by its position.
+    fn rotate(&self, x: &mut Self::Rows, rope: &Self::Rope, positions: &[u32]) -> Result<(), ModelError>;
+
+    /// Writes the keys and values into the cache and lets every token attend to its own sequence.
+    fn attend(
+        &self,
+        heads: Heads,
+        batch: &Batch,
+        cache: &mut KvCache,
+        qkv: [&Self::Rows; 3],
+    ) -> Result<Self::Rows, ModelError>;
+
+    /// SwiGLU: `gate * sigmoid(gate) * up`.
+    fn silu_mul(&self, gate: &Self::Rows, up: &Self::Rows) -> Result<Self::Rows, ModelError>;
+
+    /// `x += y`.
+    fn add(&self, x: &mut Self::Rows, y: &Self::Rows) -> Result<(), ModelError>;
+
+    /// Some of the rows.
+    fn select(&self, x: &Self::Rows, rows: &[u32]) -> Result<Self::Rows, ModelError>;
+
+    /// Rows as a tensor `(rows, width)`, to be handed out.
+    fn into_tensor(&self, x: Self::Rows, width: usize) -> Result<Tensor, ModelError>;
+}
