@@ -12,7 +12,7 @@ use std::{
 use candle_core::{Device, Tensor};
 use yizhai::{
     engine::{Engine, EngineConfig},
-    model::{Batch, GgufFile, KvCache, KvShape, Model, ModelError, SlotId},
+    model::{Batch, GgufFile, KvCache, Model, ModelError},
     pipeline::{ModelInfo, Pipeline},
     tokenizer::Tokenizer,
 };
@@ -39,8 +39,8 @@ pub struct Scripted {
     /// How long every step takes.
     step_time: Duration,
     steps: Arc<AtomicUsize>,
-    /// The tokens of every slot.
-    histories: HashMap<SlotId, Vec<u32>>,
+    /// The tokens of every sequence, by its first KV block.
+    histories: HashMap<u32, Vec<u32>>,
 }
 
 impl Scripted {
@@ -50,16 +50,16 @@ impl Scripted {
 }
 
 impl Model for Scripted {
-    fn kv_shape(&self) -> KvShape {
-        KvShape { layers: 1, kv_heads: 1, head_dim: 1 }
-    }
-
     fn vocab_size(&self) -> usize {
         VOCAB
     }
 
-    fn context_length(&self) -> usize {
+    fn max_positions(&self) -> usize {
         1 << 20
+    }
+
+    fn new_cache(&self, _blocks: usize) -> Result<KvCache, ModelError> {
+        Ok(KvCache::None)
     }
 
     fn forward(&mut self, batch: &Batch, _cache: &mut KvCache) -> Result<Tensor, ModelError> {
@@ -68,14 +68,14 @@ impl Model for Scripted {
         let mut logits = Vec::new();
         let mut first = 0;
         for segment in &batch.segments {
-            let history = self.histories.entry(segment.slot).or_default();
+            let history = self.histories.entry(segment.blocks[0]).or_default();
             history.truncate(segment.start);
             assert_eq!(history.len(), segment.start, "a step skipped tokens");
             history.extend(&batch.tokens[first..first + segment.len]);
             first += segment.len;
             if segment.wants_logits {
                 let mut row = vec![0.0f32; VOCAB];
-                match self.next_token(&self.histories[&segment.slot]) {
+                match self.next_token(&self.histories[&segment.blocks[0]]) {
                     Some(token) => row[token as usize] = 1.0,
                     None => row[0] = f32::NAN,
                 }
@@ -130,8 +130,7 @@ pub fn pipeline_with(
     steps: Arc<AtomicUsize>,
     config: EngineConfig,
 ) -> Pipeline {
-    let engine =
-        Engine::start(Box::new(Scripted::new(script, step_time, steps)), &Device::Cpu, config).unwrap();
+    let engine = Engine::start(Box::new(Scripted::new(script, step_time, steps)), config).unwrap();
     let file = GgufFile::open(tiny_gguf::path()).unwrap();
     let tokenizer =
         Tokenizer::new(file.tokenizer().unwrap(), file.chat_template(), file.eos_token_id()).unwrap();
