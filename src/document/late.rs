@@ -1,0 +1,225 @@
+//! Finds the headlines that stand after their articles.
+//!
+//! On extracted pages the title in the large type often comes last. `segment` calls [`attach`] with the articles as
+//! they follow each other. Each title goes to the text before or after it, whichever speaks of the same; the best
+//! distribution over the page is found from left to right, so one sure headline settles its uncertain neighbours.
+
+use super::block::{Block, Form};
+use super::credit;
+use super::segment::Draft;
+use super::titles;
+use super::topic::Pairs;
+
+/// What it costs, in shares of pairs per title: to stand after the text, to leave a text without a headline or with
+/// only the name of its column, to have a headline without a text, and to divide a text where a dateline stands.
+const LATE: f32 = 0.15;
+const UNTITLED: f32 = 0.5;
+const ONLY_COLUMN: f32 = 0.3;
+const BODILESS: f32 = 0.8;
+const DIVIDED: f32 = 0.2;
+
+/// A division of the page that is so much worse than another one will not be the best in the end.
+const HOPELESS: f32 = 3.0;
+
+/// How many paragraphs of a text are compared, and how many characters of each.
+const PARAGRAPHS: usize = 30;
+const COMPARED: usize = 1000;
+
+/// Gives late headlines to their articles.
+pub(super) fn attach(blocks: &[Block<'_>], drafts: Vec<Draft>) -> Vec<Draft> {
+    let stories: Vec<Story> = drafts.into_iter().flat_map(|draft| Story::divide(blocks, draft)).collect();
+    if !stories
+        .iter()
+        .any(|story| story.is_cut_off || story.run.is_empty() || story.only_column || story.bodiless)
+    {
+        return stories.into_iter().map(|story| story.draft).collect();
+    }
+    let choices = choose(blocks, &stories);
+    let mut attached: Vec<Draft> = Vec::with_capacity(stories.len());
+    for (mut story, choice) in stories.into_iter().zip(choices) {
+        let taken = match choice {
+            Choice::Own => 0,
+            Choice::FirstBack => 1,
+            Choice::Back => story.run.len(),
+            Choice::Join => {
+                if let Some(before) = attached.last_mut() {
+                    before.sections.extend(story.draft.sections);
+                    rejoin(before);
+                }
+                continue;
+            }
+        };
+        if taken > 0
+            && let Some(before) = attached.last_mut()
+        {
+            give(blocks, before, &story.run[..taken]);
+            if story.bodiless && taken == story.run.len() {
+                before.sections.extend(story.draft.sections);
+                continue;
+            }
+            story.draft.titles = titles::name(blocks, &story.run[taken..], lead(blocks, &story.draft));
+        }
+        attached.push(story.draft);
+    }
+    attached
+}
+
+/// A text with the titles over it, before it is known whether these are its own.
+struct Story {
+    draft: Draft,
+    /// Its titles in page order.
+    run: Vec<usize>,
+    /// Whether it follows the story before without a title between.
+    is_cut_off: bool,
+    only_column: bool,
+    bodiless: bool,
+}
+
+impl Story {
+    /// The draft, and as stories of their own its later paragraphs that open with a dateline.
+    fn divide(blocks: &[Block<'_>], mut draft: Draft) -> Vec<Self> {
+        let dated = |at: &usize| {
+            blocks[*at].form == Form::Body
+                && credit::at_head(&blocks[*at].text).is_some_and(|credit| credit.dateline.is_some())
+        };
+        let mut rest = Vec::new();
+        // Only the last section can be followed by another story; its first paragraph is where the draft begins.
+        if let Some((_, under)) = draft.sections.last_mut() {
+            let first = under.iter().position(|at| blocks[*at].form == Form::Body).unwrap_or(0);
+            while let Some(cut) = under.iter().rposition(dated).filter(|cut| *cut > first) {
+                rest.push(under.split_off(cut));
+            }
+        }
+        let mut stories = vec![Self::of(blocks, draft, false)];
+        let cut_off = |under| Draft { sections: vec![(Vec::new(), under)], ..Draft::default() };
+        stories.extend(rest.into_iter().rev().map(|under| Self::of(blocks, cut_off(under), true)));
+        stories
+    }
+
+    fn of(blocks: &[Block<'_>], draft: Draft, is_cut_off: bool) -> Self {
+        let titles = &draft.titles;
+        let named = [titles.kicker, titles.headline, titles.subtitle];
+        let mut run: Vec<usize> = named.into_iter().flatten().chain(titles.rest.iter().copied()).collect();
+        run.sort_unstable();
+        let only_column = !run.is_empty() && titles.wants_headline(blocks);
+        let bodiless = body(blocks, &draft).next().is_none();
+        Self { draft, run, is_cut_off, only_column, bodiless }
+    }
+}
+
+/// What becomes of a story and its titles.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Choice {
+    /// The titles are its own.
+    Own,
+    /// The first title is the late headline of the story before.
+    FirstBack,
+    /// All of them are.
+    Back,
+    /// It is no story of its own but the end of the one before.
+    Join,
+}
+
+/// Whether the story before has its headline; by this number, states of the search.
+const HEADED: usize = 0;
+const WAITING: usize = 1;
+
+/// The best choice for each story.
+fn choose(blocks: &[Block<'_>], stories: &[Story]) -> Vec<Choice> {
+    let mut score = [0.0f32, f32::NEG_INFINITY];
+    let mut back: Vec<[(Choice, usize); 2]> = Vec::with_capacity(stories.len());
+    let (mut before, mut own) = (Pairs::new(), Pairs::new());
+    for (at, story) in stories.iter().enumerate() {
+        if score[WAITING] < score[HEADED] - HOPELESS {
+            score[WAITING] = f32::NEG_INFINITY;
+        }
+        // Where nothing waits for a headline, nothing has to be compared; so most pages are not.
+        let may_wait = story.run.is_empty() || story.only_column || story.is_cut_off;
+        let (mut here, mut there) = (vec![0.0; story.run.len()], vec![0.0; story.run.len()]);
+        own.clear();
+        if may_wait || score[WAITING] > f32::NEG_INFINITY {
+            body(blocks, &story.draft).take(PARAGRAPHS).for_each(|block| own.add(&block.text, COMPARED));
+            for ((here, there), title) in here.iter_mut().zip(&mut there).zip(&story.run) {
+                *here = own.share(&blocks[*title].text, COMPARED);
+                *there = before.share(&blocks[*title].text, COMPARED) - LATE;
+            }
+        }
+        let price = at
+            .checked_sub(1)
+            .map_or(0.0, |before| if stories[before].only_column { ONLY_COLUMN } else { UNTITLED });
+        let mut next = [(f32::NEG_INFINITY, (Choice::Own, HEADED)); 2];
+        let mut offer = |to: usize, value: f32, choice: Choice, from: usize| {
+            if value > next[to].0 {
+                next[to] = (value, (choice, from));
+            }
+        };
+        let without_text = if story.bodiless { BODILESS } else { 0.0 };
+        for from in [HEADED, WAITING] {
+            let left = score[from] - if from == WAITING { price } else { 0.0 };
+            let to = if story.run.is_empty() || story.only_column { WAITING } else { HEADED };
+            let divided = if story.is_cut_off { DIVIDED } else { 0.0 };
+            offer(to, left + here.iter().sum::<f32>() - without_text - divided, Choice::Own, from);
+            if story.is_cut_off {
+                offer(from, score[from], Choice::Join, from);
+            }
+            if from == WAITING && !story.run.is_empty() && !story.only_column {
+                // A story without text and titles is none, and leaves nothing that waits.
+                let to = if story.bodiless { HEADED } else { WAITING };
+                offer(to, score[from] + there.iter().sum::<f32>(), Choice::Back, from);
+            }
+            if from == WAITING && story.run.len() > 1 && blocks[story.run[0]].form != Form::Column {
+                offer(
+                    HEADED,
+                    score[from] + there[0] + here[1..].iter().sum::<f32>() - without_text,
+                    Choice::FirstBack,
+                    from,
+                );
+            }
+        }
+        score = [next[0].0, next[1].0];
+        back.push([next[0].1, next[1].1]);
+        // What is joined to a story speaks for it, too.
+        if story.is_cut_off {
+            body(blocks, &story.draft).take(PARAGRAPHS).for_each(|block| before.add(&block.text, COMPARED));
+        } else {
+            std::mem::swap(&mut before, &mut own);
+        }
+    }
+    let mut state = if score[WAITING] - UNTITLED > score[HEADED] { WAITING } else { HEADED };
+    let mut choices = vec![Choice::Own; stories.len()];
+    for (choice, back) in choices.iter_mut().zip(&back).rev() {
+        (*choice, state) = back[state];
+    }
+    choices
+}
+
+/// Gives `run` to `draft`; what was its headline for want of a better one becomes the kicker.
+fn give(blocks: &[Block<'_>], draft: &mut Draft, run: &[usize]) {
+    let named = titles::name(blocks, run, lead(blocks, draft));
+    let had = std::mem::take(&mut draft.titles);
+    let mut over = had.kicker.into_iter().chain(had.headline).chain(named.kicker);
+    let mut under = had.subtitle.into_iter().chain(named.subtitle);
+    draft.titles.kicker = over.next();
+    draft.titles.headline = named.headline;
+    draft.titles.subtitle = under.next();
+    draft.titles.rest = over.chain(under).chain(had.rest).chain(named.rest).collect();
+}
+
+/// Makes one section again of two that were divided at a dateline.
+fn rejoin(draft: &mut Draft) {
+    if let Some((titles, under)) = draft.sections.pop() {
+        match draft.sections.last_mut().filter(|_| titles.is_empty()) {
+            Some((_, before)) => before.extend(under),
+            None => draft.sections.push((titles, under)),
+        }
+    }
+}
+
+fn lead<'b>(blocks: &'b [Block<'_>], draft: &Draft) -> &'b str {
+    body(blocks, draft).next().map_or("", |block| block.text.as_ref())
+}
+
+fn body<'b, 'a>(blocks: &'b [Block<'a>], draft: &Draft) -> impl Iterator<Item = &'b Block<'a>> {
+    let all = draft.sections.iter().flat_map(|(_, under)| under).map(|at| &blocks[*at]);
+    all.filter(|block| block.form == Form::Body)
+}

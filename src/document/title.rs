@@ -1,0 +1,163 @@
+//! Recognises lines that have the form of a title: no full stop, not long, brackets in balance, not cut off.
+//!
+//! Whether such a line is a headline, a section heading, a kicker or no title after all depends on what stands around
+//! it; that is decided in `titles` and `boundary`.
+
+use super::chars::{closer, is_closer, is_han, is_stop};
+
+/// The longest title, in characters. Names of laws and conferences make some of them long.
+const MAX_TITLE: usize = 52;
+
+/// How much a line looks like a title.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Looks {
+    /// It is none.
+    Not,
+    /// It may be one where a title is due: it ends in ？ or ！.
+    Maybe,
+    /// It is one, unless it is the end of something cut off.
+    Like,
+}
+
+/// Words that no title ends with, but a line that a column cut off may; `seam` weighs the less certain ones.
+const LEADING_ON: &str = "的是或把被而但";
+
+/// Whether `text`, a whole line, has the form of a title.
+pub(super) fn looks(text: &str) -> Looks {
+    if text.len() > MAX_TITLE * 4 {
+        return Looks::Not;
+    }
+    let mut open = [' '; 8];
+    let (mut depth, mut count, mut commas, mut listed, mut letters) = (0, 0, 0, 0, 0);
+    let mut last = ' ';
+    for character in text.chars() {
+        if let Some(close) = closer(character) {
+            if depth == open.len() {
+                return Looks::Not;
+            }
+            open[depth] = close;
+            depth += 1;
+        } else if is_closer(character) {
+            if depth == 0 || open[depth - 1] != character {
+                return Looks::Not;
+            }
+            depth -= 1;
+        } else if matches!(character, '。' | '；') && depth == 0 {
+            return Looks::Not;
+        }
+        commas += usize::from(depth == 0 && matches!(character, '，' | ','));
+        listed += usize::from(character == '、');
+        letters += usize::from(is_han(character) || character.is_alphabetic());
+        count += 1;
+        last = character;
+    }
+    let first = text.chars().next().unwrap_or(' ');
+    if depth > 0
+        || !(2..=MAX_TITLE).contains(&count)
+        || letters < 2
+        || commas > 2
+        || listed > 2
+        || "，。、；：！？…—".contains(first)
+    {
+        return Looks::Not;
+    }
+    if "，、；：,:;—…".contains(last) || is_enumerated(text) || is_spoken(text) {
+        return Looks::Not;
+    }
+    let inner = text.trim_end_matches(['”', '’', '」', '』', '）', ')']).chars().next_back().unwrap_or(' ');
+    if matches!(inner, '。' | '…') {
+        return Looks::Not;
+    }
+    if is_stop(inner) {
+        return if count <= 36 && commas <= 1 { Looks::Maybe } else { Looks::Not };
+    }
+    if LEADING_ON.contains(last) || commas > 0 && count > 32 {
+        return Looks::Not;
+    }
+    Looks::Like
+}
+
+/// ——新质生产力发展一线见闻
+pub(super) fn is_subtitle(text: &str) -> bool {
+    let rest = text.trim_start_matches(['—', '―', '─', '–', '-']);
+    let dashes = text.len() - rest.len();
+    dashes >= 3
+        && rest.len() < 180
+        && matches!(looks(rest.trim()), Looks::Like | Looks::Maybe)
+        && !rest.ends_with(['。', '！'])
+}
+
+/// 第一，…: a paragraph that counts, be it ever so short.
+fn is_enumerated(text: &str) -> bool {
+    text.strip_prefix('第').is_some_and(|rest| {
+        let rest = rest.trim_start_matches(super::chars::is_digit);
+        rest.starts_with(['，', ',', '、', '：'])
+    })
+}
+
+/// 问：…, 答：…, 记者：…
+fn is_spoken(text: &str) -> bool {
+    ["问", "答", "记者", "記者", "问题", "主持人"]
+        .iter()
+        .any(|who| text.strip_prefix(who).is_some_and(|rest| rest.starts_with(['：', ':'])))
+}
+
+/// （一）…, 一、…, 1.…, ◆…: a title within a text, never of one.
+pub(super) fn is_numbered(text: &str) -> bool {
+    let first = text.chars().next().unwrap_or(' ');
+    let (inner, bracketed) =
+        if "（(".contains(first) { (&text[first.len_utf8()..], true) } else { (text, false) };
+    let rest = inner.trim_start_matches(super::chars::is_digit);
+    let digits = inner.len() - rest.len();
+    let ends = if bracketed {
+        rest.starts_with(['）', ')'])
+    } else {
+        rest.starts_with(['、', '.', '．'])
+            && !rest.trim_start_matches(['、', '.', '．']).starts_with(|c: char| c.is_ascii_digit())
+    };
+    digits > 0 && digits <= 9 && ends || "①②③④⑤⑥⑦⑧⑨⑩◆◇■▍▌".contains(first)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn titles_and_what_only_resembles_them() {
+        for line in [
+            "全国文物普查启动",
+            "《关于加强保护的意见》发布",
+            "攀高逐“新” “质”胜未来",
+            "总理：共迎时代挑战",
+            "IMF敦促减少限制",
+            "增速0.7%",
+        ] {
+            assert_eq!(looks(line), Looks::Like, "{line}");
+        }
+        for line in ["如何迈出第一步？", "从699天缩短至1.64小时！"] {
+            assert_eq!(looks(line), Looks::Maybe, "{line}");
+        }
+        for line in [
+            "全市的中小学今天开学。",
+            "……",
+            "今年以来：",
+            "第四，推进应用是",
+            "问：何时开工",
+            "以场景为抓手，推动应用——",
+            "抓好教育，促进就业，扩大消费，改善民生",
+            "他说“好",
+            "）的通知",
+            "题",
+            "让技术的种子的",
+        ] {
+            assert_eq!(looks(line), Looks::Not, "{line}");
+        }
+    }
+
+    #[test]
+    fn numbers_and_dashes_before_titles() {
+        assert!(is_numbered("一、总体要求") && is_numbered("（二）基本原则") && is_numbered("3.保障措施"));
+        assert!(!is_numbered("3.5亿人受益") && !is_numbered("一带一路") && !is_numbered("（记者）"));
+        assert!(is_subtitle("——一线见闻") && !is_subtitle("——") && !is_subtitle("—他说，今天下雨。"));
+    }
+}

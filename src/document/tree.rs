@@ -1,0 +1,158 @@
+//! What a page is made of: [`Document`], [`Article`], [`Section`], and the [`Text`] of each element.
+//!
+//! `segment` builds these; `pipeline` and `server` read them; a caller who already has an article in parts makes it
+//! here with [`Article::from_parts`]. Nothing here decides anything.
+
+use serde::Serialize;
+
+use super::Span;
+
+/// The clean text of one element and where it stood in the input.
+///
+/// A paragraph that a column break or a picture caption cut in two has several spans, in reading order. A text that
+/// did not come out of a page (see [`Article::from_parts`]) has none.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Text {
+    /// The text, normalized, without line breaks.
+    pub text: String,
+    /// The bytes of the input it came from.
+    pub spans: Vec<Span>,
+}
+
+impl Text {
+    /// A text that stands in no page.
+    pub fn unplaced(text: impl Into<String>) -> Self {
+        Self { text: text.into(), spans: Vec::new() }
+    }
+}
+
+/// What an element of the page is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Role {
+    /// The title of an article.
+    Headline,
+    /// The line under a headline, such as ——新质生产力发展一线见闻.
+    Subtitle,
+    /// The line over a headline (肩题) or the name of the column, such as 国际观察.
+    Kicker,
+    /// Agency, place and day on a line of their own, such as 新华社北京12月6日电.
+    Dateline,
+    /// Who wrote it, on a line of its own.
+    Byline,
+    /// The title of a section.
+    Heading,
+    /// Body text.
+    Paragraph,
+    /// What stands under a picture.
+    Caption,
+    /// 上接第一版, 下转第三版, on a line of its own.
+    Continuation,
+    /// 责编, 版式设计, on a line of its own.
+    Editor,
+    /// Page numbers, the date of the issue, rules made of dashes: what belongs to the page and to no article.
+    Furniture,
+    /// Tags, navigation and other parts of a marked-up input that are not the article.
+    Markup,
+    /// Byte order marks, control and zero-width characters that normalisation took out.
+    Ignored,
+}
+
+/// A text that is not body text, with what it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Labelled {
+    /// What it is.
+    pub role: Role,
+    /// What it says.
+    pub text: Text,
+}
+
+/// One piece of the page. All tiles together, in page order, cover everything of it but white space.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Tile {
+    /// What the piece is.
+    pub role: Role,
+    /// Where it stands.
+    pub span: Span,
+    /// The article it belongs to, as an index into [`Document::articles`].
+    pub article: Option<usize>,
+}
+
+/// A page, taken apart.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Document {
+    /// The encoding the page was in, as `encoding_rs` names it: `UTF-8`, `GB18030`, `Big5`, `UTF-16LE`, `UTF-16BE`.
+    pub encoding: &'static str,
+    /// The articles, in page order.
+    pub articles: Vec<Article>,
+    /// What belongs to the page and to none of its articles.
+    pub notes: Vec<Labelled>,
+    /// Every piece of the page, in page order, without overlap; between them is only white space.
+    pub tiles: Vec<Tile>,
+}
+
+/// One article.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Article {
+    /// The line over the headline, or the name of the column.
+    pub kicker: Option<Text>,
+    /// The title; of an article that has only a kicker, the kicker.
+    pub headline: Option<Text>,
+    /// The line under the headline.
+    pub subtitle: Option<Text>,
+    /// Agency, place and day; when these open or close a paragraph, they stay in its text as well.
+    pub dateline: Option<Text>,
+    /// Who wrote it; when this stands in a paragraph, it stays in its text as well.
+    pub byline: Option<Text>,
+    /// Whether the article began on another page (上接).
+    pub continued: bool,
+    /// What stands under its pictures.
+    pub captions: Vec<Text>,
+    /// Everything else that is not body text: continuation marks, editors, further bylines and datelines.
+    pub notes: Vec<Labelled>,
+    /// The body; an article without section headings has one section.
+    pub sections: Vec<Section>,
+}
+
+impl Article {
+    /// An article that is already in parts: each section is its heading and its paragraphs.
+    pub fn from_parts<H, P>(headline: Option<String>, sections: impl IntoIterator<Item = (H, P)>) -> Self
+    where
+        H: Into<Option<String>>,
+        P: IntoIterator<Item = String>,
+    {
+        Self {
+            headline: headline.map(Text::unplaced),
+            sections: sections
+                .into_iter()
+                .map(|(heading, paragraphs)| Section {
+                    heading: heading.into().map(Text::unplaced),
+                    paragraphs: paragraphs.into_iter().map(Text::unplaced).collect(),
+                })
+                .collect(),
+            ..Self::default()
+        }
+    }
+}
+
+/// A stretch of an article under one heading.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Section {
+    /// Its title; the text before the first heading has none.
+    pub heading: Option<Text>,
+    /// Its body.
+    pub paragraphs: Vec<Text>,
+}
+
+impl Section {
+    /// The pieces of the page that it is made of, heading first; empty if it stands in no page.
+    pub fn spans(&self) -> impl Iterator<Item = Span> {
+        self.heading.iter().chain(&self.paragraphs).flat_map(|text| text.spans.iter().copied())
+    }
+
+    /// From its first byte to its last, whatever stands between (a caption, say).
+    pub fn span(&self) -> Option<Span> {
+        self.spans().reduce(|a, b| Span::new(a.start.min(b.start), a.end.max(b.end)))
+    }
+}

@@ -1,0 +1,205 @@
+//! Groups the blocks of a page into [`Unit`]s: some titles (or none) and what follows up to the next ones.
+//!
+//! A unit is a short article, the beginning of a longer one, or one of its sections; `boundary` decides which. Before
+//! that, [`settle`] makes up its mind about lines whose form alone does not tell whether they are titles.
+
+use std::ops::Range;
+
+use super::block::{Block, Form};
+use super::credit;
+use super::line::Hint;
+use super::mark::{self, Continuation};
+
+/// More titles in a row than this are no titles: verse, a table of contents, the lines of a list.
+const MAX_TITLES: usize = 4;
+
+/// Some titles and what follows them.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Unit {
+    /// The blocks of it, titles first.
+    pub(super) blocks: Range<usize>,
+    /// The titles among them.
+    pub(super) titles: Vec<usize>,
+    /// The paragraphs among them.
+    pub(super) body: Vec<usize>,
+    /// Its text opens with agency, place and day, or such a line stands before it.
+    pub(super) opens_with_dateline: bool,
+    /// Its text opens with the name of the writer, or such a line stands before it.
+    pub(super) opens_with_byline: bool,
+    /// It came from another page (上接).
+    pub(super) continued: bool,
+    /// It ends as stories end: with a credit, the editor, （完） or 下转.
+    pub(super) closed: bool,
+    /// It ends with a credit.
+    pub(super) closing_credit: bool,
+    /// The name of a page, or a new one, stands over it.
+    pub(super) new_page: bool,
+}
+
+impl Unit {
+    /// Whether a credit says who filed it.
+    pub(super) fn credited(&self) -> bool {
+        self.opens_with_dateline || self.opens_with_byline || self.closing_credit
+    }
+
+    fn is_new(&self) -> bool {
+        self.blocks.is_empty()
+    }
+}
+
+/// Decides about questions and about too many titles in a row; afterwards there is no [`Form::Question`] left.
+pub(super) fn settle(blocks: &mut [Block<'_>]) {
+    let mut at = 0;
+    let mut closed = true;
+    while at < blocks.len() {
+        if blocks[at].form == Form::Question {
+            let next = blocks.get(at + 1);
+            let due = closed
+                || next
+                    .is_some_and(|next| next.form == Form::Byline || credit::at_head(&next.text).is_some());
+            let led_in = next.is_some_and(|next| {
+                matches!(
+                    next.form,
+                    Form::Body | Form::Byline | Form::Dateline | Form::Subtitle | Form::Caption
+                )
+            });
+            blocks[at].form = if due && led_in { Form::Title } else { Form::Body };
+        }
+        match blocks[at].form {
+            Form::Title | Form::Subtitle | Form::Column => {
+                let run = blocks[at..].iter().take_while(|block| block.form.is_title()).count();
+                if run > MAX_TITLES {
+                    demote(&mut blocks[at..at + run], closed);
+                }
+                at += run - 1;
+            }
+            Form::Byline | Form::Dateline | Form::Editor | Form::Continuation(_) => closed = true,
+            Form::Body => closed = closes(&blocks[at].text),
+            Form::Caption | Form::Furniture | Form::Question => {}
+        }
+        at += 1;
+    }
+}
+
+/// Makes body text of a long run of titles, but for the group of them that a gap sets off at its end, and for the
+/// title of a poem or list at its head.
+fn demote(run: &mut [Block<'_>], first_is_due: bool) {
+    let gap = run[1..].iter().map(|block| block.blank_above).max().unwrap_or(0);
+    let even = run[1..].iter().all(|block| block.blank_above == gap);
+    let last_group = run.iter().rposition(|block| block.blank_above == gap).unwrap_or(0);
+    let spared =
+        if even || last_group == 0 || run.len() - last_group > MAX_TITLES { run.len() } else { last_group };
+    for block in run.iter_mut().take(spared).skip(usize::from(first_is_due)) {
+        if !matches!(block.hint, Some(Hint::Title | Hint::Heading)) {
+            block.form = Form::Body;
+        }
+    }
+}
+
+/// Whether the story ends with this paragraph.
+pub(super) fn closes(text: &str) -> bool {
+    credit::at_tail(text).is_some() || mark::goes_on_elsewhere(text)
+}
+
+/// Groups settled blocks.
+pub(super) fn units(blocks: &[Block<'_>]) -> Vec<Unit> {
+    let mut units = Vec::new();
+    let mut unit = Unit::default();
+    // Where the page names start that may stand over the next unit.
+    let mut furniture_from = None;
+    for (at, block) in blocks.iter().enumerate() {
+        if begins_unit(&unit, block, blocks.get(at + 1))
+            || (furniture_from.is_some() && block.form.is_title() && !unit.is_new())
+        {
+            let from = furniture_from.unwrap_or(at);
+            unit.blocks.end = from;
+            units.push(std::mem::take(&mut unit));
+            unit.blocks = from..from;
+            unit.new_page = furniture_from.is_some();
+        }
+        unit.new_page |= block.new_page && at > 0 && unit.blocks.len() <= 1;
+        if block.form == Form::Furniture {
+            unit.new_page |= unit.titles.is_empty() && unit.body.is_empty();
+            furniture_from = furniture_from.or(Some(at));
+        } else {
+            furniture_from = None;
+        }
+        note(&mut unit, at, block);
+        unit.blocks.end = at + 1;
+    }
+    units.push(unit);
+    units
+}
+
+/// Whether `block` cannot belong to `unit` any more.
+fn begins_unit(unit: &Unit, block: &Block<'_>, next: Option<&Block<'_>>) -> bool {
+    let told = !unit.body.is_empty() || unit.closed;
+    match block.form {
+        Form::Title | Form::Subtitle | Form::Column | Form::Continuation(Continuation::From) => told,
+        Form::Body => unit.closed && !unit.body.is_empty(),
+        // A second credit is the first of the next story when text follows it.
+        Form::Dateline | Form::Byline => {
+            told && unit.credited() && unit.closed && next.is_some_and(|next| next.form == Form::Body)
+        }
+        _ => false,
+    }
+}
+
+/// Enters `block`, number `at`, into `unit`.
+fn note(unit: &mut Unit, at: usize, block: &Block<'_>) {
+    let told = !unit.body.is_empty();
+    match block.form {
+        Form::Title | Form::Subtitle | Form::Column => unit.titles.push(at),
+        Form::Question | Form::Body => {
+            if !told {
+                let rest = mark::continuation_at_head(&block.text).unwrap_or(0);
+                unit.continued |= rest > 0;
+                if let Some(credit) = credit::at_head(block.text[rest..].trim_start()) {
+                    unit.opens_with_dateline |= credit.dateline.is_some();
+                    unit.opens_with_byline |= credit.byline.is_some();
+                }
+            }
+            unit.body.push(at);
+            unit.closing_credit = credit::at_tail(&block.text).is_some_and(|tail| tail != credit::Tail::End);
+            unit.closed = closes(&block.text);
+        }
+        Form::Dateline if told => (unit.closed, unit.closing_credit) = (true, true),
+        Form::Byline if told => (unit.closed, unit.closing_credit) = (true, true),
+        Form::Dateline => unit.opens_with_dateline = true,
+        Form::Byline => unit.opens_with_byline = true,
+        Form::Continuation(Continuation::From) => unit.continued = true,
+        Form::Continuation(Continuation::To) | Form::Editor => unit.closed |= told,
+        Form::Caption | Form::Furniture => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::line::lines;
+    use super::*;
+
+    fn shape(page: &str) -> Vec<(usize, usize, bool)> {
+        let lines = lines(page, &[]);
+        let mut blocks: Vec<Block<'_>> = lines.iter().map(Block::of).collect();
+        settle(&mut blocks);
+        units(&blocks).iter().map(|unit| (unit.titles.len(), unit.body.len(), unit.closed)).collect()
+    }
+
+    #[test]
+    fn titles_open_units_and_credits_close_them() {
+        assert_eq!(shape("题目之一\n正文一。\n正文二。\n题目之二\n正文三。"), [(1, 2, false), (1, 1, false)]);
+        assert_eq!(
+            shape("题目之一\n本报记者 王民\n正文一。\n题目之二\n正文三。\n新华社北京12月6日电"),
+            [(1, 1, false), (1, 1, true)]
+        );
+        assert_eq!(shape("正文一。（完）\n正文二。"), [(0, 1, true), (0, 1, false)]);
+        assert_eq!(shape("题目之一\n正文一。\n第3版\n题目之二\n正文二。"), [(1, 1, false), (1, 1, false)]);
+    }
+
+    #[test]
+    fn verse_is_a_title_and_text() {
+        assert_eq!(shape("春天的诗\n花儿开放\n鸟儿歌唱\n河水流淌\n孩子奔跑\n风筝飞翔"), [(1, 5, false)]);
+        assert_eq!(shape("谁来养老？\n本报记者 王民\n正文一。"), [(1, 1, false)]);
+        assert_eq!(shape("题目之一\n正文一。\n谁来养老？\n正文二。"), [(1, 3, false)]);
+    }
+}
