@@ -41,6 +41,7 @@ fn prompt(tokens: Vec<u32>, max_new_tokens: usize) -> Prompt {
         max_new_tokens,
         stop_tokens: vec![IM_END],
         sampling: Sampling::Greedy,
+        allowed: None,
         priority: Priority::Interactive,
         deadline: None,
     }

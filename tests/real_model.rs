@@ -83,7 +83,9 @@ fn both_backends_write_what_candle_transformers_writes() {
         };
         let worst = rows.iter().zip(&expected).map(error).fold(0.0, f32::max);
         let same = rows.iter().zip(&answer).filter(|(row, token)| argmax(row) == **token).count();
-        println!("{backend:?}: {same} of {STEPS} greedy tokens, worst relative error of the logits {worst:.5}");
+        println!(
+            "{backend:?}: {same} of {STEPS} greedy tokens, worst relative error of the logits {worst:.5}"
+        );
         assert!(worst < tolerance, "{backend:?}: {worst}");
         assert_eq!(same, STEPS, "{backend:?}");
     }

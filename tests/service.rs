@@ -232,7 +232,7 @@ async fn a_summary_keeps_the_limit_and_ends_with_a_sentence_whatever_the_model_w
     // No sentence of the model's fits, so the source's own sentences stand in.
     let (summary, finding) = summarize("短句在此。第二句稍微长一点。", 10).await;
     assert_eq!((summary.text.as_str(), finding), ("短句在此。", pb::FindingKind::SummaryExtracted));
-    assert_eq!(summary.attempts, 2);
+    assert_eq!(summary.attempts, 3);
     let (summary, finding) = summarize("这一句比十个字要长得多所以放不下。", 10).await;
     assert_eq!((summary.text.as_str(), finding), ("", pb::FindingKind::SummaryLimitTooSmall));
 }
@@ -271,6 +271,18 @@ async fn terms_reach_the_model_settled_and_are_required() {
     let findings = &answer.sections[1].verdict.as_ref().unwrap().findings;
     assert_eq!(findings[0].kind(), pb::FindingKind::TermMissing);
     assert_eq!(answer.sections[0].provenance.as_ref().unwrap().glossary_sha256.len(), 64);
+}
+
+#[tokio::test]
+async fn no_chinese_can_be_written_into_the_english() {
+    let stubborn: Script = Arc::new(|_| Answer::Text("It is 准入, “quoted” — and done。".to_owned()));
+    let server = Server::start(pipeline(stubborn)).await;
+    let options = pb::DigestOptions { tasks: vec![pb::Task::Translation.into()], ..Default::default() };
+    let answer = server.client().await.digest(digest(lines("准入。"), options)).await.unwrap();
+    let english = &answer.sections[0].translation.as_ref().unwrap().paragraphs[0].text;
+    assert!(english.starts_with("It is ") && english.contains("“quoted” — and done"), "{english}");
+    // The script insists on the rest of the bytes of 准, which no character begins: U+FFFD.
+    assert!(!english.chars().any(|c| c >= '\u{3000}' && c != '\u{fffd}'), "{english}");
 }
 
 #[tokio::test]

@@ -17,7 +17,7 @@ mod sampler;
 mod scheduler;
 mod worker;
 
-use std::time::Instant;
+use std::{sync::Arc, time::Instant};
 
 pub use handle::{Engine, Generation, GenerationEvent, Health, StartError, SubmitError};
 pub use scheduler::{Plan, Scheduler, SchedulerLimits, SequenceId, Work};
@@ -51,6 +51,22 @@ pub enum Priority {
     Batch,
 }
 
+/// Which tokens may be written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TokenMask(Vec<bool>);
+
+impl TokenMask {
+    /// One entry a token id; ids beyond the end are not allowed.
+    pub fn new(allowed: Vec<bool>) -> Self {
+        Self(allowed)
+    }
+
+    /// Whether a token may be written.
+    pub fn allows(&self, id: usize) -> bool {
+        self.0.get(id).copied().unwrap_or(false)
+    }
+}
+
 /// A prompt for the model.
 #[derive(Debug, Clone)]
 pub struct Prompt {
@@ -62,6 +78,8 @@ pub struct Prompt {
     pub stop_tokens: Vec<u32>,
     /// How tokens are chosen.
     pub sampling: Sampling,
+    /// Which tokens may be written; `None` allows all.
+    pub allowed: Option<Arc<TokenMask>>,
     /// Who waits.
     pub priority: Priority,
     /// When the answer is worth nothing any more.

@@ -124,10 +124,8 @@ impl Worker {
         }
         let batch = self.prepare(&plan)?;
         let logits = self.model.forward(&batch, &mut self.cache)?;
-        let mut row = 0;
-        for work in plan.work.iter().filter(|work| work.samples) {
+        for (row, work) in plan.work.iter().filter(|work| work.samples).enumerate() {
             self.sample(work.id, &logits.get(row)?)?;
-            row += 1;
         }
         self.gauges.running.store(self.scheduler.running(), Ordering::Relaxed);
         Ok(())
@@ -172,7 +170,7 @@ impl Worker {
     /// Chooses the next token of a sequence, hands it out, and ends the sequence when it is over.
     fn sample(&mut self, id: SequenceId, logits: &candle_core::Tensor) -> Result<(), ModelError> {
         let Some(sequence) = self.sequences.get_mut(&id) else { return Ok(()) };
-        let token = sequence.sampler.sample(logits)?;
+        let token = sequence.sampler.sample(logits, sequence.submission.prompt.allowed.as_deref())?;
         if sequence.submission.prompt.stop_tokens.contains(&token) {
             self.finish(id, FinishReason::Stop);
             return Ok(());

@@ -151,6 +151,6 @@ impl<B: Backend> Model for Qwen2<B> {
         }
         let last = b.rms_norm(&b.select(&x, &rows)?, &self.output_norm, self.epsilon)?;
         let [logits] = b.project(&last, [self.output.as_ref().unwrap_or(&self.embedding)])?;
-        b.into_tensor(logits, self.vocab_size)
+        b.to_tensor(logits, self.vocab_size)
     }
 }

@@ -52,6 +52,7 @@ impl Pipeline {
                 max_new_tokens,
                 stop_tokens: self.tokenizer.stop_tokens().to_vec(),
                 sampling: job.sampling,
+                allowed: request.is_english().then(|| self.english.clone()),
                 priority: job.priority,
                 deadline: job.deadline,
             })

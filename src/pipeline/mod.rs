@@ -25,7 +25,7 @@ pub use summarize::{Summary, SummarySentence};
 pub use translate::{ParagraphTranslation, Translation};
 
 use crate::{
-    engine::{Engine, EngineConfig, StartError, SubmitError},
+    engine::{Engine, EngineConfig, StartError, SubmitError, TokenMask},
     model::{self, ModelError, ModelOptions},
     tokenizer::{Tokenizer, TokenizerError},
 };
@@ -87,13 +87,16 @@ pub enum PipelineError {
 pub struct Pipeline {
     engine: Engine,
     tokenizer: Arc<Tokenizer>,
+    /// The tokens that may stand in English.
+    english: Arc<TokenMask>,
     model: Arc<ModelInfo>,
 }
 
 impl Pipeline {
     /// Puts a pipeline together out of its parts.
     pub fn new(engine: Engine, tokenizer: Tokenizer, model: ModelInfo) -> Self {
-        Self { engine, tokenizer: Arc::new(tokenizer), model: Arc::new(model) }
+        let english = Arc::new(TokenMask::new(tokenizer.without_chinese()));
+        Self { engine, tokenizer: Arc::new(tokenizer), english, model: Arc::new(model) }
     }
 
     /// Loads the model at `path` and starts its engine. Takes seconds and blocks.

@@ -58,6 +58,14 @@ impl Request<'_> {
         ])
     }
 
+    /// Whether the answer is to be English: then nothing Chinese can be written at all.
+    pub(super) fn is_english(self) -> bool {
+        match self {
+            Self::Translate(_) | Self::TranslateHeading(_) => true,
+            Self::Summarize { .. } => false,
+        }
+    }
+
     /// Strings after which nothing of use follows.
     pub(super) fn stop_strings(self) -> &'static [&'static str] {
         match self {

@@ -14,8 +14,8 @@ use crate::{
 
 /// The most source tokens of one summary prompt; a longer section is summarised in parts first.
 const PART_TOKENS: usize = 3_000;
-/// The model is asked for this much less than the limit at the first and second attempt.
-const ATTEMPTS: [f64; 2] = [0.9, 0.6];
+/// The share of the limit that the model is asked for at the first, second and third attempt.
+const ATTEMPTS: [f64; 3] = [0.9, 0.6, 0.4];
 /// Chinese takes at most this many tokens for a character, before [`SPARE_TOKENS`].
 const TOKENS_PER_CHAR: usize = 2;
 /// Room on top of it: the model may write a sentence too many, which is cut off.
@@ -70,7 +70,7 @@ impl Pipeline {
         let summary = match summary {
             Some((text, whole, attempts)) => self.assemble(text, whole, true, attempts, section),
             None => {
-                let lead = leading_sentences(&source, limit);
+                let lead = extract(&source, limit);
                 let finding = if lead.is_empty() && source.chars().any(char::is_alphanumeric) {
                     Finding::SummaryLimitTooSmall(limit)
                 } else {
@@ -179,6 +179,18 @@ fn leading_sentences(text: &str, limit: usize) -> String {
     kept.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
+/// The first sentence of a text that fits `limit` characters, and those after it that fit as well.
+fn extract(text: &str, limit: usize) -> String {
+    let fitting = chunk::sentences(text)
+        .scan(0, |end, sentence| {
+            let start = *end;
+            *end += sentence.len();
+            Some((start, sentence))
+        })
+        .find(|(_, sentence)| sentence.chars().any(char::is_alphanumeric) && chars(sentence) <= limit);
+    fitting.map_or(String::new(), |(start, _)| leading_sentences(&text[start..], limit))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -196,5 +208,7 @@ mod tests {
     fn an_extract_takes_whole_sentences_from_the_beginning() {
         assert_eq!(leading_sentences("第一句。第二句。\n第三句。", 8), "第一句。第二句。");
         assert_eq!(leading_sentences("这一句太长了。", 3), "");
+        assert_eq!(extract("这第一句太长了，放不下。短句。又一短句。", 8), "短句。又一短句。");
+        assert_eq!(extract("这一句太长了。", 3), "");
     }
 }

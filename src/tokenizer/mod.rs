@@ -4,6 +4,7 @@
 
 mod chat;
 mod detokenize;
+mod script;
 
 pub use chat::{ChatFormat, Message, Role};
 pub use detokenize::Detokenizer;
@@ -71,6 +72,12 @@ impl Tokenizer {
     /// The tokens that end an answer.
     pub fn stop_tokens(&self) -> &[u32] {
         &self.stop_tokens
+    }
+
+    /// For every token id, whether it can stand in English text: it holds no part of a Chinese character or of
+    /// Chinese punctuation. Takes a pass over the vocabulary.
+    pub fn without_chinese(&self) -> Vec<bool> {
+        script::without_chinese(&self.inner)
     }
 
     /// Turns the tokens of one answer into text as they come.

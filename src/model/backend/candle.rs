@@ -153,7 +153,7 @@ impl Backend for Candle {
         Ok(x.index_select(&Tensor::new(rows, &self.device)?, 0)?)
     }
 
-    fn into_tensor(&self, x: Tensor, _width: usize) -> Result<Tensor, ModelError> {
+    fn to_tensor(&self, x: Tensor, _width: usize) -> Result<Tensor, ModelError> {
         Ok(x)
     }
 }

@@ -196,7 +196,7 @@ impl Backend for Cpu {
         Ok(Rows { values: chosen.copied().collect(), width: x.width })
     }
 
-    fn into_tensor(&self, x: Rows, width: usize) -> Result<Tensor, ModelError> {
+    fn to_tensor(&self, x: Rows, width: usize) -> Result<Tensor, ModelError> {
         let rows = x.values.len() / width;
         Ok(Tensor::from_vec(x.values, (rows, width), &Device::Cpu)?)
     }

@@ -104,5 +104,5 @@ pub(super) trait Backend: Send {
     fn select(&self, x: &Self::Rows, rows: &[u32]) -> Result<Self::Rows, ModelError>;
 
     /// Rows as a tensor `(rows, width)`, to be handed out.
-    fn into_tensor(&self, x: Self::Rows, width: usize) -> Result<Tensor, ModelError>;
+    fn to_tensor(&self, x: Self::Rows, width: usize) -> Result<Tensor, ModelError>;
 }
