@@ -64,7 +64,9 @@ impl Pipeline {
             let kept = whole_sentences(&completion.text, limit);
             if !kept.is_empty() {
                 summary = Some((kept, completion.whole, attempt + 1));
-                break;
+                if completion.whole {
+                    break;
+                }
             }
         }
         let summary = match summary {
