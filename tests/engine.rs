@@ -106,6 +106,31 @@ async fn a_sequence_writes_the_same_alone_and_among_others_and_in_chunks() {
 }
 
 #[tokio::test]
+async fn instructions_that_prompts_share_are_read_once_and_the_answers_stay() {
+    let instructions: Vec<u32> = (0..40).map(|i| (i * 13) % 256).collect();
+    let with = |rest: &[u32]| prompt([&instructions[..], rest].concat(), 20);
+    let alone = engine(EngineConfig::default());
+    let engine = engine(EngineConfig::default());
+    collect(engine.submit(with(&[1, 2, 3])).await.unwrap()).await;
+    assert_eq!(engine.cached_tokens(), 0);
+    let mut together = Vec::new();
+    for n in 0..4 {
+        together.push(engine.submit(with(&[n, 77, n])).await.unwrap());
+    }
+    for (n, generation) in (0..4).zip(together) {
+        let shared = collect(generation).await;
+        // Another engine, to which the instructions are new each time.
+        let salted = prompt([&[200 + n], &instructions[..]].concat(), 1);
+        collect(alone.submit(salted).await.unwrap()).await;
+        let fresh = engine_on(None, EngineConfig::default());
+        assert_eq!(shared, collect(fresh.submit(with(&[n, 77, n])).await.unwrap()).await);
+    }
+    let whole_blocks = instructions.len() / KV_BLOCK_TOKENS * KV_BLOCK_TOKENS;
+    assert_eq!(engine.cached_tokens(), 4 * whole_blocks as u64);
+    assert_eq!(alone.cached_tokens(), 0, "what begins differently shares nothing");
+}
+
+#[tokio::test]
 async fn random_sampling_is_repeatable_by_its_seed() {
     let engine = engine(EngineConfig::default());
     let draw = async |seed| {

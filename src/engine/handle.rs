@@ -4,7 +4,7 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     time::Instant,
 };
@@ -92,6 +92,7 @@ pub(super) struct Submission {
 pub(super) struct Gauges {
     pub(super) running: AtomicUsize,
     pub(super) waiting: AtomicUsize,
+    pub(super) cached_tokens: AtomicU64,
 }
 
 /// A handle to the engine; cheap to clone. The worker ends when the last handle is dropped.
@@ -168,6 +169,11 @@ impl Engine {
     /// Sequences that wait in the scheduler.
     pub fn waiting(&self) -> usize {
         self.gauges.waiting.load(Ordering::Relaxed)
+    }
+
+    /// Tokens of prompts that were not read, because a prompt before them began alike; since the start.
+    pub fn cached_tokens(&self) -> u64 {
+        self.gauges.cached_tokens.load(Ordering::Relaxed)
     }
 
     fn failure(&self) -> String {

@@ -20,7 +20,7 @@ mod worker;
 use std::{sync::Arc, time::Instant};
 
 pub use handle::{Engine, Generation, GenerationEvent, Health, StartError, SubmitError};
-pub use scheduler::{Plan, Scheduler, SchedulerLimits, SequenceId, Work};
+pub use scheduler::{Scheduler, SchedulerLimits, SequenceId, Work};
 
 /// How the next token is chosen out of the logits.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]

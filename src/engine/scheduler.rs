@@ -43,15 +43,6 @@ pub struct Work {
     pub samples: bool,
 }
 
-/// What to do in the next step.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Plan {
-    /// Sequences that start to run now; their KV space (in tokens) is to be reserved.
-    pub admitted: Vec<(SequenceId, usize)>,
-    /// The work, in packed order.
-    pub work: Vec<Work>,
-}
-
 #[derive(Debug)]
 struct Waiting {
     id: SequenceId,
@@ -136,28 +127,30 @@ impl Scheduler {
         self.kv_reserved
     }
 
-    /// Decides the next step and takes the planned tokens as read.
-    pub fn plan(&mut self) -> Plan {
-        let mut plan = Plan::default();
+    /// Decides the work of the next step, in packed order, and takes the planned tokens as read.
+    ///
+    /// `admit` is called with every sequence that starts to run now and the KV space to be reserved for it, in tokens;
+    /// it returns how many tokens of the prompt need not be read, fewer than the prompt has.
+    pub fn plan(&mut self, mut admit: impl FnMut(SequenceId, usize) -> usize) -> Vec<Work> {
+        let mut work = Vec::new();
         let mut budget = self.limits.max_step_tokens;
         // Decoding sequences have one unread token; prompts, even their last one, come after them.
         for decoding in [true, false] {
             for sequence in &mut self.running {
                 if (sequence.unread == 1) == decoding {
-                    budget -= take(sequence, budget, &mut plan.work);
+                    budget -= take(sequence, budget, &mut work);
                 }
             }
         }
         while budget > 0 && self.running.len() < self.limits.max_sequences {
             let Some(waiting) = self.next_admissible() else { break };
             self.kv_reserved += waiting.kv_tokens;
-            plan.admitted.push((waiting.id, waiting.kv_tokens));
-            let mut sequence =
-                Running { id: waiting.id, unread: waiting.prompt_tokens, kv_tokens: waiting.kv_tokens };
-            budget -= take(&mut sequence, budget, &mut plan.work);
+            let unread = waiting.prompt_tokens - admit(waiting.id, waiting.kv_tokens);
+            let mut sequence = Running { id: waiting.id, unread, kv_tokens: waiting.kv_tokens };
+            budget -= take(&mut sequence, budget, &mut work);
             self.running.push(sequence);
         }
-        plan
+        work
     }
 
     /// Takes the next waiting sequence out of its queue, if there is KV space for it.
@@ -200,19 +193,30 @@ mod tests {
         scheduler
     }
 
-    fn work(plan: &Plan) -> Vec<(u64, usize, bool)> {
-        plan.work.iter().map(|w| (w.id.0, w.tokens, w.samples)).collect()
+    /// The next step when nothing is cached.
+    fn next(scheduler: &mut Scheduler) -> Vec<(u64, usize, bool)> {
+        scheduler.plan(|_, _| 0).iter().map(|w| (w.id.0, w.tokens, w.samples)).collect()
     }
 
     #[test]
     fn prompts_are_read_in_chunks_beside_decoding_sequences() {
         let mut s = scheduler(&[(1, 3, Priority::Interactive), (2, 12, Priority::Interactive)]);
-        assert_eq!(work(&s.plan()), [(1, 3, true), (2, 5, false)]);
+        assert_eq!(next(&mut s), [(1, 3, true), (2, 5, false)]);
         s.sampled(SequenceId(1));
-        assert_eq!(work(&s.plan()), [(1, 1, true), (2, 7, true)]);
+        assert_eq!(next(&mut s), [(1, 1, true), (2, 7, true)]);
         s.sampled(SequenceId(1));
         s.sampled(SequenceId(2));
-        assert_eq!(work(&s.plan()), [(1, 1, true), (2, 1, true)]);
+        assert_eq!(next(&mut s), [(1, 1, true), (2, 1, true)]);
+    }
+
+    #[test]
+    fn what_is_cached_of_a_prompt_is_not_read() {
+        let mut s = scheduler(&[(1, 12, Priority::Interactive), (2, 5, Priority::Interactive)]);
+        let plan = s.plan(|id, _| if id.0 == 1 { 11 } else { 0 });
+        assert_eq!(
+            plan.iter().map(|w| (w.id.0, w.tokens, w.samples)).collect::<Vec<_>>(),
+            [(1, 1, true), (2, 5, true)]
+        );
     }
 
     #[test]
@@ -223,10 +227,10 @@ mod tests {
             (3, 1, Priority::Interactive),
             (4, 1, Priority::Batch),
         ]);
-        assert_eq!(work(&s.plan()), [(2, 1, true), (3, 1, true)]);
+        assert_eq!(next(&mut s), [(2, 1, true), (3, 1, true)]);
         s.remove(SequenceId(2));
         s.remove(SequenceId(3));
-        assert_eq!(work(&s.plan()), [(1, 1, true), (4, 1, true)]);
+        assert_eq!(next(&mut s), [(1, 1, true), (4, 1, true)]);
     }
 
     #[test]
@@ -236,10 +240,10 @@ mod tests {
             (2, 20, Priority::Interactive),
             (3, 1, Priority::Interactive),
         ]);
-        assert_eq!(work(&s.plan()), [(1, 8, false)]);
-        assert_eq!(s.plan().admitted, []);
+        assert_eq!(next(&mut s), [(1, 8, false)]);
+        assert_eq!(next(&mut s), [(1, 8, false)]);
         s.remove(SequenceId(1));
-        assert_eq!(work(&s.plan()), [(2, 8, false)]);
+        assert_eq!(next(&mut s), [(2, 8, false)]);
     }
 
     #[test]
@@ -249,9 +253,11 @@ mod tests {
         let mut admitted = Vec::new();
         for id in 1..=2 * BATCH_TURN as u64 {
             s.enqueue(SequenceId(id), 1, 2, Priority::Interactive);
-            let plan = s.plan();
-            admitted.push(plan.admitted[0].0);
-            s.remove(plan.admitted[0].0);
+            s.plan(|id, _| {
+                admitted.push(id);
+                0
+            });
+            s.remove(admitted[id as usize - 1]);
         }
         assert_eq!(admitted.iter().position(|&id| id == SequenceId(0)), Some(BATCH_TURN));
     }
@@ -283,16 +289,20 @@ mod tests {
 
     impl Driver {
         fn step(&mut self) -> usize {
-            let plan = self.scheduler.plan();
-            for (id, kv) in &plan.admitted {
-                assert_eq!(self.alive[id].2, *kv);
-                assert!(self.running.insert(*id), "{id:?} was admitted twice");
-            }
+            let plan = self.scheduler.plan(|id, kv| {
+                let (unread, _, reserved) = self.alive.get_mut(&id).unwrap();
+                assert_eq!(*reserved, kv);
+                assert!(self.running.insert(id), "{id:?} was admitted twice");
+                // Of every prompt some is cached, of one or the other all but a token.
+                let cached = (id.0 as usize * 3).min(*unread - 1);
+                *unread -= cached;
+                cached
+            });
             assert!(self.running.len() <= self.limits.max_sequences);
-            assert!(plan.work.iter().map(|w| w.tokens).sum::<usize>() <= self.limits.max_step_tokens);
-            let ids: BTreeSet<_> = plan.work.iter().map(|w| w.id).collect();
-            assert_eq!(ids.len(), plan.work.len(), "a sequence stands twice in a plan");
-            for work in &plan.work {
+            assert!(plan.iter().map(|w| w.tokens).sum::<usize>() <= self.limits.max_step_tokens);
+            let ids: BTreeSet<_> = plan.iter().map(|w| w.id).collect();
+            assert_eq!(ids.len(), plan.len(), "a sequence stands twice in a plan");
+            for work in &plan {
                 assert!(self.running.contains(&work.id) && work.tokens > 0);
                 let (unread, answer, _) = self.alive.get_mut(&work.id).unwrap();
                 *unread -= work.tokens;
@@ -312,7 +322,7 @@ mod tests {
             assert_eq!(self.scheduler.kv_reserved(), reserved, "KV space leaked");
             assert!(reserved <= self.limits.kv_tokens);
             assert_eq!(self.scheduler.running() + self.scheduler.waiting(), self.alive.len());
-            plan.work.len()
+            plan.len()
         }
 
         fn end(&mut self, id: SequenceId) {

@@ -13,7 +13,7 @@ use std::{
 use tokio::sync::{mpsc, watch};
 
 use super::{
-    EngineConfig, FinishReason, GenerationEvent, Health, Plan, Scheduler, SchedulerLimits, SequenceId,
+    EngineConfig, FinishReason, GenerationEvent, Health, Scheduler, SchedulerLimits, SequenceId, Work,
     blocks::{BlockPool, whole_blocks},
     handle::{Gauges, Submission},
     sampler::Sampler,
@@ -116,15 +116,16 @@ impl Worker {
 
     fn step(&mut self) -> Result<(), ModelError> {
         self.drop_unwanted();
-        let plan = self.scheduler.plan();
+        let plan = self.plan();
         self.gauges.running.store(self.scheduler.running(), Ordering::Relaxed);
         self.gauges.waiting.store(self.scheduler.waiting(), Ordering::Relaxed);
-        if plan.work.is_empty() {
+        if plan.is_empty() {
             return Ok(());
         }
-        let batch = self.prepare(&plan)?;
+        let batch = self.prepare(&plan);
         let logits = self.model.forward(&batch, &mut self.cache)?;
-        for (row, work) in plan.work.iter().filter(|work| work.samples).enumerate() {
+        self.file_prompts(&plan);
+        for (row, work) in plan.iter().filter(|work| work.samples).enumerate() {
             self.sample(work.id, &logits.get(row)?)?;
         }
         self.gauges.running.store(self.scheduler.running(), Ordering::Relaxed);
@@ -146,25 +147,42 @@ impl Worker {
         }
     }
 
-    /// Gives new sequences their blocks of the cache and packs the planned tokens.
-    fn prepare(&mut self, plan: &Plan) -> Result<Batch, ModelError> {
-        for &(id, kv_tokens) in &plan.admitted {
-            let blocks = self.blocks.take(kv_tokens);
-            if let Some(sequence) = self.sequences.get_mut(&id) {
-                sequence.blocks = blocks
-                    .ok_or_else(|| candle_core::Error::msg("an admitted sequence finds no KV blocks"))?;
-                sequence.emit(GenerationEvent::Started(Instant::now()));
-            }
-        }
+    /// Asks the scheduler for the next step and gives new sequences their blocks of the cache.
+    fn plan(&mut self) -> Vec<Work> {
+        let Self { scheduler, sequences, blocks, gauges, .. } = self;
+        scheduler.plan(|id, kv_tokens| {
+            let sequence = sequences.get_mut(&id).expect("the scheduler knows the worker's sequences only");
+            let lease = blocks.take(&sequence.tokens, kv_tokens).expect("what is admitted has room");
+            gauges.cached_tokens.fetch_add(lease.cached as u64, Ordering::Relaxed);
+            sequence.blocks = lease.blocks;
+            sequence.read = lease.cached;
+            sequence.emit(GenerationEvent::Started(Instant::now()));
+            lease.cached
+        })
+    }
+
+    /// Packs the planned tokens.
+    fn prepare(&mut self, plan: &[Work]) -> Batch {
         let mut batch = Batch::default();
-        for work in &plan.work {
+        for work in plan {
             let Some(sequence) = self.sequences.get_mut(&work.id) else { continue };
             let end = sequence.read + work.tokens;
             let tokens = &sequence.tokens[sequence.read..end];
             batch.push(sequence.blocks.clone(), sequence.read, tokens, work.samples);
             sequence.read = end;
         }
-        Ok(batch)
+        batch
+    }
+
+    /// Makes what was just read of prompts known, so that others need not read it again.
+    fn file_prompts(&mut self, plan: &[Work]) {
+        for work in plan {
+            let Some(sequence) = self.sequences.get(&work.id) else { continue };
+            let prompt = &sequence.submission.prompt.tokens;
+            if sequence.read - work.tokens < prompt.len() {
+                self.blocks.file(&prompt[..sequence.read.min(prompt.len())], &sequence.blocks);
+            }
+        }
     }
 
     /// Chooses the next token of a sequence, hands it out, and ends the sequence when it is over.

@@ -15,7 +15,7 @@ pub use support::supporting_sentences;
 /// What a check found in one output.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Finding {
-    /// The output ended at the token limit and is not whole.
+    /// The output was stopped at a limit of tokens or characters and is not whole.
     Truncated,
     /// The output is empty though the source is not.
     Empty,
@@ -41,7 +41,9 @@ pub enum Finding {
 impl std::fmt::Display for Finding {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Truncated => f.write_str("it ended at the token limit and is not whole"),
+            Self::Truncated => {
+                f.write_str("the model was stopped at the limit; what it had written until then stands here")
+            }
             Self::Empty => f.write_str("the model wrote nothing"),
             Self::HanInTranslation(run) => write!(f, "`{run}` was left in Chinese"),
             Self::Loop(phrase) => write!(f, "`{phrase}` is repeated over and over"),

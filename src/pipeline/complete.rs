@@ -10,7 +10,7 @@ use crate::engine::{FinishReason, GenerationEvent, Prompt};
 pub(super) struct Completion {
     /// The text, without white space around it.
     pub(super) text: String,
-    /// True when the model ended by itself, false when it ran into the token limit.
+    /// True when the model ended by itself, false when it was stopped at a limit of tokens or characters.
     pub(super) whole: bool,
     pub(super) usage: Usage,
 }
@@ -65,6 +65,9 @@ impl Pipeline {
                     usage.completion_tokens += 1;
                     if text.push(token)? {
                         break true;
+                    }
+                    if request.is_overlong(text.text()) {
+                        break false;
                     }
                 }
                 Some(GenerationEvent::Finished(FinishReason::Stop)) => break true,

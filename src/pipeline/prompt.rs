@@ -4,6 +4,7 @@ use std::sync::LazyLock;
 
 use serde::Deserialize;
 
+use super::summarize::chars;
 use crate::tokenizer::{Message, Role, Tokenizer, TokenizerError};
 
 /// The templates of this build.
@@ -38,8 +39,10 @@ pub(super) enum Request<'a> {
     Summarize {
         /// The text.
         text: &'a str,
-        /// Its length.
+        /// The length that is asked for.
         chars: usize,
+        /// The length past which nothing can be kept.
+        limit: usize,
     },
 }
 
@@ -49,7 +52,7 @@ impl Request<'_> {
         let (template, text, chars) = match self {
             Self::Translate(text) => (&TEMPLATES.translation, text, None),
             Self::TranslateHeading(text) => (&TEMPLATES.heading, text, None),
-            Self::Summarize { text, chars } => (&TEMPLATES.summary, text, Some(chars)),
+            Self::Summarize { text, chars, .. } => (&TEMPLATES.summary, text, Some(chars)),
         };
         let user = template.fill(text, chars);
         tokenizer.chat(&[
@@ -63,6 +66,14 @@ impl Request<'_> {
         match self {
             Self::Translate(_) | Self::TranslateHeading(_) => true,
             Self::Summarize { .. } => false,
+        }
+    }
+
+    /// Whether an answer is longer than can be kept, so that it need not be written to its end.
+    pub(super) fn is_overlong(self, answer: &str) -> bool {
+        match self {
+            Self::Summarize { limit, .. } => chars(answer) > limit,
+            Self::Translate(_) | Self::TranslateHeading(_) => false,
         }
     }
 

@@ -18,8 +18,8 @@ const PART_TOKENS: usize = 3_000;
 const ATTEMPTS: [f64; 3] = [0.9, 0.6, 0.4];
 /// Chinese takes at most this many tokens for a character, before [`SPARE_TOKENS`].
 const TOKENS_PER_CHAR: usize = 2;
-/// Room on top of it: the model may write a sentence too many, which is cut off.
-const SPARE_TOKENS: usize = 64;
+/// Room on top of it.
+const SPARE_TOKENS: usize = 16;
 
 /// The summary of a section.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,7 +28,7 @@ pub struct Summary {
     pub text: String,
     /// The same, sentence by sentence.
     pub sentences: Vec<SummarySentence>,
-    /// False when the model ended at the token limit (whole sentences were kept) or wrote none of it.
+    /// False when the model was stopped at the limit; the whole sentences before it were kept.
     pub whole: bool,
     /// Whether the model wrote it, or it was taken out of the source.
     pub generated: bool,
@@ -59,14 +59,12 @@ impl Pipeline {
         let mut summary = None;
         for (attempt, share) in ATTEMPTS.iter().enumerate() {
             let chars = (limit as f64 * share) as usize;
-            let completion = self.ask(job, &text, chars).await?;
+            let completion = self.ask(job, &text, chars, limit).await?;
             usage = usage.plus(completion.usage);
             let kept = whole_sentences(&completion.text, limit);
             if !kept.is_empty() {
                 summary = Some((kept, completion.whole, attempt + 1));
-                if completion.whole {
-                    break;
-                }
+                break;
             }
         }
         let summary = match summary {
@@ -104,7 +102,8 @@ impl Pipeline {
             let parts = chunk::by_sentences(&text, room, &self.tokenizer)?;
             // Every part gives a third of a room together with the others, so that the text shrinks.
             let chars = (room / 3 / parts.len()).max(40);
-            let completions = try_join_all(parts.iter().map(|part| self.ask(job, part, chars))).await?;
+            let completions =
+                try_join_all(parts.iter().map(|part| self.ask(job, part, chars, 2 * chars))).await?;
             usage = completions.iter().fold(usage, |sum, c| sum.plus(c.usage));
             let shorter = completions.iter().map(|c| c.text.as_str()).collect::<Vec<_>>().join("\n");
             if shorter.len() >= text.len() {
@@ -115,8 +114,15 @@ impl Pipeline {
         Ok((text, usage))
     }
 
-    async fn ask(&self, job: &Job, text: &str, chars: usize) -> Result<Completion, PipelineError> {
-        self.complete(job, Request::Summarize { text, chars }, TOKENS_PER_CHAR * chars + SPARE_TOKENS).await
+    async fn ask(
+        &self,
+        job: &Job,
+        text: &str,
+        chars: usize,
+        limit: usize,
+    ) -> Result<Completion, PipelineError> {
+        let request = Request::Summarize { text, chars, limit };
+        self.complete(job, request, TOKENS_PER_CHAR * limit + SPARE_TOKENS).await
     }
 
     /// Splits a summary into sentences and finds what each rests on.
@@ -155,7 +161,7 @@ impl Pipeline {
 }
 
 /// Number of characters, white space not counted.
-fn chars(text: &str) -> usize {
+pub(super) fn chars(text: &str) -> usize {
     text.chars().filter(|c| !c.is_whitespace()).count()
 }
 
