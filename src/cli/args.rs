@@ -7,7 +7,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 use crate::{
     config::{ModelConfig, ModelRef},
     engine::EngineConfig,
-    model::{CpuFeatures, DeviceChoice, ModelOptions},
+    model::{CpuFeatures, DeviceChoice, KvType, ModelOptions},
     pb,
     server::{Limits, SUMMARY_CHARS},
     telemetry::LogFormat,
@@ -54,6 +54,8 @@ pub(super) enum Command {
     Segment(SegmentArgs),
     /// List, fetch and check the models that this program knows
     Models(ModelsArgs),
+    /// Measure how fast this machine runs a model; prints JSON lines
+    Bench(BenchArgs),
 }
 
 /// How inputs are read; shared by the commands that take them.
@@ -139,6 +141,10 @@ pub(super) struct ModelArgs {
     #[arg(long, env = "YIZHAI_KV_TOKENS", default_value_t = EngineConfig::default().kv_tokens,
           value_parser = at_least_one, value_name = "TOKENS")]
     pub(super) kv_tokens: usize,
+
+    /// How the KV cache keeps its values: f16, or int8, which takes half the memory and rounds more
+    #[arg(long, env = "YIZHAI_KV_TYPE", default_value_t = KvType::F16, value_name = "TYPE")]
+    pub(super) kv_type: KvType,
 }
 
 impl From<ModelArgs> for ModelConfig {
@@ -152,6 +158,7 @@ impl From<ModelArgs> for ModelConfig {
             device: args.device,
             cpu_features: args.cpu_features,
             threads: args.threads,
+            kv_type: args.kv_type,
             max_positions: engine.max_model_len,
             ..ModelOptions::default()
         };
@@ -245,6 +252,32 @@ pub(super) struct SegmentArgs {
     /// How the structure is written
     #[arg(long, value_enum, default_value_t)]
     pub(super) format: OutputFormat,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct BenchArgs {
+    /// Digest these pages instead, both tasks, and tell the time, the tokens and the memory of each
+    #[arg(long = "page", value_name = "FILE", conflicts_with_all = ["batch", "prompt", "generate", "repeat"])]
+    pub(super) pages: Vec<PathBuf>,
+
+    #[command(flatten)]
+    pub(super) model: ModelArgs,
+
+    /// Numbers of sequences that are run together, each measured by itself
+    #[arg(long, value_delimiter = ',', default_values_t = [1, 8, 16, 32], value_parser = at_least_one, value_name = "N")]
+    pub(super) batch: Vec<usize>,
+
+    /// Tokens of each prompt
+    #[arg(long, default_value_t = 128, value_parser = at_least_one, value_name = "TOKENS")]
+    pub(super) prompt: usize,
+
+    /// Tokens written after each prompt
+    #[arg(long, default_value_t = 48, value_parser = at_least_one, value_name = "TOKENS")]
+    pub(super) generate: usize,
+
+    /// How often everything is measured; medians are told
+    #[arg(long, default_value_t = 1, value_parser = at_least_one, value_name = "N")]
+    pub(super) repeat: usize,
 }
 
 #[derive(Debug, clap::Args)]

@@ -4,6 +4,7 @@
 //! stdout carries results and nothing else; progress and logs go to stderr.
 
 mod args;
+mod bench;
 mod digest;
 mod embedded;
 mod input;
@@ -58,6 +59,7 @@ fn run(args: Args) -> anyhow::Result<Outcome> {
             Command::Serve(args) => serve::run(args).await,
             Command::Segment(args) => segment::run(args).await,
             Command::Models(args) => models::run(args).await,
+            Command::Bench(args) => bench::run(args).await,
         }
     });
     // Threads that still compute for nobody are not waited for.

@@ -14,6 +14,7 @@ use super::KernelError;
 use super::math::round_ties_even;
 use super::rope::RopeTable;
 use half::f16;
+use std::{fmt, str::FromStr};
 
 /// Tokens in a block.
 pub const KV_BLOCK_TOKENS: usize = 16;
@@ -25,6 +26,26 @@ pub enum KvType {
     F16,
     /// 8-bit integers with a scale for each token and KV head: about one byte a value.
     Int8,
+}
+
+impl fmt::Display for KvType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::F16 => "f16",
+            Self::Int8 => "int8",
+        })
+    }
+}
+
+impl FromStr for KvType {
+    type Err = String;
+
+    fn from_str(s: &str) -> Result<Self, Self::Err> {
+        [Self::F16, Self::Int8]
+            .into_iter()
+            .find(|ty| ty.to_string() == s)
+            .ok_or_else(|| format!("`{s}` is no type of a KV cache; use f16 or int8"))
+    }
 }
 
 /// What a model caches for each token.

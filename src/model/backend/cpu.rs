@@ -92,6 +92,12 @@ impl Backend for Cpu {
                 store.set_key_bias(layer, bias, rope);
             }
         }
+        tracing::info!(
+            tokens = blocks * KV_BLOCK_TOKENS,
+            kv_type = %self.kv_type,
+            mebibytes = store.bytes() >> 20,
+            "the KV cache is reserved"
+        );
         Ok(KvCache::Cpu(store))
     }
 
