@@ -415,3 +415,35 @@ fn the_grammar_of_the_help_names_every_exit_code() {
     );
     assert!(Path::new(PAGE).exists());
 }
+
+#[test]
+fn bench_measures_each_batch_size_and_a_page() {
+    let lines = succeeded(run(&mut tiny(&[
+        "bench",
+        "--batch",
+        "1,3",
+        "--prompt",
+        "40",
+        "--generate",
+        "4",
+        "--repeat",
+        "2",
+    ])));
+    let lines: Vec<serde_json::Value> =
+        lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(lines.iter().map(|l| l["batch"].as_u64().unwrap()).collect::<Vec<_>>(), [1, 3]);
+    assert_eq!(
+        (lines[1]["prompt_tokens"].as_u64(), lines[1]["generated_tokens"].as_u64()),
+        (Some(120), Some(12))
+    );
+    let page = succeeded(run(&mut tiny(&["bench", "--kv-type", "int8", "--page", PAGE])));
+    let page: serde_json::Value = serde_json::from_str(&page).unwrap();
+    assert_eq!(page["sections"], 9);
+    for rate in ["prompt_tokens_per_second", "generated_tokens_per_second"] {
+        assert!(lines.iter().all(|line| line[rate].as_f64().unwrap() > 0.0), "{lines:?}");
+    }
+    assert!(
+        page["generated_tokens"].as_u64().unwrap() > 0 && page["seconds"].as_f64().unwrap() > 0.0,
+        "{page}"
+    );
+}

@@ -162,6 +162,7 @@ async fn page(connection: &Connection, config: &ModelConfig, source: &Source) ->
         "seconds": rounded(seconds),
         "first_section_seconds": first_section.map(|time| rounded(time.as_secs_f64())),
         "prompt_tokens": statistics.prompt_tokens,
+        "cached_tokens": statistics.cached_tokens,
         "generated_tokens": statistics.completion_tokens,
         "tokens_per_second": rate(count(statistics.prompt_tokens) + count(statistics.completion_tokens), seconds),
         "generated_tokens_per_second": rate(count(statistics.completion_tokens), seconds),

@@ -389,7 +389,7 @@ fn summary_line(item: &Item, document: &pb::Document, statistics: &pb::DigestSta
         statistics.sections,
         statistics.failed_sections,
         statistics.sections_with_findings,
-        statistics.prompt_tokens,
+        statistics.prompt_tokens - statistics.cached_tokens,
         statistics.completion_tokens,
     )
 }

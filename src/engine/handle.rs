@@ -4,7 +4,7 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicUsize, Ordering},
     },
     time::Instant,
 };
@@ -59,7 +59,12 @@ pub enum StartError {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum GenerationEvent {
     /// The first tokens of the prompt go into the step that begins now.
-    Started(Instant),
+    Started {
+        /// Now.
+        at: Instant,
+        /// Tokens of the prompt that are not read, because a prompt before it began with the same ones.
+        cached_tokens: usize,
+    },
     /// The next token of the answer.
     Token(u32),
     /// The answer is over.
@@ -92,7 +97,6 @@ pub(super) struct Submission {
 pub(super) struct Gauges {
     pub(super) running: AtomicUsize,
     pub(super) waiting: AtomicUsize,
-    pub(super) cached_tokens: AtomicU64,
 }
 
 /// A handle to the engine; cheap to clone. The worker ends when the last handle is dropped.
@@ -169,11 +173,6 @@ impl Engine {
     /// Sequences that wait in the scheduler.
     pub fn waiting(&self) -> usize {
         self.gauges.waiting.load(Ordering::Relaxed)
-    }
-
-    /// Tokens of prompts that were not read, because a prompt before them began alike; since the start.
-    pub fn cached_tokens(&self) -> u64 {
-        self.gauges.cached_tokens.load(Ordering::Relaxed)
     }
 
     fn failure(&self) -> String {

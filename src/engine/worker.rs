@@ -149,14 +149,14 @@ impl Worker {
 
     /// Asks the scheduler for the next step and gives new sequences their blocks of the cache.
     fn plan(&mut self) -> Vec<Work> {
-        let Self { scheduler, sequences, blocks, gauges, .. } = self;
+        let Self { scheduler, sequences, blocks, .. } = self;
         scheduler.plan(|id, kv_tokens| {
             let sequence = sequences.get_mut(&id).expect("the scheduler knows the worker's sequences only");
             let lease = blocks.take(&sequence.tokens, kv_tokens).expect("what is admitted has room");
-            gauges.cached_tokens.fetch_add(lease.cached as u64, Ordering::Relaxed);
             sequence.blocks = lease.blocks;
             sequence.read = lease.cached;
-            sequence.emit(GenerationEvent::Started(Instant::now()));
+            let cached_tokens = lease.cached;
+            sequence.emit(GenerationEvent::Started { at: Instant::now(), cached_tokens });
             lease.cached
         })
     }

@@ -19,6 +19,7 @@ pub(super) struct Completion {
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Usage {
     pub(super) prompt_tokens: usize,
+    pub(super) cached_tokens: usize,
     pub(super) completion_tokens: usize,
     /// When the engine began with the first of them.
     pub(super) started: Option<Instant>,
@@ -29,6 +30,7 @@ impl Usage {
     pub(super) fn plus(self, other: Self) -> Self {
         Self {
             prompt_tokens: self.prompt_tokens + other.prompt_tokens,
+            cached_tokens: self.cached_tokens + other.cached_tokens,
             completion_tokens: self.completion_tokens + other.completion_tokens,
             started: self.started.into_iter().chain(other.started).min(),
         }
@@ -60,7 +62,10 @@ impl Pipeline {
         let mut text = self.tokenizer.detokenizer(request.stop_strings());
         let whole = loop {
             match generation.next().await {
-                Some(GenerationEvent::Started(at)) => usage.started = Some(at),
+                Some(GenerationEvent::Started { at, cached_tokens }) => {
+                    usage.started = Some(at);
+                    usage.cached_tokens = cached_tokens;
+                }
                 Some(GenerationEvent::Token(token)) => {
                     usage.completion_tokens += 1;
                     if text.push(token)? {

@@ -26,8 +26,10 @@ pub struct Timings {
     pub queue_time_ms: u64,
     /// From then to the end, in milliseconds.
     pub compute_time_ms: u64,
-    /// Tokens read by the model.
+    /// Tokens of the prompts.
     pub prompt_tokens: usize,
+    /// Those of them that were not read again, because a prompt before began with the same ones.
+    pub cached_tokens: usize,
     /// Tokens written by the model.
     pub completion_tokens: usize,
 }
@@ -71,8 +73,10 @@ pub struct Statistics {
     pub failed: usize,
     /// Sections with findings.
     pub with_findings: usize,
-    /// Tokens read by the model.
+    /// Tokens of the prompts.
     pub prompt_tokens: usize,
+    /// Those of them that were not read again, because a prompt before began with the same ones.
+    pub cached_tokens: usize,
     /// Tokens written by the model.
     pub completion_tokens: usize,
 }
@@ -85,6 +89,7 @@ impl Statistics {
             Ok(digest) => {
                 self.with_findings += usize::from(!digest.findings.is_empty());
                 self.prompt_tokens += digest.timings.prompt_tokens;
+                self.cached_tokens += digest.timings.cached_tokens;
                 self.completion_tokens += digest.timings.completion_tokens;
             }
             Err(_) => self.failed += 1,
@@ -175,6 +180,7 @@ impl Pipeline {
                 queue_time_ms: millis(arrived, started),
                 compute_time_ms: millis(started, Instant::now()),
                 prompt_tokens: usage.prompt_tokens,
+                cached_tokens: usage.cached_tokens,
                 completion_tokens: usage.completion_tokens,
             },
         })

@@ -339,6 +339,7 @@ fn fill(message: &mut pb::SectionDigest, digest: SectionDigest) {
         queue_time_ms: millis(digest.timings.queue_time_ms),
         compute_time_ms: millis(digest.timings.compute_time_ms),
         prompt_tokens: signed(digest.timings.prompt_tokens),
+        cached_tokens: signed(digest.timings.cached_tokens),
         completion_tokens: signed(digest.timings.completion_tokens),
     });
 }
@@ -374,6 +375,7 @@ pub(super) fn statistics_message(statistics: &Statistics, total_time_ms: u128) -
         sections_with_findings: index(statistics.with_findings),
         total_time_ms: i64::try_from(total_time_ms).unwrap_or(i64::MAX),
         prompt_tokens: signed(statistics.prompt_tokens),
+        cached_tokens: signed(statistics.cached_tokens),
         completion_tokens: signed(statistics.completion_tokens),
     }
 }

@@ -40,6 +40,7 @@ pub(crate) fn whole(
             "sections_with_findings": s.sections_with_findings,
             "total_time_ms": s.total_time_ms,
             "prompt_tokens": s.prompt_tokens,
+            "cached_tokens": s.cached_tokens,
             "completion_tokens": s.completion_tokens,
         })),
     });
@@ -109,6 +110,7 @@ fn results(article: &pb::Article, digest: &pb::SectionDigest) -> Value {
             "queue_time_ms": t.queue_time_ms,
             "compute_time_ms": t.compute_time_ms,
             "prompt_tokens": t.prompt_tokens,
+            "cached_tokens": t.cached_tokens,
             "completion_tokens": t.completion_tokens,
         })),
         "error": digest.error.as_ref().map(|e| json!({ "code": e.code, "message": e.message })),
