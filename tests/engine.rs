@@ -138,6 +138,40 @@ async fn instructions_that_prompts_share_are_read_once_and_the_answers_stay() {
 }
 
 #[tokio::test]
+async fn guessing_ahead_saves_steps_and_changes_no_token() {
+    let quoting: Script = Arc::new(|_| Answer::Text("the rocket flew; the rocket landed".to_owned()));
+    let mut written = Vec::new();
+    for (max_draft_rows, fewest, most) in [(0, 35, 35), (8, 5, 20)] {
+        let config = EngineConfig { max_draft_rows, ..EngineConfig::default() };
+        let (engine, steps) = scripted(quoting.clone(), Duration::ZERO, config);
+        let answer =
+            collect(engine.submit(prompt(chat("On Monday the rocket flew"), 100)).await.unwrap()).await;
+        let steps = steps.load(Ordering::SeqCst);
+        assert!((fewest..=most).contains(&steps), "{steps} steps");
+        written.push(answer);
+    }
+    assert_eq!(written[0], written[1]);
+}
+
+#[tokio::test]
+async fn guessing_ahead_changes_no_token_of_a_real_model_nor_of_random_draws() {
+    let config =
+        |max_draft_rows| EngineConfig { max_draft_rows, max_sequences: 3, ..EngineConfig::default() };
+    let (without, with) = (engine(config(0)), engine(config(12)));
+    let random = Sampling::Random { temperature: 0.7, top_p: 0.9, top_k: None, seed: 5 };
+    for sampling in [Sampling::Greedy, random] {
+        let mut pairs = Vec::new();
+        for tokens in prompts() {
+            let prompt = Prompt { sampling, ..prompt([&tokens[..], &tokens].concat(), 60) };
+            pairs.push((without.submit(prompt.clone()).await.unwrap(), with.submit(prompt).await.unwrap()));
+        }
+        for (without, with) in pairs {
+            assert_eq!(collect(without).await, collect(with).await);
+        }
+    }
+}
+
+#[tokio::test]
 async fn random_sampling_is_repeatable_by_its_seed() {
     let engine = engine(EngineConfig::default());
     let draw = async |seed| {
@@ -289,7 +323,7 @@ fn logits(backend: BackendChoice, kv_type: KvType) -> Vec<Vec<f32>> {
     let mut first = 0u32;
     for tokens in prompts() {
         let blocks = tokens.len().div_ceil(KV_BLOCK_TOKENS) as u32;
-        batch.push((first..first + blocks).collect(), 0, &tokens, true);
+        batch.push((first..first + blocks).collect(), 0, &tokens, 1);
         first += blocks;
     }
     model.forward(&batch, &mut cache).unwrap().to_vec2().unwrap()

@@ -55,7 +55,7 @@ fn logits(backend: BackendChoice, prompt: &[u32], answer: &[u32]) -> Vec<Vec<f32
     for step in 0..STEPS {
         let tokens: &[u32] = if step == 0 { prompt } else { &answer[step - 1..step] };
         let mut batch = Batch::default();
-        batch.push(blocks.clone(), read, tokens, true);
+        batch.push(blocks.clone(), read, tokens, 1);
         read += tokens.len();
         rows.push(model.forward(&batch, &mut cache).unwrap().squeeze(0).unwrap().to_vec1().unwrap());
     }

@@ -38,6 +38,19 @@ fn lines(text: &str) -> Option<pb::Input> {
     Some(pb::Input { source: Some(Source::PageText(text.to_owned())), page_format })
 }
 
+/// A token a step, so that an endless answer takes as long as its steps say.
+const WITHOUT_DRAFTS: EngineConfig = EngineConfig { max_draft_rows: 0, ..EngineConfig::DEFAULT };
+
+/// Waits for what must come; a test that waits in vain fails and does not hang.
+async fn until(holds: impl Fn() -> bool) {
+    let wait = async {
+        while !holds() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), wait).await.expect("it did not come within a minute");
+}
+
 fn digest(input: Option<pb::Input>, options: pb::DigestOptions) -> pb::DigestRequest {
     pb::DigestRequest { input, options: Some(options), request_id: String::new() }
 }
@@ -435,25 +448,16 @@ async fn a_full_server_refuses_at_once_over_all_connections() {
 
 #[tokio::test]
 async fn a_client_that_goes_away_frees_the_engine() {
-    let steps = Arc::new(AtomicUsize::new(0));
-    let endless = pipeline_with(
-        Arc::new(|_| Answer::Forever("x ")),
-        Duration::from_millis(2),
-        steps,
-        EngineConfig::default(),
-    );
+    let script: Script = Arc::new(|_| Answer::Forever("x "));
+    let endless = pipeline_with(script, Duration::from_millis(2), Arc::default(), WITHOUT_DRAFTS);
     let engine = endless.engine().clone();
     let server = Server::start(endless).await;
     let request = pb::StreamDigestRequest { input: page(PAGE), ..Default::default() };
     let mut stream = server.raw().await.stream_digest(request).await.unwrap().into_inner();
     stream.next().await.unwrap().unwrap();
-    while engine.running() < 16 {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    until(|| engine.running() > 0 && engine.waiting() > 0).await;
     drop(stream);
-    while engine.running() + engine.waiting() > 0 {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    until(|| engine.running() + engine.waiting() == 0).await;
 }
 
 #[tokio::test]
@@ -462,13 +466,8 @@ async fn at_the_deadline_the_finished_sections_have_come_and_the_rest_is_named()
         true => Answer::Forever("on and "),
         false => Answer::Text("Done.".to_owned()),
     });
-    let server = Server::start(pipeline_with(
-        script,
-        Duration::from_millis(1),
-        Arc::default(),
-        EngineConfig::default(),
-    ))
-    .await;
+    let server =
+        Server::start(pipeline_with(script, Duration::from_millis(2), Arc::default(), WITHOUT_DRAFTS)).await;
     let options = pb::DigestOptions { tasks: vec![pb::Task::Translation.into()], ..Default::default() };
     // Long enough that the endless one is not cut by the token limit before the deadline.
     let text = format!("快。\n{}", "慢".repeat(60));

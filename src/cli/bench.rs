@@ -110,7 +110,7 @@ impl Run {
                 let len = (prompt - start).min(step_tokens - batch.tokens.len());
                 let tokens: Vec<u32> = (start..start + len).map(|n| token(n, sequence)).collect();
                 start += len;
-                batch.push(blocks.clone(), start - len, &tokens, start == prompt);
+                batch.push(blocks.clone(), start - len, &tokens, usize::from(start == prompt));
                 let is_last = sequence + 1 == size && start == prompt;
                 if batch.tokens.len() == step_tokens || is_last {
                     model.forward(&std::mem::take(&mut batch), cache)?;
@@ -121,7 +121,7 @@ impl Run {
         for position in prompt..prompt + generate {
             let mut batch = Batch::default();
             for (sequence, blocks) in blocks.iter().enumerate() {
-                batch.push(blocks.clone(), position, &[token(position, sequence)], true);
+                batch.push(blocks.clone(), position, &[token(position, sequence)], 1);
             }
             model.forward(&batch, cache)?;
         }

@@ -12,6 +12,7 @@
 //! Dropping a [`Generation`] cancels it at the next step. The engine sees token ids, never text.
 
 mod blocks;
+mod draft;
 mod handle;
 mod sampler;
 mod scheduler;
@@ -104,6 +105,8 @@ pub struct EngineConfig {
     pub max_sequences: usize,
     /// The most tokens that one step reads, over all sequences.
     pub max_step_tokens: usize,
+    /// While a step reads fewer tokens than this, guesses of what comes next are read along; 0 means never.
+    pub max_draft_rows: usize,
     /// The most tokens that the KV cache holds, over all sequences.
     pub kv_tokens: usize,
     /// The longest sequence, prompt and answer, in tokens.
@@ -112,14 +115,20 @@ pub struct EngineConfig {
     pub queue_len: usize,
 }
 
+impl EngineConfig {
+    /// What is taken on when nothing else is asked for.
+    pub const DEFAULT: Self = Self {
+        max_sequences: 16,
+        max_step_tokens: 512,
+        max_draft_rows: 8,
+        kv_tokens: 16_384,
+        max_model_len: 8_192,
+        queue_len: 1_024,
+    };
+}
+
 impl Default for EngineConfig {
     fn default() -> Self {
-        Self {
-            max_sequences: 16,
-            max_step_tokens: 512,
-            kv_tokens: 16_384,
-            max_model_len: 8_192,
-            queue_len: 1_024,
-        }
+        Self::DEFAULT
     }
 }

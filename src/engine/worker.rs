@@ -10,11 +10,13 @@ use std::{
     time::Instant,
 };
 
+use candle_core::Tensor;
 use tokio::sync::{mpsc, watch};
 
 use super::{
     EngineConfig, FinishReason, GenerationEvent, Health, Scheduler, SchedulerLimits, SequenceId, Work,
     blocks::{BlockPool, whole_blocks},
+    draft::draft,
     handle::{Gauges, Submission},
     sampler::Sampler,
 };
@@ -28,6 +30,8 @@ struct Sequence {
     tokens: Vec<u32>,
     /// How many of the tokens the model has read.
     read: usize,
+    /// How many of the last tokens are guesses that the model is just reading.
+    guessed: usize,
     /// Its blocks of the KV cache; none while it waits.
     blocks: Arc<[u32]>,
 }
@@ -41,6 +45,7 @@ pub(super) struct Worker {
     inbox: mpsc::Receiver<Submission>,
     gauges: Arc<Gauges>,
     next_id: u64,
+    max_draft_rows: usize,
 }
 
 impl Worker {
@@ -58,7 +63,9 @@ impl Worker {
             kv_tokens: blocks * KV_BLOCK_TOKENS,
         });
         let blocks = BlockPool::new(blocks);
-        Ok(Self { model, cache, blocks, scheduler, sequences: HashMap::new(), inbox, gauges, next_id: 0 })
+        let sequences = HashMap::new();
+        let max_draft_rows = config.max_draft_rows;
+        Ok(Self { model, cache, blocks, scheduler, sequences, inbox, gauges, next_id: 0, max_draft_rows })
     }
 
     /// Runs until the last handle is dropped or a step fails.
@@ -108,6 +115,7 @@ impl Worker {
             sampler: Sampler::new(prompt.sampling),
             tokens: prompt.tokens.clone(),
             read: 0,
+            guessed: 0,
             blocks: Arc::new([]),
             submission,
         };
@@ -125,8 +133,11 @@ impl Worker {
         let batch = self.prepare(&plan);
         let logits = self.model.forward(&batch, &mut self.cache)?;
         self.file_prompts(&plan);
-        for (row, work) in plan.iter().filter(|work| work.samples).enumerate() {
-            self.sample(work.id, &logits.get(row)?)?;
+        let mut row = 0;
+        for (work, segment) in plan.iter().zip(&batch.segments) {
+            let rows = row..row + segment.logits;
+            row = rows.end;
+            self.sample(work.id, rows.map(|row| logits.get(row)))?;
         }
         self.gauges.running.store(self.scheduler.running(), Ordering::Relaxed);
         Ok(())
@@ -161,15 +172,22 @@ impl Worker {
         })
     }
 
-    /// Packs the planned tokens.
+    /// Packs the planned tokens, and guesses after them while the step stays small.
     fn prepare(&mut self, plan: &[Work]) -> Batch {
         let mut batch = Batch::default();
+        let planned: usize = plan.iter().map(|work| work.tokens).sum();
+        let mut room = self.max_draft_rows.saturating_sub(planned);
         for work in plan {
-            let Some(sequence) = self.sequences.get_mut(&work.id) else { continue };
-            let end = sequence.read + work.tokens;
-            let tokens = &sequence.tokens[sequence.read..end];
-            batch.push(sequence.blocks.clone(), sequence.read, tokens, work.samples);
+            let sequence = self.sequences.get_mut(&work.id).expect("only the worker removes sequences");
+            let (start, end) = (sequence.read, sequence.read + work.tokens);
             sequence.read = end;
+            if work.samples {
+                sequence.guess(room);
+                room -= sequence.guessed;
+            }
+            let tokens = &sequence.tokens[start..end + sequence.guessed];
+            let logits = if work.samples { 1 + sequence.guessed } else { 0 };
+            batch.push(sequence.blocks.clone(), start, tokens, logits);
         }
         batch
     }
@@ -185,21 +203,38 @@ impl Worker {
         }
     }
 
-    /// Chooses the next token of a sequence, hands it out, and ends the sequence when it is over.
-    fn sample(&mut self, id: SequenceId, logits: &candle_core::Tensor) -> Result<(), ModelError> {
+    /// Chooses the next token of a sequence, and those after it as far as they were guessed; hands them out, and ends
+    /// the sequence when it is over.
+    fn sample(
+        &mut self,
+        id: SequenceId,
+        rows: impl Iterator<Item = candle_core::Result<Tensor>>,
+    ) -> Result<(), ModelError> {
         let Some(sequence) = self.sequences.get_mut(&id) else { return Ok(()) };
-        let token = sequence.sampler.sample(logits, sequence.submission.prompt.allowed.as_deref())?;
-        if sequence.submission.prompt.stop_tokens.contains(&token) {
-            self.finish(id, FinishReason::Stop);
-            return Ok(());
-        }
-        sequence.tokens.push(token);
-        sequence.emit(GenerationEvent::Token(token));
-        let prompt = &sequence.submission.prompt;
-        if sequence.tokens.len() - prompt.tokens.len() >= prompt.max_new_tokens {
-            self.finish(id, FinishReason::Length);
-        } else {
-            self.scheduler.sampled(id);
+        let guesses = sequence.tokens.split_off(sequence.tokens.len() - sequence.guessed);
+        sequence.guessed = 0;
+        let mut guesses = guesses.into_iter();
+        for logits in rows {
+            let prompt = &sequence.submission.prompt;
+            let token = sequence.sampler.sample(&logits?, prompt.allowed.as_deref())?;
+            if prompt.stop_tokens.contains(&token) {
+                self.finish(id, FinishReason::Stop);
+                return Ok(());
+            }
+            sequence.tokens.push(token);
+            sequence.emit(GenerationEvent::Token(token));
+            if sequence.tokens.len() - sequence.submission.prompt.tokens.len()
+                >= sequence.submission.prompt.max_new_tokens
+            {
+                self.finish(id, FinishReason::Length);
+                return Ok(());
+            }
+            if guesses.next() != Some(token) {
+                self.scheduler.sampled(id);
+                return Ok(());
+            }
+            // It was read already.
+            sequence.read += 1;
         }
         Ok(())
     }
@@ -215,6 +250,16 @@ impl Worker {
 }
 
 impl Sequence {
+    /// Appends guesses of what comes next, at most `most` and no more than may be written.
+    fn guess(&mut self, most: usize) {
+        let prompt = &self.submission.prompt;
+        // The model will write one token after the last guess.
+        let left = prompt.max_new_tokens - (self.tokens.len() - prompt.tokens.len()) - 1;
+        let draft = draft(&self.tokens, most.min(left)).to_vec();
+        self.guessed = draft.len();
+        self.tokens.extend(draft);
+    }
+
     fn emit(&self, event: GenerationEvent) {
         // The channel has room for every event; a closed one is noticed at the next step.
         let _ = self.submission.events.try_send(event);

@@ -90,8 +90,8 @@ pub struct Segment {
     pub start: usize,
     /// Number of its tokens in this step, at least 1.
     pub len: usize,
-    /// Whether the logits after its last token are wanted.
-    pub wants_logits: bool,
+    /// The logits after how many of its last tokens are wanted, at most `len`.
+    pub logits: usize,
 }
 
 /// The packed tokens of several sequences for one step.
@@ -104,15 +104,15 @@ pub struct Batch {
 }
 
 impl Batch {
-    /// Appends the next tokens of one sequence.
-    pub fn push(&mut self, blocks: Arc<[u32]>, start: usize, tokens: &[u32], wants_logits: bool) {
+    /// Appends the next tokens of one sequence; the logits after the last `logits` of them are wanted.
+    pub fn push(&mut self, blocks: Arc<[u32]>, start: usize, tokens: &[u32], logits: usize) {
         self.tokens.extend_from_slice(tokens);
-        self.segments.push(Segment { blocks, start, len: tokens.len(), wants_logits });
+        self.segments.push(Segment { blocks, start, len: tokens.len(), logits });
     }
 
-    /// Number of segments whose logits are wanted.
+    /// Number of tokens after which logits are wanted.
     pub fn logit_rows(&self) -> usize {
-        self.segments.iter().filter(|s| s.wants_logits).count()
+        self.segments.iter().map(|segment| segment.logits).sum()
     }
 
     /// The position of every token in its sequence: `(total_tokens)`.
@@ -120,19 +120,22 @@ impl Batch {
         self.segments.iter().flat_map(|s| s.start as u32..(s.start + s.len) as u32).collect()
     }
 
-    /// The rows of the last tokens whose logits are wanted: `(logit_rows)`.
+    /// The rows of the tokens after which logits are wanted: `(logit_rows)`.
     fn rows_with_logits(&self) -> Vec<u32> {
         let mut end = 0;
-        let ends = self.segments.iter().map(|segment| {
+        let rows = self.segments.iter().flat_map(|segment| {
             end += segment.len;
-            (segment.wants_logits, end as u32 - 1)
+            (end - segment.logits) as u32..end as u32
         });
-        ends.filter(|(wanted, _)| *wanted).map(|(_, row)| row).collect()
+        rows.collect()
     }
 
-    /// Refuses a segment whose tokens its blocks do not hold.
+    /// Refuses a segment whose tokens its blocks do not hold, or that wants logits of tokens it has not.
     fn check(&self) -> Result<(), ModelError> {
-        for Segment { blocks, start, len, .. } in &self.segments {
+        for Segment { blocks, start, len, logits } in &self.segments {
+            if logits > len {
+                return Err(ModelError::step(format!("{logits} rows of logits are wanted of {len} tokens")));
+            }
             let room = blocks.len() * KV_BLOCK_TOKENS;
             if start + len > room {
                 return Err(ModelError::step(format!(
@@ -160,8 +163,7 @@ pub trait Model: Send {
     fn new_cache(&self, blocks: usize) -> Result<KvCache, ModelError>;
 
     /// Runs one step: reads the batch, writes its keys and values into `cache`, and returns the logits
-    /// after the last token of every segment that wants them, `(logit_rows, vocab_size)` as f32, in
-    /// the order of the segments.
+    /// that its segments want, `(logit_rows, vocab_size)` as f32, in the order of the tokens.
     ///
     /// # Errors
     /// When blocks are missing, a token id is out of range, or the device fails.

@@ -12,7 +12,7 @@ use std::{
 use candle_core::{Device, Tensor};
 use yizhai::{
     engine::{Engine, EngineConfig},
-    model::{Batch, GgufFile, KvCache, Model, ModelError},
+    model::{Batch, GgufFile, KV_BLOCK_TOKENS, KvCache, Model, ModelError},
     pipeline::{ModelInfo, Pipeline},
     tokenizer::Tokenizer,
 };
@@ -39,13 +39,13 @@ pub struct Scripted {
     /// How long every step takes.
     step_time: Duration,
     steps: Arc<AtomicUsize>,
-    /// The tokens of every sequence, by its first KV block.
-    histories: HashMap<u32, Vec<u32>>,
+    /// The tokens in the KV blocks.
+    blocks: HashMap<u32, [u32; KV_BLOCK_TOKENS]>,
 }
 
 impl Scripted {
     pub fn new(script: Script, step_time: Duration, steps: Arc<AtomicUsize>) -> Self {
-        Self { script, step_time, steps, histories: HashMap::new() }
+        Self { script, step_time, steps, blocks: HashMap::new() }
     }
 }
 
@@ -68,14 +68,17 @@ impl Model for Scripted {
         let mut logits = Vec::new();
         let mut first = 0;
         for segment in &batch.segments {
-            let history = self.histories.entry(segment.blocks[0]).or_default();
-            history.truncate(segment.start);
-            assert_eq!(history.len(), segment.start, "a step skipped tokens");
-            history.extend(&batch.tokens[first..first + segment.len]);
+            for (position, token) in (segment.start..).zip(&batch.tokens[first..first + segment.len]) {
+                let block = segment.blocks[position / KV_BLOCK_TOKENS];
+                self.blocks.entry(block).or_default()[position % KV_BLOCK_TOKENS] = *token;
+            }
             first += segment.len;
-            if segment.wants_logits {
+            let end = segment.start + segment.len;
+            let history: Vec<u32> =
+                segment.blocks.iter().filter_map(|b| self.blocks.get(b)).flatten().copied().collect();
+            for read in end + 1 - segment.logits..=end {
                 let mut row = vec![0.0f32; VOCAB];
-                match self.next_token(&self.histories[&segment.blocks[0]]) {
+                match self.next_token(&history[..read]) {
                     Some(token) => row[token as usize] = 1.0,
                     None => row[0] = f32::NAN,
                 }
@@ -88,13 +91,15 @@ impl Model for Scripted {
 
 impl Scripted {
     fn next_token(&self, history: &[u32]) -> Option<u32> {
-        let opening = "assistant\n".len();
+        // The first turn of the assistant: a guess of what comes next may hold markers of further turns.
+        let opening: Vec<u32> = "assistant\n".bytes().map(u32::from).collect();
         let turns: Vec<usize> = (0..history.len()).filter(|&i| history[i] == IM_START).collect();
-        let user_turn = &history[turns[turns.len() - 2]..];
+        let assistant = turns.iter().position(|&i| history[i + 1..].starts_with(&opening)).unwrap();
+        let user_turn = &history[turns[assistant - 1]..];
         let user: Vec<u8> =
             user_turn.iter().map_while(|&t| (t != IM_END).then_some(t)).skip(1).map(|t| t as u8).collect();
         let user = String::from_utf8(user).unwrap();
-        let written = history.len() - turns[turns.len() - 1] - 1 - opening;
+        let written = history.len() - turns[assistant] - 1 - opening.len();
         let answer = match (self.script)(user.strip_prefix("user\n").unwrap()) {
             Answer::Text(text) => text.as_bytes().get(written).copied(),
             Answer::Forever(text) => Some(text.as_bytes()[written % text.len()]),
