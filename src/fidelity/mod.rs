@@ -2,15 +2,24 @@
 //!
 //! Called by `pipeline`, which decides what to do about a finding. Knows no model, no prompt, no document.
 
+mod chatter;
+mod coverage;
 mod digits;
 mod han;
 mod loops;
+mod names;
+pub mod numerals;
 mod support;
+mod verdict;
 
+pub use chatter::chatter;
+pub use coverage::{Coverage, coverage};
 pub use digits::numbers_not_in;
 pub use han::{contains_han, first_han_run};
 pub use loops::repeated_phrase;
+pub use names::latin_names_not_in;
 pub use support::supporting_sentences;
+pub use verdict::{Found, NumberCounts, Score, TermCounts, Verdict, check_summary, check_translation};
 
 /// What a check found in one output.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,8 +43,27 @@ pub enum Finding {
         /// Its required rendering.
         target: String,
     },
-    /// The summary holds this number and the source does not.
+    /// The output holds this number, date or amount and the source does not.
     NumberNotInSource(String),
+    /// The source holds this number, date or amount and the translation does not.
+    NumberMissing(String),
+    /// The output holds this name and the source does not.
+    NameNotInSource(String),
+    /// In this sentence the output speaks about itself or its task.
+    Chatter(String),
+    /// The output is the source again, word for word.
+    CopiedInput,
+    /// The translation is so short that something must have been dropped.
+    TooShort,
+    /// The translation is so long that something must have been added.
+    TooLong,
+    /// The source lists so many items and the translation fewer.
+    ListItemsMissing {
+        /// Items of the source.
+        expected: usize,
+        /// Items of the translation.
+        found: usize,
+    },
 }
 
 impl std::fmt::Display for Finding {
@@ -55,6 +83,15 @@ impl std::fmt::Display for Finding {
                 write!(f, "`{source}` should be rendered as `{target}`, which is missing")
             }
             Self::NumberNotInSource(number) => write!(f, "the number {number} does not stand in the source"),
+            Self::NumberMissing(number) => write!(f, "the number {number} of the source is missing"),
+            Self::NameNotInSource(name) => write!(f, "the name {name} does not stand in the source"),
+            Self::Chatter(sentence) => write!(f, "`{sentence}` is about the task and not of the source"),
+            Self::CopiedInput => f.write_str("the output repeats the source word for word"),
+            Self::TooShort => f.write_str("the translation is too short to hold all of the source"),
+            Self::TooLong => f.write_str("the translation is too long to hold only what the source says"),
+            Self::ListItemsMissing { expected, found } => {
+                write!(f, "the source lists {expected} items, the translation {found}")
+            }
         }
     }
 }

@@ -354,6 +354,13 @@ fn finding_message(located: &Located) -> pb::Finding {
         Finding::SummaryLimitTooSmall(_) => pb::FindingKind::SummaryLimitTooSmall,
         Finding::TermMissing { .. } => pb::FindingKind::TermMissing,
         Finding::NumberNotInSource(_) => pb::FindingKind::NumberNotInSource,
+        Finding::NumberMissing(_) => pb::FindingKind::NumberMissing,
+        Finding::NameNotInSource(_) => pb::FindingKind::NameNotInSource,
+        Finding::Chatter(_) => pb::FindingKind::Chatter,
+        Finding::CopiedInput => pb::FindingKind::CopiedInput,
+        Finding::TooShort => pb::FindingKind::TooShort,
+        Finding::TooLong => pb::FindingKind::TooLong,
+        Finding::ListItemsMissing { .. } => pb::FindingKind::ListItemsMissing,
     };
     let task = match located.task {
         Task::Summary => pb::Task::Summary,

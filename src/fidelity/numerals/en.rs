@@ -1,0 +1,422 @@
+//! Quantities of an English text.
+//!
+//! Goes through the tokens once; at every token that can begin a number, `en_number` reads the number, `en_dates` and this
+//! file look at what stands around it.
+
+use rust_decimal::Decimal;
+
+use super::{
+    en_dates,
+    en_number::{self, Number, Token, scale_word, scan},
+    units::{self, Currency, Unit},
+    value::{Approx, Kind, Quantity},
+};
+
+/// The quantities of an English text, in order; their spans do not overlap.
+///
+/// ```
+/// use yizhai::fidelity::numerals::{Currency, Kind, read_en};
+///
+/// let found = read_en("Revenue reached 55.74 billion yuan on Dec. 3, half a million more.");
+/// let values: Vec<String> = found.iter().map(|q| q.value.to_string()).collect();
+/// assert_eq!(values, ["55740000000", "12", "500000"]);
+/// assert_eq!(found[0].kind, Kind::Money(Currency::Yuan));
+/// ```
+pub fn read_en(text: &str) -> Vec<Quantity> {
+    let tokens = en_number::tokens(text);
+    let reader = Reader { text, tokens: &tokens };
+    let mut found = Vec::new();
+    let mut at = 0;
+    while at < tokens.len() {
+        at = match reader.read(at) {
+            Some((quantity, next)) => {
+                found.extend(quantity);
+                next.max(at + 1)
+            }
+            None => at + 1,
+        };
+    }
+    found
+}
+
+pub(super) struct Reader<'a> {
+    pub text: &'a str,
+    pub tokens: &'a [Token],
+}
+
+impl Reader<'_> {
+    pub(super) fn word(&self, at: usize) -> &str {
+        self.tokens.get(at).map_or("", |token| token.text.as_str())
+    }
+
+    pub(super) fn start(&self, at: usize) -> usize {
+        self.tokens.get(at).map_or(self.text.len(), |token| token.span.start)
+    }
+
+    /// The end of the token before `next`.
+    pub(super) fn end(&self, next: usize) -> usize {
+        next.checked_sub(1).and_then(|last| self.tokens.get(last)).map_or(0, |token| token.span.end)
+    }
+
+    pub(super) fn glued(&self, at: usize) -> bool {
+        self.tokens.get(at).is_some_and(|token| token.glued)
+    }
+
+    /// The quantity at a token, or only where the text goes on, behind a name with digits in it.
+    fn read(&self, at: usize) -> Option<(Option<Quantity>, usize)> {
+        if let Some(next) = self.identifier(at) {
+            return Some((None, next));
+        }
+        if let Some((quantity, next)) = en_dates::read(self, at)
+            .or_else(|| self.plan(at))
+            .or_else(|| self.times_word(at))
+            .or_else(|| self.fraction(at))
+        {
+            return Some((Some(quantity), next));
+        }
+        let number = scan(self.tokens, at)?;
+        let (quantity, next) = self.measured(at, &number)?;
+        let (quantity, next) = self.range(at, &number, &quantity, next).unwrap_or((quantity, next));
+        Some((Some(self.approximate(quantity)), next))
+    }
+
+    /// A name with digits: letters that touch the digits behind them (`T5`, `COVID-19`). The token behind it.
+    fn identifier(&self, at: usize) -> Option<usize> {
+        let token = &self.tokens[at];
+        if token.value.is_some() || !token.text.starts_with(char::is_alphabetic) {
+            return None;
+        }
+        let digits = |at: usize| self.tokens.get(at).is_some_and(|t| t.glued && t.value.is_some());
+        let hyphen = self.word(at + 1) == "-" && self.glued(at + 1) && token.capital && {
+            let word = &self.text[token.span.clone()];
+            word.chars().all(char::is_uppercase)
+        };
+        let first = if hyphen { at + 2 } else { at + 1 };
+        if !digits(first) || units::english_sign(&token.text).is_some() {
+            return None;
+        }
+        // Quarters: Q3.
+        if token.text == "q" && self.tokens[first].plain && self.tokens[first].text.len() == 1 {
+            return None;
+        }
+        let mut next = first + 1;
+        while self
+            .tokens
+            .get(next)
+            .is_some_and(|t| t.glued && t.text.starts_with(|c: char| c.is_alphanumeric()))
+        {
+            next += 1;
+        }
+        Some(next)
+    }
+
+    /// `15th Five-Year Plan`.
+    fn plan(&self, at: usize) -> Option<(Quantity, usize)> {
+        let number = scan(self.tokens, at)?;
+        let suffix = usize::from(matches!(self.word(number.next), "th" | "st" | "nd" | "rd"));
+        let mut next = number.next + suffix;
+        for word in ["five", "-", "year", "plan"] {
+            if self.word(next) == word {
+                next += 1;
+            } else if word != "-" {
+                return None;
+            }
+        }
+        if suffix == 0 && !number.ordinal {
+            return None;
+        }
+        Some((Quantity::new(self.start(at)..self.end(next), number.value, Kind::FiveYearPlan), next))
+    }
+
+    /// `doubled`, `twice`, `threefold`.
+    fn times_word(&self, at: usize) -> Option<(Quantity, usize)> {
+        let value = match self.word(at) {
+            "doubled" | "doubling" | "double" | "doubles" | "twice" | "twofold" => 2,
+            "tripled" | "tripling" | "triple" | "triples" | "threefold" | "thrice" => 3,
+            "quadrupled" | "quadrupling" | "quadruple" | "fourfold" => 4,
+            "quintupled" | "fivefold" => 5,
+            "tenfold" => 10,
+            _ => return None,
+        };
+        let mut quantity = Quantity::new(self.start(at)..self.end(at + 1), Decimal::from(value), Kind::Times);
+        quantity.firm = false;
+        Some((quantity, at + 1))
+    }
+
+    /// `half`, `two-thirds`, `a quarter of`, `1/3`.
+    fn fraction(&self, at: usize) -> Option<(Quantity, usize)> {
+        let (numerator, denominator, next, firm) = self.fraction_parts(at)?;
+        let value = Decimal::from(numerator).checked_div(Decimal::from(denominator))?;
+        let kind = Kind::Fraction(numerator, denominator);
+        let mut quantity = Quantity::new(self.start(at)..self.end(next), value, kind);
+        quantity.firm = firm;
+        Some((quantity, next))
+    }
+
+    fn fraction_parts(&self, at: usize) -> Option<(u32, u32, usize, bool)> {
+        let part = |word: &str| match word {
+            "half" | "halves" => Some(2),
+            "quarter" | "quarters" => Some(4),
+            _ => en_number::ordinal_word(word.strip_suffix('s').unwrap_or(word)).filter(|d| *d > 2),
+        };
+        let word = self.word(at);
+        if word == "half" && scan(self.tokens, at).is_none() {
+            return Some((1, 2, at + 1, false));
+        }
+        if matches!(word, "a" | "an") {
+            let denominator = part(self.word(at + 1))?;
+            let of = matches!(self.word(at + 2), "of" | "the");
+            return (denominator == 2 || of).then_some((1, denominator, at + 2, false));
+        }
+        let number = scan(self.tokens, at).filter(|n| n.scale == Decimal::ONE && !n.ordinal)?;
+        let numerator =
+            u32::try_from(number.value).ok().filter(|n| number.value.fract().is_zero() && *n > 0)?;
+        let next = number.next;
+        // `one in three`, `seven out of ten`
+        let count = match (self.word(next), self.word(next + 1), self.word(next + 2)) {
+            ("in", "every", _) => Some(next + 2),
+            ("out", "of", "every") => Some(next + 3),
+            ("out", "of", _) => Some(next + 2),
+            ("in", _, _) if number.spelled => Some(next + 1),
+            _ => None,
+        };
+        if let Some(of) = count.and_then(|at| scan(self.tokens, at)) {
+            let denominator = u32::try_from(of.value).ok()?;
+            let small = of.scale == Decimal::ONE && !of.year && !of.ordinal;
+            let number_in_month = en_dates::month(self.word(of.next)).is_some();
+            if small
+                && denominator > numerator
+                && !number_in_month
+                && (of.spelled || denominator <= 100)
+                && denominator > 1
+            {
+                return Some((numerator, denominator, of.next, false));
+            }
+        }
+        if self.word(next) == "/" && self.glued(next) && self.glued(next + 1) && !number.spelled {
+            let token = self.tokens.get(next + 1).filter(|t| t.plain)?;
+            let denominator = token.text.parse().ok().filter(|d| *d > numerator && *d <= 100)?;
+            return (self.word(next + 2) != "/").then_some((numerator, denominator, next + 2, true));
+        }
+        let hyphen = usize::from(self.word(next) == "-");
+        let word = self.word(next + hyphen);
+        let denominator = part(word)?;
+        let named = word.ends_with('s') || (numerator == 1 && word != "second");
+        // `three quarters` of a year are periods: three months each; whoever compares knows both.
+        (named && numerator < 100 && number.spelled).then_some((
+            numerator,
+            denominator,
+            next + hyphen + 1,
+            numerator > 1,
+        ))
+    }
+
+    /// A number with its sign before and its unit behind it.
+    fn measured(&self, at: usize, number: &Number) -> Option<(Quantity, usize)> {
+        let mut start = self.start(at);
+        let mut next = number.next;
+        let mut quantity = Quantity::new(start..self.end(next), number.value, Kind::Count);
+        quantity.firm = !number.spelled || number.value > Decimal::TEN;
+        if number.ordinal || (self.glued(next) && matches!(self.word(next), "th" | "st" | "nd" | "rd")) {
+            next += usize::from(!number.ordinal);
+            quantity.kind = Kind::Ordinal;
+            quantity.unit = match self.word(next) {
+                "century" | "centuries" => Some(Unit::Century),
+                "quarter" => Some(Unit::Quarter),
+                _ => None,
+            };
+            next += usize::from(quantity.unit.is_some());
+            quantity.span = start..self.end(next);
+            return Some((quantity, next));
+        }
+        let sign = self.sign_before(start);
+        if let Some((currency, length)) = sign {
+            start -= length;
+            quantity.kind = Kind::Money(currency);
+            // `£10m`, `$5 b`, `RMB 3 k`
+            let short = match self.word(next) {
+                "m" => Some(1_000_000),
+                "b" => Some(1_000_000_000),
+                "k" => Some(1_000),
+                "t" => Some(1_000_000_000_000_u64),
+                _ => None,
+            };
+            if let Some(scale) = short.filter(|_| self.glued(next) && number.scale == Decimal::ONE) {
+                quantity.value = quantity.value.checked_mul(Decimal::from(scale))?.normalize();
+                next += 1;
+            }
+        }
+        quantity.firm |= sign.is_some();
+        if let Some((kind, unit, end)) = self.unit_behind(next, sign.map(|s| s.0), number) {
+            quantity.kind = kind;
+            quantity.unit = unit;
+            quantity.span.end = end;
+            quantity.firm |=
+                number.value > Decimal::TWO && unit.is_some_and(|u| u != Unit::Second) && !number.spelled;
+            next = self.tokens.partition_point(|token| token.span.start < end);
+        } else if self.glued(next) && self.word(next).starts_with(char::is_alphabetic) && !number.spelled {
+            // `5G`, `4K`, `90s`: the letters belong to the number.
+            if self.word(next) == "k"
+                && number.scale == Decimal::ONE
+                && number.value < Decimal::ONE_THOUSAND
+                && sign.is_some()
+            {
+                quantity.value = quantity.value.checked_mul(Decimal::ONE_THOUSAND)?;
+            }
+            next += 1;
+        }
+        quantity.span = start..quantity.span.end.max(self.end(next));
+        Some((quantity, next))
+    }
+
+    /// The currency sign that ends where a number starts, and its length with the space behind it.
+    fn sign_before(&self, start: usize) -> Option<(Currency, usize)> {
+        let before = &self.text[..start];
+        let trimmed = before.trim_end_matches(' ');
+        let mut from = trimmed.len().saturating_sub(8);
+        while !trimmed.is_char_boundary(from) {
+            from += 1;
+        }
+        let (currency, length) = units::english_sign(&trimmed[from..].to_ascii_lowercase())?;
+        let spaces = before.len() - trimmed.len();
+        // `euro 5` and `yuan 5` are signs only where they are written so on purpose.
+        (spaces <= 1).then_some((currency, length + spaces))
+    }
+
+    /// What stands behind a number that begins no later than token `next`: kind, unit and its end in bytes.
+    fn unit_behind(
+        &self,
+        next: usize,
+        sign: Option<Currency>,
+        number: &Number,
+    ) -> Option<(Kind, Option<Unit>, usize)> {
+        let mut at = next;
+        if matches!(self.word(at), "-" | "‑") && self.glued(at) && self.glued(at + 1) {
+            at += 1;
+        }
+        let start = self.start(at);
+        let rest = self.text.get(start..)?;
+        let window: String = rest.chars().take(32).collect();
+        let lower = window.to_lowercase();
+        if lower.len() != window.len() {
+            return None;
+        }
+        for name in ["percentage points", "percentage point", "percent", "per cent", "pct", "%", "％"] {
+            if lower.starts_with(name) {
+                return Some((Kind::Percent, None, start + name.len()));
+            }
+        }
+        if matches!(self.word(at), "times" | "fold") {
+            return Some((Kind::Times, None, self.end(at + 1)));
+        }
+        if let Some(currency) = sign {
+            return Some((Kind::Money(currency), None, self.end(next)));
+        }
+        if let Some((currency, length)) = units::english_currency(&lower) {
+            return Some((Kind::Money(currency), None, start + length));
+        }
+        let (unit, length) = units::english_unit(&lower)?;
+        // A single letter is a unit only where it touches the number: `100m`, `5 m` but not `5 l`.
+        if length == 1 && !(self.glued(next) || unit == Unit::Metre) {
+            return None;
+        }
+        let _ = number;
+        Some((Kind::Count, Some(unit), start + length))
+    }
+
+    /// `3 to 5 million`, `6-7 million`, `between 30,000 and 50,000`, `6% to 7%`.
+    fn range(&self, at: usize, number: &Number, lower: &Quantity, next: usize) -> Option<(Quantity, usize)> {
+        let between =
+            at > 0 && (self.word(at - 1) == "between" || (at > 1 && self.word(at - 2) == "between"));
+        let mut upper_at = match self.word(next) {
+            "-" | "–" | "—" | "~" | "to" | "or" => next + 1,
+            "and" if between => next + 1,
+            _ => return None,
+        };
+        // `$6-$7 million`
+        while self
+            .tokens
+            .get(upper_at)
+            .is_some_and(|t| matches!(t.text.as_str(), "$" | "£" | "€" | "¥" | "us" | "rmb" | "us$"))
+        {
+            upper_at += 1;
+        }
+        if self.word(next) == "or" && !number.spelled && number.scale != Decimal::ONE {
+            return None;
+        }
+        let second = scan(self.tokens, upper_at).filter(|n| !n.ordinal)?;
+        if en_dates::read(self, upper_at).is_some_and(|(q, _)| !second.year || q.upper.is_some()) {
+            return None;
+        }
+        let (mut upper, end) = self.measured(upper_at, &second)?;
+        let mut value = lower.value;
+        if number.scale == Decimal::ONE
+            && second.scale > Decimal::ONE
+            && value < upper.value.checked_div(second.scale)?
+        {
+            value = value.checked_mul(second.scale)?;
+        }
+        let same = lower.kind == upper.kind || lower.kind == Kind::Count || upper.kind == Kind::Count;
+        if value >= upper.value || !same || lower.kind == Kind::Ordinal || upper.kind == Kind::Ordinal {
+            return None;
+        }
+        if lower.unit.is_some() && lower.unit != upper.unit {
+            return None;
+        }
+        if upper.kind == Kind::Count {
+            upper.kind = lower.kind;
+        }
+        upper.upper = Some(upper.value);
+        upper.value = value;
+        upper.firm |= lower.firm;
+        upper.span.start = lower.span.start;
+        Some((upper, end))
+    }
+
+    fn approximate(&self, mut quantity: Quantity) -> Quantity {
+        let before = self.text[..quantity.span.start].trim_end().to_lowercase_tail(20);
+        let ends = |words: &[&str]| words.iter().any(|word| before.ends_with(word));
+        quantity.approx =
+            if ends(&["more than", "over", "exceeding", "at least", "above", "exceeded", "surpassed"]) {
+                Approx::MoreThan
+            } else if ends(&[
+                "nearly",
+                "almost",
+                "close to",
+                "less than",
+                "under",
+                "below",
+                "fewer than",
+                "up to",
+                "at most",
+            ]) {
+                Approx::LessThan
+            } else if ends(&["about", "around", "some", "approximately", "roughly", "an estimated", "or so"])
+            {
+                Approx::About
+            } else {
+                Approx::Exact
+            };
+        quantity
+    }
+}
+
+trait Tail {
+    fn to_lowercase_tail(&self, bytes: usize) -> String;
+}
+
+impl Tail for str {
+    fn to_lowercase_tail(&self, bytes: usize) -> String {
+        let mut start = self.len().saturating_sub(bytes);
+        while !self.is_char_boundary(start) {
+            start += 1;
+        }
+        self[start..].to_lowercase()
+    }
+}
+
+/// Whether a word is a scale: used by those who look for the words of numbers.
+#[allow(dead_code)]
+fn is_scale(word: &str) -> bool {
+    scale_word(word, true).is_some()
+}

@@ -1,0 +1,276 @@
+//! Dates and times of day of an English text.
+//!
+//! Called by `en` at every token. Four digits without a unit are a year; `compare` knows that they may be a number.
+
+use rust_decimal::Decimal;
+
+use super::{
+    en::Reader,
+    en_number::scan,
+    units::{self, Unit},
+    value::{Clock, Date, Kind, Quantity},
+};
+
+/// The month that a word in lower case names, from 1; `may` and `march` are among them.
+pub(super) fn month(word: &str) -> Option<u8> {
+    const MONTHS: [&str; 12] = [
+        "january",
+        "february",
+        "march",
+        "april",
+        "may",
+        "june",
+        "july",
+        "august",
+        "september",
+        "october",
+        "november",
+        "december",
+    ];
+    let whole = MONTHS.iter().position(|name| *name == word);
+    let short = || {
+        (word.len() == 3 || word == "sept")
+            .then(|| MONTHS.iter().position(|name| name.starts_with(word)))
+            .flatten()
+    };
+    whole.or_else(short).map(|n| n as u8 + 1)
+}
+
+fn weekday(word: &str) -> Option<u8> {
+    const DAYS: [&str; 7] = ["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"];
+    DAYS.iter().position(|day| *day == word || word.strip_suffix('s') == Some(day)).map(|n| n as u8 + 1)
+}
+
+/// The date or time of day at a token, and the token behind it.
+pub(super) fn read(reader: &Reader, at: usize) -> Option<(Quantity, usize)> {
+    let capital = reader.tokens.get(at)?.capital;
+    if let Some(weekday) = weekday(reader.word(at)).filter(|_| capital) {
+        return dated(reader, at, at + 1, Date { weekday: Some(weekday), ..Date::default() }, None);
+    }
+    if capital && month(reader.word(at)).is_some() {
+        return month_first(reader, at);
+    }
+    let token = &reader.tokens[at];
+    token.value?;
+    iso(reader, at)
+        .or_else(|| clock(reader, at))
+        .or_else(|| day_first(reader, at))
+        .or_else(|| decade(reader, at))
+        .or_else(|| year(reader, at))
+}
+
+fn dated(
+    reader: &Reader,
+    at: usize,
+    next: usize,
+    date: Date,
+    upper: Option<Decimal>,
+) -> Option<(Quantity, usize)> {
+    let mut quantity = Quantity::new(reader.start(at)..reader.end(next), date.value(), Kind::Date(date));
+    quantity.upper = upper;
+    Some((quantity, next))
+}
+
+/// A day of the month in digits, with or without `th`; the token behind it.
+fn day(reader: &Reader, at: usize) -> Option<(u8, usize)> {
+    let token = reader.tokens.get(at).filter(|t| t.plain && t.text.len() <= 2)?;
+    let value = token.text.parse().ok().filter(|day| (1..=31).contains(day))?;
+    let suffix = reader.glued(at + 1) && matches!(reader.word(at + 1), "th" | "st" | "nd" | "rd");
+    Some((value, at + 1 + usize::from(suffix)))
+}
+
+fn year_at(reader: &Reader, at: usize) -> Option<u16> {
+    let token = reader.tokens.get(at).filter(|t| t.plain && t.text.len() == 4)?;
+    token.text.parse().ok().filter(|year| (1000..3000).contains(year))
+}
+
+/// A year behind a day or month: `, 2017`, `2017`, `of 2017`, `in 2017`; the token behind it.
+fn year_behind(reader: &Reader, next: usize) -> (Option<u16>, usize) {
+    let year = if matches!(reader.word(next), "," | "of") { next + 1 } else { next };
+    match year_at(reader, year).filter(|_| scan(reader.tokens, year).is_none_or(|n| n.year)) {
+        Some(value) => (Some(value), year + 1),
+        None => (None, next),
+    }
+}
+
+/// `January 9`, `Jan. 9, 2017`, `January 2017`, `Dec. 3-5`, `May` where it is no verb.
+fn month_first(reader: &Reader, at: usize) -> Option<(Quantity, usize)> {
+    let word = reader.word(at);
+    let month = month(word)?;
+    let mut next = at + 1;
+    if reader.word(next) == "." && reader.glued(next) && (word.len() == 3 || word == "sept") {
+        next += 1;
+    }
+    let mut date = Date { month: Some(month), ..Date::default() };
+    let mut upper = None;
+    let scaled = scan(reader.tokens, next).is_some_and(|n| n.scale > Decimal::ONE);
+    if let Some((day_value, after)) = day(reader, next).filter(|_| !scaled) {
+        // `May 5 million`, `June 3 percent` are none; neither is a clock behind a month.
+        date.day = Some(day_value);
+        next = after;
+        if matches!(reader.word(next), "-" | "–" | "to" | "—")
+            && let Some((last, after)) = day(reader, next + 1).filter(|(last, _)| *last > day_value)
+            && scan(reader.tokens, next + 1).is_none_or(|n| n.scale == Decimal::ONE)
+        {
+            upper = Some(Decimal::from(last));
+            next = after;
+        }
+    }
+    let (year, after) = year_behind(reader, next);
+    date.year = year;
+    next = after;
+    let before = at.checked_sub(1).map_or("", |before| reader.word(before));
+    let introduced = matches!(
+        before,
+        "in" | "on"
+            | "of"
+            | "by"
+            | "since"
+            | "until"
+            | "till"
+            | "next"
+            | "last"
+            | "this"
+            | "late"
+            | "early"
+            | "mid"
+            | "to"
+            | "from"
+            | "and"
+            | "between"
+            | "through"
+            | "during"
+            | "before"
+            | "after"
+            | "around"
+            | "for"
+            | "-"
+            | "–"
+    );
+    // `May` and `March` begin sentences as verbs, `Mar` and `Jan` are names.
+    let certain = !matches!(word, "may" | "march" | "mar" | "jan" | "jun" | "dec" | "sep" | "august");
+    if !certain && date.day.is_none() && date.year.is_none() && !introduced {
+        return None;
+    }
+    dated(reader, at, next, date, upper)
+}
+
+/// `9 January 2017`, `the 9th of January`, `3-5 December`.
+fn day_first(reader: &Reader, at: usize) -> Option<(Quantity, usize)> {
+    let (first, mut next) = day(reader, at)?;
+    let mut upper = None;
+    if matches!(reader.word(next), "-" | "–" | "to")
+        && let Some((last, after)) = day(reader, next + 1).filter(|(last, _)| *last > first)
+    {
+        upper = Some(Decimal::from(last));
+        next = after;
+    }
+    if reader.word(next) == "of" {
+        next += 1;
+    }
+    let capital = reader.tokens.get(next).is_some_and(|t| t.capital && !t.glued);
+    let month = month(reader.word(next)).filter(|_| capital)?;
+    next += 1;
+    if reader.word(next) == "." && year_at(reader, next + 1).is_some() {
+        next += 1;
+    }
+    let (year, next) = year_behind(reader, next);
+    let date = Date { year, month: Some(month), day: Some(first), weekday: None };
+    dated(reader, at, next, date, upper)
+}
+
+/// `2025-12-06`, `12/6/2025`.
+fn iso(reader: &Reader, at: usize) -> Option<(Quantity, usize)> {
+    let sign = reader.word(at + 1);
+    if !matches!(sign, "-" | "/") || reader.word(at + 3) != sign || !(1..5).all(|n| reader.glued(at + n)) {
+        return None;
+    }
+    let part = |at: usize| reader.tokens.get(at).filter(|t| t.plain).and_then(|t| t.text.parse::<u16>().ok());
+    let (first, second, third) = (part(at)?, part(at + 2)?, part(at + 4)?);
+    let (year, month, day) = if first >= 1000 { (first, second, third) } else { (third, first, second) };
+    let month = u8::try_from(month).ok().filter(|m| (1..=12).contains(m))?;
+    let day = u8::try_from(day).ok().filter(|d| (1..=31).contains(d))?;
+    let date = Date { year: Some(year), month: Some(month), day: Some(day), weekday: None };
+    dated(reader, at, at + 5, date, None)
+}
+
+/// `1980s`, `the 90s`, `1990's`.
+fn decade(reader: &Reader, at: usize) -> Option<(Quantity, usize)> {
+    let token = reader
+        .tokens
+        .get(at)
+        .filter(|t| t.plain && matches!(t.text.len(), 2 | 4) && t.text.ends_with('0'))?;
+    let apostrophe = usize::from(matches!(reader.word(at + 1), "'" | "’") && reader.glued(at + 1));
+    let s = at + 1 + apostrophe;
+    if reader.word(s) != "s" || !reader.glued(s) {
+        return None;
+    }
+    let date = Date { year: Some(token.text.parse().ok()?), ..Date::default() };
+    dated(reader, at, s + 1, date, None)
+}
+
+/// `2017`, `2014-2015`, `2014-15`: four digits that count nothing.
+fn year(reader: &Reader, at: usize) -> Option<(Quantity, usize)> {
+    let year = year_at(reader, at).filter(|year| (1300..2200).contains(year))?;
+    let number = scan(reader.tokens, at).filter(|n| n.year)?;
+    let start = reader.start(at);
+    let before = reader.text[..start].trim_end();
+    let mut from = before.len().saturating_sub(8);
+    while !before.is_char_boundary(from) {
+        from += 1;
+    }
+    if units::english_sign(&before[from..].to_ascii_lowercase()).is_some() {
+        return None;
+    }
+    let rest = reader.text.get(reader.start(number.next)..)?;
+    let window: String = rest.chars().take(32).collect::<String>().to_lowercase();
+    let counted = units::english_unit(&window).is_some_and(|(unit, _)| !matches!(unit, Unit::Quarter))
+        || units::english_currency(&window).is_some()
+        || window.starts_with('%')
+        || window.starts_with("percent");
+    if counted && reader.glued(number.next) || (counted && !window.starts_with("anniversary")) {
+        return None;
+    }
+    let date = Date { year: Some(year), ..Date::default() };
+    if matches!(reader.word(at + 1), "-" | "–" | "/" | "—" | "to") {
+        let last = reader.tokens.get(at + 2).filter(|t| t.plain);
+        let upper = last.and_then(|t| match t.text.len() {
+            4 => t.text.parse::<u16>().ok(),
+            2 if reader.glued(at + 2) && reader.word(at + 1) != "to" => {
+                Some(year / 100 * 100 + t.text.parse::<u16>().ok()?)
+            }
+            _ => None,
+        });
+        if let Some(upper) = upper.filter(|u| *u > year && *u < 2200) {
+            return dated(reader, at, at + 3, date, Some(Decimal::from(upper)));
+        }
+    }
+    dated(reader, at, at + 1, date, None)
+}
+
+/// `11:29`, `3 p.m.`, `8:30 am`.
+fn clock(reader: &Reader, at: usize) -> Option<(Quantity, usize)> {
+    let token = reader.tokens.get(at).filter(|t| t.plain && t.text.len() <= 2)?;
+    let hour: u8 = token.text.parse().ok().filter(|h| *h <= 24)?;
+    let mut next = at + 1;
+    let mut minute = None;
+    if reader.word(next) == ":" && reader.glued(next) && reader.glued(next + 1) {
+        let minutes = reader.tokens.get(next + 1).filter(|t| t.plain && t.text.len() == 2)?;
+        minute = Some(minutes.text.parse().ok().filter(|m: &u8| *m < 60)?);
+        next += 2;
+    }
+    let half = match (reader.word(next), reader.word(next + 1), reader.word(next + 2)) {
+        ("am" | "pm", _, _) => next + 1,
+        ("a" | "p", ".", "m") => {
+            next + 3 + usize::from(reader.word(next + 3) == "." && reader.glued(next + 3))
+        }
+        ("o", "'" | "’", "clock") => next + 3,
+        _ => next,
+    };
+    if minute.is_none() && half == next {
+        return None;
+    }
+    let clock = Clock { hour, minute: minute.unwrap_or(0) };
+    let quantity = Quantity::new(reader.start(at)..reader.end(half), Decimal::from(hour), Kind::Clock(clock));
+    Some((quantity, half))
+}

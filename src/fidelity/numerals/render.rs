@@ -1,0 +1,162 @@
+//! How a quantity is written in English, exactly.
+//!
+//! Called by `settle`, which writes it into the Chinese source.
+
+use rust_decimal::Decimal;
+
+use super::value::{Approx, Clock, Date, Kind, Quantity};
+
+/// More decimals than this before `million` and its like are written out as a whole number.
+const MOST_DECIMALS: u32 = 5;
+
+/// A number as a newspaper writes it: `35,000`, `3.5 billion`, `29.2931 million`. Its value is exact.
+pub fn number(value: Decimal) -> String {
+    let value = value.normalize();
+    for (scale, name) in [(12, "trillion"), (9, "billion"), (6, "million")] {
+        let unit = Decimal::from(10_u64.pow(scale));
+        if value.abs() >= unit {
+            let Some(short) = value.checked_div(unit).map(|v| v.normalize()) else { break };
+            if short.scale() <= MOST_DECIMALS && short.checked_mul(unit) == Some(value) {
+                return format!("{} {name}", grouped(short));
+            }
+        }
+    }
+    grouped(value)
+}
+
+/// Digits with a comma before every three.
+fn grouped(value: Decimal) -> String {
+    let text = value.to_string();
+    let (whole, decimals) = text.split_once('.').map_or((text.as_str(), None), |(w, d)| (w, Some(d)));
+    let (sign, digits) = whole.strip_prefix('-').map_or(("", whole), |digits| ("-", digits));
+    let mut out = sign.to_owned();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    if let Some(decimals) = decimals {
+        out.push('.');
+        out.push_str(decimals);
+    }
+    out
+}
+
+/// An ordinal: `3rd`, `500,000th`.
+pub(super) fn ordinal(value: Decimal) -> String {
+    let number = grouped(value.normalize());
+    let teen = number.len() > 1 && number.as_bytes()[number.len() - 2] == b'1';
+    let suffix = match number.as_bytes().last() {
+        Some(b'1') if !teen => "st",
+        Some(b'2') if !teen => "nd",
+        Some(b'3') if !teen => "rd",
+        _ => "th",
+    };
+    number + suffix
+}
+
+/// The whole quantity in English, with `more than` where the Chinese has 多 or 余 within it.
+///
+/// ```
+/// use yizhai::fidelity::numerals::{english, read_zh};
+///
+/// assert_eq!(english(&read_zh("35亿元")[0]), "3.5 billion yuan");
+/// assert_eq!(english(&read_zh("12月3日")[0]), "Dec. 3");
+/// assert_eq!(english(&read_zh("三分之二")[0]), "two-thirds");
+/// ```
+pub fn english(quantity: &Quantity) -> String {
+    match quantity.kind {
+        Kind::Ordinal => format!("{}{}", ordinal(quantity.value), unit(quantity)),
+        Kind::FiveYearPlan => format!("{} Five-Year Plan", ordinal(quantity.value)),
+        Kind::Date(date) => date_english(date, quantity.upper),
+        Kind::Clock(clock) => clock_english(clock),
+        Kind::Fraction(numerator, denominator) => fraction(numerator, denominator),
+        Kind::Percent => format!("{} percent", amount(quantity)),
+        Kind::Times => format!("{} times", amount(quantity)),
+        Kind::Money(currency) => format!("{} {}", amount(quantity), currency.english()),
+        Kind::Count => format!("{}{}", amount(quantity), unit(quantity)),
+    }
+}
+
+/// The number or the range of numbers, without what it counts.
+pub(super) fn amount(quantity: &Quantity) -> String {
+    match quantity.upper {
+        Some(upper) => format!("{} to {}", number(quantity.value), number(upper)),
+        None => number(quantity.value),
+    }
+}
+
+fn unit(quantity: &Quantity) -> String {
+    quantity.unit.map_or(String::new(), |unit| {
+        let name = unit.english();
+        let name = if quantity.kind == Kind::Ordinal { name.strip_suffix('s').unwrap_or(name) } else { name };
+        let name = if name == "centurie" { "century" } else { name };
+        format!(" {name}")
+    })
+}
+
+fn fraction(numerator: u32, denominator: u32) -> String {
+    const SMALL: [&str; 10] = ["", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"];
+    const PARTS: [&str; 11] =
+        ["", "", "half", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth"];
+    match (SMALL.get(numerator as usize), PARTS.get(denominator as usize)) {
+        (Some(n), Some(d)) if numerator > 0 && denominator > 2 => {
+            format!("{n}-{d}{}", if numerator > 1 { "s" } else { "" })
+        }
+        (_, Some(&"half")) if numerator == 1 => "half".to_owned(),
+        _ => format!("{numerator}/{denominator}"),
+    }
+}
+
+fn date_english(date: Date, upper: Option<Decimal>) -> String {
+    const SHORT: [&str; 12] =
+        ["Jan.", "Feb.", "March", "April", "May", "June", "July", "Aug.", "Sept.", "Oct.", "Nov.", "Dec."];
+    const DAYS: [&str; 7] = ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"];
+    const LONG: [&str; 12] = [
+        "January",
+        "February",
+        "March",
+        "April",
+        "May",
+        "June",
+        "July",
+        "August",
+        "September",
+        "October",
+        "November",
+        "December",
+    ];
+    let name = |names: &'static [&'static str], n: u8| names.get(usize::from(n).wrapping_sub(1)).copied();
+    let end = |n: Decimal| format!("-{n}");
+    let upper_day = upper.map(end).unwrap_or_default();
+    match date {
+        Date { year, month: Some(month), day: Some(day), .. } => {
+            let year = year.map_or(String::new(), |year| format!(", {year}"));
+            format!("{} {day}{upper_day}{year}", name(&SHORT, month).unwrap_or_default())
+        }
+        Date { year, month: Some(month), day: None, .. } => {
+            let last = upper.and_then(|upper| name(&LONG, u8::try_from(upper).ok()?));
+            let last = last.map_or(String::new(), |last| format!(" to {last}"));
+            let year = year.map_or(String::new(), |year| format!(" {year}"));
+            format!("{}{last}{year}", name(&LONG, month).unwrap_or_default())
+        }
+        Date { year: Some(year), .. } => format!("{year}{upper_day}"),
+        Date { day: Some(day), .. } => match upper {
+            Some(upper) => format!("the {} to {}", ordinal(Decimal::from(day)), ordinal(upper)),
+            None => format!("the {}", ordinal(Decimal::from(day))),
+        },
+        Date { weekday: Some(weekday), .. } => name(&DAYS, weekday).unwrap_or_default().to_owned(),
+        Date { year: None, month: None, day: None, weekday: None } => String::new(),
+    }
+}
+
+fn clock_english(clock: Clock) -> String {
+    format!("{}:{:02}", clock.hour, clock.minute)
+}
+
+/// `more than ` and its like, for what the span of the quantity itself says.
+pub(super) fn inner_approx(quantity: &Quantity, text: &str) -> &'static str {
+    let own = quantity.text(text);
+    if quantity.approx == Approx::MoreThan && own.contains(['多', '余', '来']) { "more than " } else { "" }
+}

@@ -1,0 +1,406 @@
+//! One Chinese number: digits of any width, Chinese numerals, and the scale behind them.
+//!
+//! Called by `zh`, which looks at what stands around the number. Knows no units.
+
+use rust_decimal::Decimal;
+
+/// A number and how it was written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Number {
+    pub value: Decimal,
+    /// The end, in bytes of the text.
+    pub end: usize,
+    /// The end without 多, 余, 来 behind it.
+    pub bare_end: usize,
+    /// Written with digits (of any width), at least in part.
+    pub digits: bool,
+    /// The factor of the scale behind the digits: 10,000 for `3.5万`; 1 without one.
+    pub scale: Decimal,
+    /// 多, 余, 来 stand in it.
+    pub more: bool,
+    /// Digits only, no comma, no decimals, no scale: may be a year. The count of digits.
+    pub plain_digits: usize,
+    /// What it says is no value: 十几, 数千, 七八.
+    pub vague: bool,
+    /// A scale without a number before it: 百, 万, 千万.
+    pub headless: bool,
+}
+
+/// The value of one digit of any width.
+pub(super) fn digit(c: char) -> Option<u32> {
+    match c {
+        '0'..='9' => Some(c as u32 - '0' as u32),
+        '０'..='９' => Some(c as u32 - '０' as u32),
+        _ => None,
+    }
+}
+
+/// The value of a Chinese numeral below ten.
+fn numeral(c: char) -> Option<u32> {
+    Some(match c {
+        '零' | '〇' | '○' => 0,
+        '一' | '壹' => 1,
+        '二' | '两' | '贰' => 2,
+        '三' | '叁' => 3,
+        '四' | '肆' => 4,
+        '五' | '伍' => 5,
+        '六' | '陆' => 6,
+        '七' | '柒' => 7,
+        '八' | '捌' => 8,
+        '九' | '玖' => 9,
+        _ => return None,
+    })
+}
+
+fn small_scale(c: char) -> Option<u32> {
+    match c {
+        '十' | '拾' => Some(10),
+        '百' | '佰' => Some(100),
+        '千' | '仟' => Some(1_000),
+        _ => None,
+    }
+}
+
+fn large_scale(c: char) -> Option<u64> {
+    match c {
+        '万' => Some(10_000),
+        '亿' => Some(100_000_000),
+        _ => None,
+    }
+}
+
+/// Whether a number can begin with the character.
+pub(super) fn begins(c: char) -> bool {
+    digit(c).is_some() || numeral(c).is_some() || small_scale(c).is_some() || large_scale(c).is_some()
+}
+
+/// The number that begins at `at`, which is the boundary of a character.
+pub(super) fn scan(text: &str, at: usize) -> Option<Number> {
+    let first = text.get(at..)?.chars().next()?;
+    if digit(first).is_some() { scan_digits(text, at) } else { scan_numerals(text, at) }
+}
+
+fn scan_digits(text: &str, at: usize) -> Option<Number> {
+    let (mut value, mut end, plain_digits) = mantissa(text, at)?;
+    let mut number = Number {
+        value,
+        end,
+        bare_end: end,
+        digits: true,
+        scale: Decimal::ONE,
+        more: false,
+        plain_digits,
+        vague: false,
+        headless: false,
+    };
+    // `130 万`: a space may stand before the scale.
+    let spaces = leading_spaces(&text[end..]);
+    let (more, after) = more_than(text, end + spaces);
+    if text[after..].starts_with('几') {
+        number.vague = true;
+        number.end = after + '几'.len_utf8();
+        return Some(number);
+    }
+    let (scale, scale_end) = scale(text, after);
+    if scale_end > after {
+        value = value.checked_mul(scale)?;
+        end = scale_end;
+        number.scale = scale;
+        number.plain_digits = 0;
+        number.more = more;
+        // `1亿2000万`: a smaller amount of the same number.
+        if !more
+            && text[end..].starts_with(|c| digit(c).is_some())
+            && let Some(rest) = scan_digits(text, end).filter(|rest| rest.scale > Decimal::ONE)
+            && rest.value < scale
+        {
+            value = value.checked_add(rest.value)?;
+            end = rest.bare_end;
+        }
+    }
+    number.value = value.normalize();
+    number.bare_end = end;
+    let (more, after) = more_than(text, end);
+    number.more |= more;
+    number.end = if more { after } else { end };
+    Some(number)
+}
+
+/// The digits with their commas and decimals: value, end, and their count if there is nothing but digits.
+fn mantissa(text: &str, at: usize) -> Option<(Decimal, usize, usize)> {
+    let mut plain = String::new();
+    let mut end = at;
+    let mut groups = 0;
+    let mut since_comma = 0;
+    let mut chars = text[at..].char_indices().peekable();
+    while let Some((offset, c)) = chars.next() {
+        if let Some(value) = digit(c) {
+            plain.push(char::from_digit(value, 10)?);
+            since_comma += 1;
+            end = at + offset + c.len_utf8();
+            continue;
+        }
+        // A comma groups exactly three digits that no fourth follows; a wide comma only wide digits.
+        let wide = c == '，';
+        let group: Vec<char> = text[at + offset + c.len_utf8()..].chars().take(4).collect();
+        let three = group.len() >= 3
+            && group[..3].iter().all(|c| digit(*c).is_some() && (!wide || !c.is_ascii()))
+            && group.get(3).is_none_or(|c| digit(*c).is_none());
+        if (c == ',' || wide) && three && since_comma <= 3 && (groups == 0 || since_comma == 3) {
+            groups += 1;
+            since_comma = 0;
+            continue;
+        }
+        break;
+    }
+    let digits = plain.len();
+    if let Some(point) = text[end..].chars().next().filter(|c| matches!(c, '.' | '．' | '·')) {
+        let decimals: String = text[end + point.len_utf8()..]
+            .chars()
+            .map_while(digit)
+            .filter_map(|value| char::from_digit(value, 10))
+            .collect();
+        if !decimals.is_empty() {
+            let length: usize =
+                text[end + point.len_utf8()..].chars().take(decimals.len()).map(char::len_utf8).sum();
+            end += point.len_utf8() + length;
+            return Some((format!("{plain}.{decimals}").parse().ok()?, end, 0));
+        }
+    }
+    Some((plain.parse().ok()?, end, if groups == 0 { digits } else { 0 }))
+}
+
+/// 多, 余, 来 at `at`, and where the text goes on; 来 only before a scale or a word for people and things.
+fn more_than(text: &str, at: usize) -> (bool, usize) {
+    let mut chars = text[at..].chars();
+    match chars.next() {
+        Some(c @ ('多' | '余')) => (true, at + c.len_utf8()),
+        Some(c @ '来') if chars.next().is_some_and(|c| "个人名位家万亿天岁年次".contains(c)) => {
+            (true, at + c.len_utf8())
+        }
+        _ => (false, at),
+    }
+}
+
+/// The product of the scale characters at `at` (万亿 is a trillion), and their end. The 千 of a unit of measure
+/// (千米, 千克, 千瓦) is none of them.
+fn scale(text: &str, at: usize) -> (Decimal, usize) {
+    let mut product = Decimal::ONE;
+    let mut end = at;
+    while let Some(c) = text[end..].chars().next() {
+        let rest = &text[end + c.len_utf8()..];
+        if c == '千' && rest.starts_with(['米', '克', '瓦', '伏', '卡', '帕', '赫']) {
+            break;
+        }
+        if c == '百' && rest.starts_with("分") {
+            break;
+        }
+        let factor = small_scale(c).map(u64::from).or_else(|| large_scale(c));
+        let Some(next) = factor.and_then(|f| product.checked_mul(Decimal::from(f))) else { break };
+        // More than a trillion times ten thousand is nothing that anyone writes.
+        if next > Decimal::from(10_000_000_000_000_000_u64) {
+            break;
+        }
+        product = next;
+        end += c.len_utf8();
+    }
+    (product, end)
+}
+
+fn leading_spaces(text: &str) -> usize {
+    text.len() - text.trim_start_matches([' ', '\u{a0}', '\u{3000}']).len()
+}
+
+fn scan_numerals(text: &str, at: usize) -> Option<Number> {
+    let mut end = at;
+    let mut run: Vec<char> = Vec::new();
+    for c in text[at..].chars() {
+        let rest = &text[end + c.len_utf8()..];
+        let of_unit = c == '千' && rest.starts_with(['米', '克', '瓦', '伏', '卡', '帕', '赫']);
+        // 百分之 begins another number, `万一` and `百分点` end this one.
+        let of_percent = c == '百' && rest.starts_with('分');
+        if of_percent || (of_unit && !run.is_empty()) {
+            break;
+        }
+        if numeral(c).is_none() && small_scale(c).is_none() && large_scale(c).is_none() {
+            break;
+        }
+        run.push(c);
+        end += c.len_utf8();
+    }
+    if run.is_empty() {
+        return None;
+    }
+    let mut number = Number {
+        value: Decimal::ZERO,
+        end,
+        bare_end: end,
+        digits: false,
+        scale: Decimal::ONE,
+        more: false,
+        plain_digits: 0,
+        vague: false,
+        headless: numeral(run[0]).is_none() && !matches!(run[0], '十' | '拾'),
+    };
+    let before = text[..at].chars().next_back();
+    if before.is_some_and(|c| "几数".contains(c)) {
+        number.vague = true;
+        return Some(number);
+    }
+    if run.len() > 1 && run.iter().all(|c| numeral(*c).is_some()) {
+        // 二〇二五, 一九四九; 七八 (seven or eight) is no value.
+        number.plain_digits = run.len();
+        number.vague = run.len() < 4 && !run.contains(&'〇') && !run.contains(&'○');
+        let digits: String =
+            run.iter().filter_map(|c| numeral(*c)).filter_map(|v| char::from_digit(v, 10)).collect();
+        number.value = digits.parse().ok()?;
+        return Some(number);
+    }
+    match words(&run) {
+        Some(value) => number.value = value,
+        None => number.vague = true,
+    }
+    if text[end..].starts_with('几') {
+        number.vague = true;
+        number.end = end + '几'.len_utf8();
+        return Some(number);
+    }
+    if let Some((value, decimal_end)) = spoken_decimals(text, end, number.value) {
+        number.value = value;
+        number.end = decimal_end;
+        let (factor, scale_end) = scale(text, decimal_end);
+        number.value = number.value.checked_mul(factor)?.normalize();
+        number.end = scale_end;
+        number.bare_end = scale_end;
+    }
+    let (more, after) = more_than(text, number.end);
+    if more {
+        number.more = true;
+        number.end = after;
+        // 三千多万: the scale goes on behind the 多.
+        let (factor, scale_end) = scale(text, after);
+        if scale_end > after {
+            number.value = number.value.checked_mul(factor)?;
+            number.end = scale_end;
+            number.bare_end = scale_end;
+        }
+    }
+    Some(number)
+}
+
+/// The decimals of 三点五, when something like a scale, a unit or a percentage makes clear that it is no time.
+fn spoken_decimals(text: &str, at: usize, whole: Decimal) -> Option<(Decimal, usize)> {
+    let rest = text[at..].strip_prefix('点')?;
+    let decimals: String =
+        rest.chars().map_while(numeral).filter_map(|value| char::from_digit(value, 10)).collect();
+    let length = 3 * decimals.len();
+    let after = rest.get(length..)?;
+    if decimals.is_empty() || after.starts_with(['十', '分', '钟', '刻']) {
+        return None;
+    }
+    Some((format!("{whole}.{decimals}").parse().ok()?, at + '点'.len_utf8() + length))
+}
+
+/// The value of numerals with scales between them: 两千三百, 十二, 三亿五千万, 一万零八. None where they make no number.
+fn words(run: &[char]) -> Option<Decimal> {
+    let mut total = Decimal::ZERO;
+    // The part below the next large scale, and the numeral that waits for its scale.
+    let mut part = 0_u64;
+    let mut waiting: Option<u64> = None;
+    let mut last_small = u64::MAX;
+    for (index, c) in run.iter().enumerate() {
+        if let Some(value) = numeral(*c) {
+            if waiting.is_some_and(|w| w != 0) {
+                return None;
+            }
+            waiting = Some(u64::from(value));
+        } else if let Some(scale) = small_scale(*c).map(u64::from) {
+            if scale >= last_small {
+                return None;
+            }
+            let times = match waiting.take() {
+                Some(0) | None if index == 0 || scale == 10 || part == 0 => 1,
+                Some(times) if times > 0 => times,
+                _ => return None,
+            };
+            part += times * scale;
+            last_small = scale;
+        } else {
+            let scale = Decimal::from(large_scale(*c)?);
+            part += waiting.take().unwrap_or(0);
+            if part == 0 && total.is_zero() {
+                part = 1;
+            }
+            let amount = Decimal::from(part);
+            // 万亿: the scale multiplies all that stands before it.
+            total = if part == 0 || (total < scale && !total.is_zero()) {
+                total.checked_add(amount)?.checked_mul(scale)?
+            } else {
+                total.checked_add(amount.checked_mul(scale)?)?
+            };
+            part = 0;
+            last_small = u64::MAX;
+        }
+    }
+    // 两千三 is 2,300.
+    let last = waiting.unwrap_or(0);
+    let colloquial = run.len() >= 3
+        && last > 0
+        && last_small != u64::MAX
+        && last_small > 10
+        && small_scale(run[run.len() - 2]).is_some();
+    part += if colloquial { last * last_small / 10 } else { last };
+    total.checked_add(Decimal::from(part))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_of_every_writing_have_their_value() {
+        for (text, value) in [
+            ("3.5万", "35000"),
+            ("1.2亿", "120000000"),
+            ("2.3万亿", "2300000000000"),
+            ("130 万", "1300000"),
+            ("７０万", "700000"),
+            ("6.９１万", "69100"),
+            ("１５，２００", "15200"),
+            ("1,234,567.5", "1234567.5"),
+            ("3000多万", "30000000"),
+            ("1亿2000万", "120000000"),
+            ("30万亿", "30000000000000"),
+            ("五千万", "50000000"),
+            ("三亿五千万", "350000000"),
+            ("两千三百", "2300"),
+            ("两千三", "2300"),
+            ("一万零八", "10008"),
+            ("十二", "12"),
+            ("二十", "20"),
+            ("一百一十", "110"),
+            ("一百零五", "105"),
+            ("百", "100"),
+            ("千万", "10000000"),
+            ("万亿", "1000000000000"),
+            ("三点五亿", "350000000"),
+            ("二〇二五", "2025"),
+            ("一万亿", "1000000000000"),
+            ("两万三千亿", "2300000000000"),
+        ] {
+            let number = scan(text, 0).unwrap();
+            assert_eq!((number.value.to_string(), number.vague), (value.to_owned(), false), "{text}");
+            assert_eq!(number.end, text.len(), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_names_no_value_is_vague() {
+        for text in ["十几", "七八", "20几"] {
+            assert!(scan(text, 0).unwrap().vague, "{text}");
+        }
+        assert!(scan("数千", 3).unwrap().vague);
+        assert!(scan("几十", 3).unwrap().vague);
+        assert!(scan("百", 0).unwrap().headless);
+    }
+}

@@ -1,0 +1,317 @@
+//! All checks on one output together: what was found, where, and which of two outputs is better.
+//!
+//! Called by `pipeline` for every candidate. The order of [`Verdict::score`] is the only place that says what weighs more.
+
+use std::{cmp::Reverse, ops::Range};
+
+use super::{
+    Finding, chatter, coverage, first_han_run, latin_names_not_in,
+    numerals::{NumberReport, compare, read_zh, summary_numbers_not_in},
+    repeated_phrase,
+};
+
+/// The outcome of the checks on one output.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Verdict {
+    /// What was found, the gravest first.
+    pub findings: Vec<Found>,
+    /// The numbers, dates and amounts.
+    pub numbers: NumberCounts,
+    /// The settled terms that the output must hold.
+    pub terms: TermCounts,
+}
+
+/// A finding and where it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Found {
+    /// What it is.
+    pub finding: Finding,
+    /// Where in the source, in bytes, if it is about a place there.
+    pub source: Option<Range<usize>>,
+    /// Where in the output, in bytes.
+    pub output: Option<Range<usize>>,
+}
+
+/// How many numbers an output has to hold and holds.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct NumberCounts {
+    /// The output must hold so many; of a summary so many stand in it.
+    pub expected: usize,
+    /// Of these it holds so many with their value.
+    pub kept: usize,
+    /// And lacks so many.
+    pub missing: usize,
+    /// So many stand in it and not in the source.
+    pub unexpected: usize,
+}
+
+impl NumberCounts {
+    /// The sum of two outputs.
+    pub fn plus(self, other: Self) -> Self {
+        Self {
+            expected: self.expected + other.expected,
+            kept: self.kept + other.kept,
+            missing: self.missing + other.missing,
+            unexpected: self.unexpected + other.unexpected,
+        }
+    }
+}
+
+/// How many terms an output has to hold and holds.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct TermCounts {
+    /// The source holds so many of the settled terms.
+    pub expected: usize,
+    /// The output holds so many of their renderings.
+    pub kept: usize,
+}
+
+/// How good an output is; of two the greater is better. Compared field by field, in this order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Score {
+    /// It is there, and no loop, chatter or copy of its input.
+    usable: bool,
+    /// Fewest of everything that is wrong, with what is invented or broken counted twice.
+    faults: Reverse<usize>,
+    /// Most numbers and terms kept.
+    kept: usize,
+}
+
+impl Verdict {
+    /// Whether nothing was found.
+    pub fn is_clean(&self) -> bool {
+        self.findings.is_empty()
+    }
+
+    /// The score by which the better of two candidates for one source is chosen.
+    ///
+    /// ```
+    /// use yizhai::fidelity::check_translation;
+    ///
+    /// let source = "投资35亿元，增长3%。";
+    /// let good = check_translation(source, &[], "Investment rose 3 percent to 3.5 billion yuan.", true);
+    /// let bad = check_translation(source, &[], "Investment rose 3 percent to 350 million yuan.", true);
+    /// assert!(good.score() > bad.score());
+    /// ```
+    pub fn score(&self) -> Score {
+        let fatal = |f: &Finding| {
+            matches!(f, Finding::Empty | Finding::Loop(_) | Finding::Chatter(_) | Finding::CopiedInput)
+        };
+        let weight = |f: &Finding| match f {
+            Finding::Truncated
+            | Finding::HanInTranslation(_)
+            | Finding::NumberNotInSource(_)
+            | Finding::NameNotInSource(_)
+            | Finding::TooShort
+            | Finding::TooLong => 2,
+            _ => 1,
+        };
+        Score {
+            usable: !self.findings.iter().any(|found| fatal(&found.finding)),
+            faults: Reverse(self.findings.iter().map(|found| weight(&found.finding)).sum()),
+            kept: self.numbers.kept + self.terms.kept,
+        }
+    }
+
+    fn add(&mut self, finding: Finding, source: Option<Range<usize>>, output: Option<Range<usize>>) {
+        self.findings.push(Found { finding, source, output });
+    }
+}
+
+/// Checks an English translation against its Chinese source.
+///
+/// `settled_terms` are Chinese terms and the renderings that must stand in the output, whatever their case; those
+/// that the source does not hold are passed over. `whole` is false when the output was stopped at a limit.
+pub fn check_translation(source: &str, settled_terms: &[(&str, &str)], output: &str, whole: bool) -> Verdict {
+    let mut verdict = Verdict::default();
+    if !common(&mut verdict, source, output, whole) {
+        let numbers = compare(source, "");
+        verdict.numbers = counts(&numbers);
+        return verdict;
+    }
+    if let Some(run) = first_han_run(output) {
+        verdict.add(
+            Finding::HanInTranslation(run.to_owned()),
+            source.find(run).map(|at| at..at + run.len()),
+            range_of(output, run),
+        );
+    }
+    let measured = coverage(source, output);
+    if measured.too_short() {
+        verdict.add(Finding::TooShort, None, None);
+    } else if measured.too_long() {
+        verdict.add(Finding::TooLong, None, None);
+    }
+    if measured.items_lost() > 0 {
+        let (expected, found) = measured.list_items;
+        verdict.add(Finding::ListItemsMissing { expected, found }, None, None);
+    }
+    let numbers = compare(source, output);
+    verdict.numbers = counts(&numbers);
+    for quantity in &numbers.unexpected {
+        verdict.add(
+            Finding::NumberNotInSource(quantity.text(output).to_owned()),
+            None,
+            Some(quantity.span.clone()),
+        );
+    }
+    for quantity in &numbers.missing {
+        verdict.add(
+            Finding::NumberMissing(quantity.text(source).to_owned()),
+            Some(quantity.span.clone()),
+            None,
+        );
+    }
+    let lower = output.to_lowercase();
+    for (term, rendering) in settled_terms.iter().filter(|(term, _)| source.contains(term)) {
+        verdict.terms.expected += 1;
+        if lower.contains(&rendering.to_lowercase()) {
+            verdict.terms.kept += 1;
+        } else {
+            let finding =
+                Finding::TermMissing { source: (*term).to_owned(), target: (*rendering).to_owned() };
+            verdict.add(finding, range_of(source, term), None);
+        }
+    }
+    verdict
+}
+
+/// Checks a Chinese summary against its Chinese source: everything in it must stand in the source.
+pub fn check_summary(source: &str, output: &str, whole: bool) -> Verdict {
+    let mut verdict = Verdict::default();
+    if !common(&mut verdict, source, output, whole) {
+        return verdict;
+    }
+    let invented = summary_numbers_not_in(output, source);
+    let all = read_zh(output).iter().filter(|q| q.firm).count();
+    verdict.numbers =
+        NumberCounts { expected: all, kept: all - invented.len(), missing: 0, unexpected: invented.len() };
+    for quantity in &invented {
+        verdict.add(
+            Finding::NumberNotInSource(quantity.text(output).to_owned()),
+            None,
+            Some(quantity.span.clone()),
+        );
+    }
+    for name in latin_names_not_in(output, source) {
+        verdict.add(Finding::NameNotInSource(output[name.clone()].to_owned()), None, Some(name));
+    }
+    verdict
+}
+
+/// The checks that do not depend on the language; false when there is nothing to check further.
+fn common(verdict: &mut Verdict, source: &str, output: &str, whole: bool) -> bool {
+    if !whole {
+        verdict.add(Finding::Truncated, None, Some(output.len()..output.len()));
+    }
+    if output.trim().is_empty() {
+        if source.chars().any(char::is_alphanumeric) {
+            verdict.add(Finding::Empty, Some(0..source.len()), None);
+        }
+        return false;
+    }
+    if let Some(span) = chatter(source, output) {
+        verdict.add(Finding::Chatter(output[span.clone()].to_owned()), None, Some(span));
+    }
+    if let Some(phrase) = repeated_phrase(output) {
+        // A source that goes round in circles itself may be rendered so.
+        if repeated_phrase(source).is_none() {
+            let span = range_of(output, &phrase);
+            verdict.add(Finding::Loop(phrase), None, span);
+        }
+    }
+    if copied(source, output) {
+        verdict.add(Finding::CopiedInput, Some(0..source.len()), Some(0..output.len()));
+    }
+    true
+}
+
+/// Whether an output is its source again: a long source word for word, spaces aside.
+fn copied(source: &str, output: &str) -> bool {
+    const LEAST_CHARS: usize = 40;
+    let squeeze = |text: &str| text.chars().filter(|c| c.is_alphanumeric()).collect::<String>();
+    let (source, output) = (squeeze(source), squeeze(output));
+    source.chars().count() >= LEAST_CHARS && output.contains(&source) && !source.is_ascii()
+}
+
+fn counts(report: &NumberReport) -> NumberCounts {
+    NumberCounts {
+        expected: report.expected.len(),
+        kept: report.kept,
+        missing: report.missing.len(),
+        unexpected: report.unexpected.len(),
+    }
+}
+
+fn range_of(text: &str, part: &str) -> Option<Range<usize>> {
+    text.find(part).map(|at| at..at + part.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn findings(verdict: &Verdict) -> Vec<Finding> {
+        verdict.findings.iter().map(|found| found.finding.clone()).collect()
+    }
+
+    #[test]
+    fn every_fault_of_a_translation_is_found_with_its_place() {
+        let source = "蓝箭航天12月3日融资35亿元。";
+        let terms = [("蓝箭航天", "LandSpace"), ("朱雀三号", "Zhuque-3")];
+        let good = check_translation(source, &terms, "LandSpace raised 3.5 billion yuan on Dec. 3.", true);
+        assert_eq!(findings(&good), []);
+        assert_eq!((good.terms.expected, good.terms.kept, good.numbers.kept), (1, 1, 2));
+
+        let output = "Blue Arrow raised 350 million yuan.";
+        let bad = check_translation(source, &terms, output, true);
+        assert_eq!(
+            findings(&bad),
+            [
+                Finding::NumberNotInSource("350 million yuan".to_owned()),
+                Finding::NumberMissing("12月3日".to_owned()),
+                Finding::NumberMissing("35亿元".to_owned()),
+                Finding::TermMissing { source: "蓝箭航天".to_owned(), target: "LandSpace".to_owned() },
+            ]
+        );
+        assert_eq!(&output[bad.findings[0].output.clone().unwrap()], "350 million yuan");
+        assert_eq!(&source[bad.findings[1].source.clone().unwrap()], "12月3日");
+        assert!(good.score() > bad.score());
+    }
+
+    #[test]
+    fn an_output_that_is_no_translation_is_worse_than_one_with_faults() {
+        let source = "火箭发射入轨，是国内首次尝试一级回收的运载火箭，引发社会各界广泛关注，相关负责人披露了一子级回收验证的关键技术细节。";
+        let faulty = check_translation(
+            source,
+            &[],
+            "The rocket 2023 entered orbit; the first in China that tried to recover a first stage.",
+            true,
+        );
+        for output in [
+            "",
+            "Here is the translation: The rocket entered orbit.",
+            "the rocket of the rocket of the rocket of the rocket of the rocket of the",
+            source,
+        ] {
+            let verdict = check_translation(source, &[], output, true);
+            assert!(verdict.score() < faulty.score(), "{output}");
+        }
+    }
+
+    #[test]
+    fn a_summary_may_hold_only_what_its_source_holds() {
+        let source = "2025年前9个月，G60走廊营收557.4亿元，同比增长14.8%，超过一半来自上海。";
+        assert!(check_summary(source, "前9个月营收557.4亿元，增长14.8%。", true).is_clean());
+        let verdict = check_summary(source, "CNN报道，2024年营收557亿元。", true);
+        assert_eq!(
+            findings(&verdict),
+            [
+                Finding::NumberNotInSource("2024年".to_owned()),
+                Finding::NumberNotInSource("557亿元".to_owned()),
+                Finding::NameNotInSource("CNN".to_owned()),
+            ]
+        );
+        assert_eq!((verdict.numbers.expected, verdict.numbers.unexpected), (2, 2));
+    }
+}
