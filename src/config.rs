@@ -32,6 +32,8 @@ pub struct ModelConfig {
     pub options: ModelOptions,
     /// How much it takes on at once.
     pub engine: EngineConfig,
+    /// A file of prompts; `None` means the ones of the build.
+    pub prompts: Option<PathBuf>,
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ pub mod config;
 pub mod document;
 pub mod engine;
 pub mod fidelity;
+pub mod glossary;
 pub mod kernels;
 pub mod model;
 pub mod pipeline;

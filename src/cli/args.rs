@@ -4,12 +4,13 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::{Parser, Subcommand, ValueEnum};
 
+use super::glossary::GlossaryRef;
 use crate::{
     config::{ModelConfig, ModelRef},
     engine::EngineConfig,
     model::{CpuFeatures, DeviceChoice, KvType, ModelOptions},
     pb,
-    server::{Limits, SUMMARY_CHARS},
+    server::{Limits, MAX_ATTEMPTS, SUMMARY_CHARS},
     telemetry::LogFormat,
 };
 
@@ -32,7 +33,7 @@ pub(super) struct Args {
 
 const EXIT_CODES: &str = "Exit codes: 0 everything was done; 1 nothing could be done (the input, the model or the \
 server is named on stderr); 2 wrong arguments; 3 some inputs or sections failed and the others were written; \
-130 stopped by a second signal.";
+4 with --strict: all was done and the checks found something; 130 stopped by a second signal.";
 
 impl Args {
     pub(super) fn log_filter(&self) -> String {
@@ -145,6 +146,10 @@ pub(super) struct ModelArgs {
     /// How the KV cache keeps its values: f16, or int8, which takes half the memory and rounds more
     #[arg(long, env = "YIZHAI_KV_TYPE", default_value_t = KvType::F16, value_name = "TYPE")]
     pub(super) kv_type: KvType,
+
+    /// Prompts of your own: a TOML file of the form of the built-in one (src/pipeline/prompts.toml)
+    #[arg(long, env = "YIZHAI_PROMPTS", value_name = "FILE")]
+    pub(super) prompts: Option<PathBuf>,
 }
 
 impl From<ModelArgs> for ModelConfig {
@@ -162,7 +167,7 @@ impl From<ModelArgs> for ModelConfig {
             max_positions: engine.max_model_len,
             ..ModelOptions::default()
         };
-        Self { model: args.model, options, engine }
+        Self { model: args.model, options, engine, prompts: args.prompts }
     }
 }
 
@@ -190,6 +195,22 @@ pub(super) struct DigestArgs {
     /// A term and the English that it must become; may be given several times
     #[arg(long = "term", value_name = "ZH=EN", value_parser = parse_term)]
     pub(super) terms: Vec<pb::Term>,
+
+    /// Terms from a file (`Chinese<TAB>English` a line), or the name of a glossary that the server holds; `none`
+    /// leaves out the terms that come with the program. May be given several times; later terms win
+    #[arg(long = "glossary", value_name = "FILE|NAME")]
+    pub(super) glossaries: Vec<GlossaryRef>,
+
+    /// How often the model is asked for one piece of text at most: again, in better ways, while the checks object.
+    /// 1 is fastest and repairs nothing
+    #[arg(long, env = "YIZHAI_MAX_ATTEMPTS", default_value_t = crate::pipeline::DEFAULT_MAX_ATTEMPTS as i32,
+          value_name = "N",
+          value_parser = clap::value_parser!(i32).range(*MAX_ATTEMPTS.start() as i64..=*MAX_ATTEMPTS.end() as i64))]
+    pub(super) max_attempts: i32,
+
+    /// Exit with 4 when the checks found something that remains
+    #[arg(long)]
+    pub(super) strict: bool,
 
     /// Draw tokens at random with this temperature (0 to 2) instead of taking the most likely ones
     #[arg(long, value_name = "T")]
@@ -234,6 +255,11 @@ pub(super) struct ServeArgs {
     #[arg(long, env = "YIZHAI_MAX_PAGE_BYTES", default_value_t = Limits::default().max_page_bytes,
           value_parser = at_least_one, value_name = "BYTES")]
     pub(super) max_page_bytes: usize,
+
+    /// A file of terms (`Chinese<TAB>English` a line) that requests may name by the file's name without the ending;
+    /// may be given several times
+    #[arg(long = "glossary", value_name = "FILE")]
+    pub(super) glossaries: Vec<PathBuf>,
 
     /// How many seconds requests in flight may take after SIGTERM
     #[arg(long, env = "YIZHAI_GRACE_PERIOD", default_value = "30", value_parser = seconds, value_name = "SECONDS")]

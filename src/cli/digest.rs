@@ -9,6 +9,7 @@ use super::{
     Outcome,
     args::{DigestArgs, InputFormat, OutputFormat, Task},
     embedded::Connection,
+    glossary,
     input::{Item, Source},
     output::{digest_json, digest_text},
     progress::Sections,
@@ -22,6 +23,7 @@ use crate::{
 pub(super) async fn run(args: DigestArgs) -> anyhow::Result<Outcome> {
     // Inputs are looked at first: a wrong name is told before a model is fetched.
     let sources = Source::all(&args.input)?;
+    let options = options(&args)?;
     let first = match &sources[..] {
         [only] if !only.has_records() => Some(only.page()?),
         _ => None,
@@ -37,7 +39,7 @@ pub(super) async fn run(args: DigestArgs) -> anyhow::Result<Outcome> {
     };
     let mut run = Run {
         client: connection.client.clone(),
-        options: options(&args),
+        options,
         timeout: args.timeout,
         one_line_each: args.input.input_format == InputFormat::Lines
             && args.format == OutputFormat::Text
@@ -47,8 +49,10 @@ pub(super) async fn run(args: DigestArgs) -> anyhow::Result<Outcome> {
         out: output(&args)?,
         progress: Sections::new(args.quiet),
         whole: Vec::new(),
+        strict: args.strict,
         done: 0,
         failed: 0,
+        with_findings: 0,
     };
     let outcome = run.all(&sources, first).await;
     connection.close().await;
@@ -63,15 +67,19 @@ async fn check(item: &Item) -> anyhow::Result<()> {
     segmented.map(drop).with_context(|| item.name.clone())
 }
 
-fn options(args: &DigestArgs) -> pb::DigestOptions {
+fn options(args: &DigestArgs) -> anyhow::Result<pb::DigestOptions> {
+    let (glossary, mut terms) = glossary::of_request(&args.glossaries)?;
+    terms.extend(args.terms.iter().cloned());
     let tasks = args.tasks.iter().map(|task| match task {
         Task::Summary => pb::Task::Summary.into(),
         Task::Translation => pb::Task::Translation.into(),
     });
-    pb::DigestOptions {
+    Ok(pb::DigestOptions {
         tasks: tasks.collect(),
         summary_max_chars: args.summary_chars,
-        terms: args.terms.clone(),
+        terms,
+        glossary,
+        max_attempts: args.max_attempts,
         sampling: args.temperature.map(|temperature| pb::Sampling {
             temperature,
             seed: args.seed,
@@ -82,8 +90,7 @@ fn options(args: &DigestArgs) -> pb::DigestOptions {
             (Some(_), Some(crate::config::ModelRef::Id(id))) => id.clone(),
             _ => String::new(),
         },
-        ..pb::DigestOptions::default()
-    }
+    })
 }
 
 fn output(args: &DigestArgs) -> anyhow::Result<Box<dyn Write>> {
@@ -114,6 +121,10 @@ struct Run {
     /// Sections and inputs that were done and that failed.
     done: usize,
     failed: usize,
+    /// Sections in which the checks found something.
+    with_findings: usize,
+    /// Whether findings are a failure.
+    strict: bool,
 }
 
 impl Run {
@@ -145,6 +156,7 @@ impl Run {
         }
         self.out.flush()?;
         match (self.done, self.failed) {
+            (_, 0) if self.strict && self.with_findings > 0 => Ok(Outcome::Findings),
             (_, 0) => Ok(Outcome::Done),
             (0, failed) => anyhow::bail!("nothing could be done: {failed} failed"),
             _ => Ok(Outcome::Partial),
@@ -209,7 +221,10 @@ impl Run {
         let tokens = digest.timings.as_ref().map_or(0, |t| t.completion_tokens);
         self.progress.section_done(tokens);
         match &digest.error {
-            None => self.done += 1,
+            None => {
+                self.done += 1;
+                self.with_findings += usize::from(digest.verdict.as_ref().is_some_and(|v| !v.passed));
+            }
             Some(error) => {
                 self.failed += 1;
                 let (article, section) = (digest.article_index + 1, digest.section_index + 1);

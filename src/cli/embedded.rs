@@ -8,7 +8,7 @@ use super::model;
 use crate::{
     client::{self, Client, InProcess},
     config::ModelConfig,
-    server::{self, Limits, ModelSlot, ServerConfig},
+    server::{self, Glossaries, Limits, ModelSlot, ServerConfig},
 };
 
 /// How long the server may take to end when the command is through.
@@ -51,6 +51,7 @@ impl Connection {
             limits: Limits::default(),
             model_id,
             known_models: Box::new(model::known_models),
+            glossaries: Glossaries::new(),
             grace_period: GRACE_PERIOD,
         };
         let serving = tokio::spawn(server::run(incoming, slot, config, async {

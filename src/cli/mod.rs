@@ -7,6 +7,7 @@ mod args;
 mod bench;
 mod digest;
 mod embedded;
+mod glossary;
 mod input;
 mod model;
 mod models;
@@ -28,12 +29,16 @@ enum Outcome {
     Done,
     /// Some inputs or sections failed; the others were done.
     Partial,
+    /// Everything was done and the checks found something, which was asked to be a failure.
+    Findings,
 }
 
 /// Nothing could be done.
 const FAILED: u8 = 1;
 /// Some inputs or sections failed.
 const PARTIAL: u8 = 3;
+/// `--strict`, and the checks found something.
+const FINDINGS: u8 = 4;
 
 /// Runs the command that the process was started with.
 pub fn main() -> ExitCode {
@@ -41,6 +46,7 @@ pub fn main() -> ExitCode {
     match run(args) {
         Ok(Outcome::Done) => ExitCode::SUCCESS,
         Ok(Outcome::Partial) => ExitCode::from(PARTIAL),
+        Ok(Outcome::Findings) => ExitCode::from(FINDINGS),
         // A reader that has seen enough, such as `head`, is no failure of ours.
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {

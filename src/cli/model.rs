@@ -10,7 +10,7 @@ use crate::{
     config::{ModelConfig, ModelRef},
     model::GgufFile,
     pb,
-    pipeline::{ModelInfo, Pipeline},
+    pipeline::{ModelInfo, Pipeline, Prompts},
 };
 
 /// A model on this machine.
@@ -59,7 +59,13 @@ pub(super) fn load(located: Located, config: &ModelConfig) -> anyhow::Result<Pip
             .to_string(),
     };
     let started = std::time::Instant::now();
-    let pipeline = Pipeline::load(&path, ModelInfo { id, weights_sha256 }, &config.options, config.engine)?;
+    // Read first: a file with a mistake is told before seconds are spent on the weights.
+    let prompts = config.prompts.as_deref().map(prompts).transpose()?;
+    let mut pipeline =
+        Pipeline::load(&path, ModelInfo { id, weights_sha256 }, &config.options, config.engine)?;
+    if let Some(prompts) = prompts {
+        pipeline = pipeline.with_prompts(prompts);
+    }
     tracing::info!(
         model = pipeline.model().id,
         max_sequences = config.engine.max_sequences,
@@ -68,6 +74,11 @@ pub(super) fn load(located: Located, config: &ModelConfig) -> anyhow::Result<Pip
         "the model is loaded"
     );
     Ok(pipeline)
+}
+
+fn prompts(path: &Path) -> anyhow::Result<Prompts> {
+    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    Prompts::parse(&text).with_context(|| path.display().to_string())
 }
 
 /// What a server tells of the models that this build knows.

@@ -4,7 +4,7 @@ use anyhow::Context as _;
 use tokio::net::TcpListener;
 use tokio_stream::wrappers::TcpListenerStream;
 
-use super::{Outcome, args::ServeArgs, model};
+use super::{Outcome, args::ServeArgs, glossary, model};
 use crate::{
     config::ModelConfig,
     server::{self, Limits, ModelSlot, ServerConfig},
@@ -14,6 +14,7 @@ use crate::{
 pub(super) async fn run(args: ServeArgs) -> anyhow::Result<Outcome> {
     let config = ModelConfig::from(args.model);
     let model_id = model::id(&config)?;
+    let glossaries = glossary::of_server(&args.glossaries)?;
     let listener = TcpListener::bind(args.listen).await.with_context(|| {
         format!(
             "cannot listen on {}; is another server running there? choose another with --listen",
@@ -32,6 +33,7 @@ pub(super) async fn run(args: ServeArgs) -> anyhow::Result<Outcome> {
         },
         model_id,
         known_models: Box::new(model::known_models),
+        glossaries,
         grace_period: args.grace_period,
     };
     let serving = server::run(TcpListenerStream::new(listener), slot, server_config, shutdown::requested());

@@ -2,7 +2,7 @@
 
 use std::error::Error as _;
 
-/// Why a call failed.
+/// Why a call failed. The messages hold their causes, so none is told twice by whoever prints the chain.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
     /// The address is no address.
@@ -11,22 +11,28 @@ pub enum ClientError {
         /// What was given.
         address: String,
         /// Why it does not parse.
-        source: tonic::transport::Error,
+        cause: tonic::transport::Error,
     },
     /// Nobody listens there.
-    #[error("no server can be reached at {address} ({}); is `yizhai serve` running there?", root(.source))]
+    #[error("no server can be reached at {address} ({}); is `yizhai serve` running there?", root(.cause))]
     Unreachable {
         /// Where.
         address: String,
         /// Why.
-        source: tonic::transport::Error,
+        cause: tonic::transport::Error,
     },
     /// The server refused or failed.
     #[error("{}", describe(.0))]
-    Status(#[from] tonic::Status),
+    Status(tonic::Status),
     /// The server ended a stream before it was complete.
     #[error("the server broke off before {0} was complete")]
     BrokenOff(&'static str),
+}
+
+impl From<tonic::Status> for ClientError {
+    fn from(status: tonic::Status) -> Self {
+        Self::Status(status)
+    }
 }
 
 /// The innermost cause, which says most.

@@ -37,10 +37,10 @@ impl Client {
     /// # Errors
     /// When the address is malformed or nobody listens there.
     pub async fn connect(address: &str) -> Result<Self, ClientError> {
-        let malformed = |source| ClientError::Address { address: address.to_owned(), source };
+        let malformed = |cause| ClientError::Address { address: address.to_owned(), cause };
         let endpoint = Endpoint::from_shared(address.to_owned()).map_err(malformed)?;
         let endpoint = endpoint.connect_timeout(CONNECT_TIMEOUT).tcp_nodelay(true);
-        let unreachable = |source| ClientError::Unreachable { address: address.to_owned(), source };
+        let unreachable = |cause| ClientError::Unreachable { address: address.to_owned(), cause };
         Ok(Self::new(endpoint.connect().await.map_err(unreachable)?))
     }
 

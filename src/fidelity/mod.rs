@@ -10,6 +10,7 @@ mod loops;
 mod names;
 pub mod numerals;
 mod support;
+mod terms;
 mod verdict;
 
 pub use chatter::chatter;
@@ -19,6 +20,7 @@ pub use han::{contains_han, first_han_run};
 pub use loops::repeated_phrase;
 pub use names::latin_names_not_in;
 pub use support::supporting_sentences;
+pub use terms::RequiredTerm;
 pub use verdict::{Found, NumberCounts, Score, TermCounts, Verdict, check_summary, check_translation};
 
 /// What a check found in one output.

@@ -5,7 +5,7 @@
 use std::{cmp::Reverse, ops::Range};
 
 use super::{
-    Finding, chatter, coverage, first_han_run, latin_names_not_in,
+    Finding, RequiredTerm, chatter, coverage, first_han_run, latin_names_not_in,
     numerals::{NumberReport, compare, read_zh, summary_numbers_not_in},
     repeated_phrase,
 };
@@ -66,6 +66,13 @@ pub struct TermCounts {
     pub kept: usize,
 }
 
+impl TermCounts {
+    /// The sum of two outputs.
+    pub fn plus(self, other: Self) -> Self {
+        Self { expected: self.expected + other.expected, kept: self.kept + other.kept }
+    }
+}
+
 /// How good an output is; of two the greater is better. Compared field by field, in this order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Score {
@@ -113,6 +120,19 @@ impl Verdict {
         }
     }
 
+    /// Adds the verdict on an output that is appended to this one: its source stands at `source_start` of the whole
+    /// source, its output at `output_start` of the whole output, in bytes.
+    pub fn append(&mut self, next: Self, source_start: usize, output_start: usize) {
+        let moved = |range: Range<usize>, by: usize| range.start + by..range.end + by;
+        self.findings.extend(next.findings.into_iter().map(|found| Found {
+            source: found.source.map(|range| moved(range, source_start)),
+            output: found.output.map(|range| moved(range, output_start)),
+            ..found
+        }));
+        self.numbers = self.numbers.plus(next.numbers);
+        self.terms = self.terms.plus(next.terms);
+    }
+
     fn add(&mut self, finding: Finding, source: Option<Range<usize>>, output: Option<Range<usize>>) {
         self.findings.push(Found { finding, source, output });
     }
@@ -120,9 +140,8 @@ impl Verdict {
 
 /// Checks an English translation against its Chinese source.
 ///
-/// `settled_terms` are Chinese terms and the renderings that must stand in the output, whatever their case; those
-/// that the source does not hold are passed over. `whole` is false when the output was stopped at a limit.
-pub fn check_translation(source: &str, settled_terms: &[(&str, &str)], output: &str, whole: bool) -> Verdict {
+/// Of `terms` those that the source does not hold are passed over. `whole` is false when the output was stopped at a limit.
+pub fn check_translation(source: &str, terms: &[RequiredTerm<'_>], output: &str, whole: bool) -> Verdict {
     let mut verdict = Verdict::default();
     if !common(&mut verdict, source, output, whole) {
         let numbers = compare(source, "");
@@ -146,7 +165,12 @@ pub fn check_translation(source: &str, settled_terms: &[(&str, &str)], output: &
         let (expected, found) = measured.list_items;
         verdict.add(Finding::ListItemsMissing { expected, found }, None, None);
     }
-    let numbers = compare(source, output);
+    let mut numbers = compare(source, output);
+    let terms: Vec<_> = terms.iter().filter(|term| source.contains(term.source)).collect();
+    // The numbers of a term (嫦娥六号, Chang’e-6) are its own: whether it stands there is asked below.
+    numbers.missing.retain(|quantity| !terms.iter().any(|term| term.holds_source(source, &quantity.span)));
+    numbers.unexpected.retain(|quantity| !terms.iter().any(|term| term.holds_output(output, &quantity.span)));
+    numbers.kept = numbers.expected.len() - numbers.missing.len();
     verdict.numbers = counts(&numbers);
     for quantity in &numbers.unexpected {
         verdict.add(
@@ -162,15 +186,14 @@ pub fn check_translation(source: &str, settled_terms: &[(&str, &str)], output: &
             None,
         );
     }
-    let lower = output.to_lowercase();
-    for (term, rendering) in settled_terms.iter().filter(|(term, _)| source.contains(term)) {
+    for term in terms {
         verdict.terms.expected += 1;
-        if lower.contains(&rendering.to_lowercase()) {
+        if term.stands_in(output) {
             verdict.terms.kept += 1;
         } else {
             let finding =
-                Finding::TermMissing { source: (*term).to_owned(), target: (*rendering).to_owned() };
-            verdict.add(finding, range_of(source, term), None);
+                Finding::TermMissing { source: term.source.to_owned(), target: term.target.to_owned() };
+            verdict.add(finding, range_of(source, term.source), None);
         }
     }
     verdict
@@ -258,7 +281,8 @@ mod tests {
     #[test]
     fn every_fault_of_a_translation_is_found_with_its_place() {
         let source = "蓝箭航天12月3日融资35亿元。";
-        let terms = [("蓝箭航天", "LandSpace"), ("朱雀三号", "Zhuque-3")];
+        let terms = [("蓝箭航天", "LandSpace"), ("朱雀三号", "Zhuque-3")]
+            .map(|(source, target)| RequiredTerm { source, target, accepted: &[] });
         let good = check_translation(source, &terms, "LandSpace raised 3.5 billion yuan on Dec. 3.", true);
         assert_eq!(findings(&good), []);
         assert_eq!((good.terms.expected, good.terms.kept, good.numbers.kept), (1, 1, 2));

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use super::{Job, Pipeline, PipelineError, prompt::Request};
-use crate::engine::{FinishReason, GenerationEvent, Prompt};
+use crate::engine::{FinishReason, GenerationEvent, Prompt, Sampling};
 
 /// What the model made of one prompt.
 #[derive(Debug, Clone)]
@@ -43,9 +43,10 @@ impl Pipeline {
         &self,
         job: &Job,
         request: Request<'_>,
+        sampling: Sampling,
         max_new_tokens: usize,
     ) -> Result<Completion, PipelineError> {
-        let tokens = request.tokens(&self.tokenizer)?;
+        let tokens = self.prompts.tokens(request, &self.tokenizer)?;
         let mut usage = Usage { prompt_tokens: tokens.len(), ..Usage::default() };
         let mut generation = self
             .engine
@@ -53,7 +54,7 @@ impl Pipeline {
                 tokens,
                 max_new_tokens,
                 stop_tokens: self.tokenizer.stop_tokens().to_vec(),
-                sampling: job.sampling,
+                sampling,
                 allowed: request.is_english().then(|| self.english.clone()),
                 priority: job.priority,
                 deadline: job.deadline,

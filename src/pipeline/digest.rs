@@ -4,9 +4,7 @@ use std::{sync::Arc, time::Instant};
 
 use futures::{FutureExt, Stream, StreamExt, stream};
 
-use super::{
-    Job, Located, ModelInfo, Pipeline, PipelineError, Summary, Translation, complete::Usage, prompt,
-};
+use super::{Job, Located, ModelInfo, Pipeline, PipelineError, Summary, Translation, complete::Usage};
 
 /// A sentence of the source.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,7 +44,7 @@ pub struct SectionDigest {
     /// The model.
     pub model: Arc<ModelInfo>,
     /// The version of the prompts.
-    pub prompt_version: &'static str,
+    pub prompt_version: String,
     /// SHA-256 over the terms; empty without terms.
     pub glossary_sha256: String,
     /// Where the time went.
@@ -174,8 +172,8 @@ impl Pipeline {
             translation,
             findings,
             model: self.model.clone(),
-            prompt_version: prompt::version(),
-            glossary_sha256: job.glossary_sha256(),
+            prompt_version: self.prompt_version().to_owned(),
+            glossary_sha256: job.glossary.sha256().to_owned(),
             timings: Timings {
                 queue_time_ms: millis(arrived, started),
                 compute_time_ms: millis(started, Instant::now()),

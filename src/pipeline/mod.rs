@@ -2,25 +2,29 @@
 //!
 //! ```text
 //! Document ──▶ every section, several at a time:
-//!                 translate: paragraph ─chunk─▶ prompts ─engine─▶ completions ─▶ paragraph
-//!                 summarize: section ─prompt─▶ completion ─▶ whole sentences within the limit
-//!              ──▶ fidelity: findings ──▶ SectionDigest
+//!                 translate: paragraph ─frame, chunk, settle─▶ prompts ─engine─▶ answers ─fidelity─▶ paragraph
+//!                 summarize: section ─prompt─▶ answer ─▶ whole sentences within the limit ─fidelity─▶ summary
+//!              while the checks object: again, in better ways; what remains is found ──▶ SectionDigest
 //! ```
 //!
 //! Called by `server`. The only place where document, prompts, engine and checks meet; knows no gRPC.
 
 mod chunk;
 mod complete;
+mod dateline;
 mod digest;
 mod job;
+mod person;
 mod prompt;
+mod settle;
 mod summarize;
 mod translate;
 
 use std::{path::Path, sync::Arc};
 
 pub use digest::{SectionDigest, SectionOutcome, SourceSentence, Statistics, Timings};
-pub use job::{DEFAULT_SUMMARY_CHARS, Job, Tasks, Term};
+pub use job::{DEFAULT_MAX_ATTEMPTS, DEFAULT_SUMMARY_CHARS, Job, Tasks};
+pub use prompt::{PromptError, Prompts};
 pub use summarize::{Summary, SummarySentence};
 pub use translate::{ParagraphTranslation, Translation};
 
@@ -46,8 +50,8 @@ pub struct Located {
     pub task: Task,
     /// In which paragraph of the section; `None` for the heading and for summaries.
     pub paragraph: Option<usize>,
-    /// What was found.
-    pub finding: crate::fidelity::Finding,
+    /// What was found, and where in the paragraph, the heading or the summary.
+    pub found: crate::fidelity::Found,
 }
 
 /// One of the two results that can be made of a section.
@@ -89,6 +93,7 @@ pub struct Pipeline {
     tokenizer: Arc<Tokenizer>,
     /// The tokens that may stand in English.
     english: Arc<TokenMask>,
+    prompts: Arc<Prompts>,
     model: Arc<ModelInfo>,
 }
 
@@ -96,7 +101,15 @@ impl Pipeline {
     /// Puts a pipeline together out of its parts.
     pub fn new(engine: Engine, tokenizer: Tokenizer, model: ModelInfo) -> Self {
         let english = Arc::new(TokenMask::new(tokenizer.without_chinese()));
-        Self { engine, tokenizer: Arc::new(tokenizer), english, model: Arc::new(model) }
+        let prompts = Arc::new(Prompts::builtin().clone());
+        Self { engine, tokenizer: Arc::new(tokenizer), english, prompts, model: Arc::new(model) }
+    }
+
+    /// Sets the prompts.
+    #[must_use]
+    pub fn with_prompts(mut self, prompts: Prompts) -> Self {
+        self.prompts = Arc::new(prompts);
+        self
     }
 
     /// Loads the model at `path` and starts its engine. Takes seconds and blocks.
@@ -126,7 +139,7 @@ impl Pipeline {
     }
 
     /// The version of the prompts.
-    pub fn prompt_version(&self) -> &'static str {
-        prompt::version()
+    pub fn prompt_version(&self) -> &str {
+        self.prompts.version()
     }
 }

@@ -5,17 +5,18 @@ use futures::future::try_join_all;
 use super::{
     Job, Located, Pipeline, PipelineError, SourceSentence, Task, chunk,
     complete::{Completion, Usage},
+    dateline::frame,
     prompt::Request,
 };
 use crate::{
     document::Section,
-    fidelity::{self, Finding},
+    fidelity::{self, Finding, Found, Verdict},
 };
 
 /// The most source tokens of one summary prompt; a longer section is summarised in parts first.
 const PART_TOKENS: usize = 3_000;
-/// The share of the limit that the model is asked for at the first, second and third attempt.
-const ATTEMPTS: [f64; 3] = [0.9, 0.6, 0.4];
+/// The share of the limit that the model is asked for at the first, second and every further attempt.
+const SHARES: [f64; 3] = [0.9, 0.6, 0.4];
 /// Chinese takes at most this many tokens for a character, before [`SPARE_TOKENS`].
 const TOKENS_PER_CHAR: usize = 2;
 /// Room on top of it.
@@ -45,51 +46,56 @@ pub struct SummarySentence {
     pub sources: Vec<SourceSentence>,
 }
 
+/// What the model wrote at one attempt, as far as it can be kept.
+struct Draft {
+    /// Whole sentences within the limit.
+    text: String,
+    whole: bool,
+    verdict: Verdict,
+}
+
 impl Pipeline {
-    /// Summarises a section.
+    /// Summarises a section: asks again while the answer does not fit or holds what the source does not, and leaves out
+    /// the sentences that still do.
     pub(super) async fn summarize(
         &self,
         job: &Job,
         section: &Section,
     ) -> Result<(Summary, Vec<Located>, Usage), PipelineError> {
         let limit = job.summary_max_chars;
-        let source = section.paragraphs.iter().map(|p| p.text.as_str()).collect::<Vec<_>>().join("\n");
+        let source = section.paragraphs.iter().map(|p| frame(&p.text).body).collect::<Vec<_>>().join("\n");
         let (text, mut usage) = self.condense(job, &source).await?;
-        let mut findings = Vec::new();
-        let mut summary = None;
-        for (attempt, share) in ATTEMPTS.iter().enumerate() {
-            let chars = (limit as f64 * share) as usize;
-            let completion = self.ask(job, &text, chars, limit).await?;
+        let mut best: Option<Draft> = None;
+        let mut attempts = 0;
+        while attempts < job.max_attempts {
+            let share = SHARES[attempts.min(SHARES.len() - 1)];
+            // What does not fit is asked for shorter; what is wrong is asked for again at the same length.
+            let share = if best.is_some() { SHARES[0] } else { share };
+            let hint = best.as_ref().map(|draft| invented(&draft.verdict)).unwrap_or_default();
+            let completion = self.ask(job, &text, &hint, (limit as f64 * share) as usize, limit).await?;
+            attempts += 1;
             usage = usage.plus(completion.usage);
             let kept = whole_sentences(&completion.text, limit);
-            if !kept.is_empty() {
-                summary = Some((kept, completion.whole, attempt + 1));
+            if kept.is_empty() {
+                continue;
+            }
+            let verdict = fidelity::check_summary(&source, &kept, true);
+            let draft = Draft { text: kept, whole: completion.whole, verdict };
+            if best.as_ref().is_none_or(|best| draft.verdict.score() > best.verdict.score()) {
+                best = Some(draft);
+            }
+            if best.as_ref().is_some_and(|best| best.verdict.is_clean()) {
                 break;
             }
         }
-        let summary = match summary {
-            Some((text, whole, attempts)) => self.assemble(text, whole, true, attempts, section),
-            None => {
-                let lead = extract(&source, limit);
-                let finding = if lead.is_empty() && source.chars().any(char::is_alphanumeric) {
-                    Finding::SummaryLimitTooSmall(limit)
-                } else {
-                    Finding::SummaryExtracted
-                };
-                findings.push(finding);
-                self.assemble(lead, true, false, ATTEMPTS.len(), section)
-            }
+        let best = best.map(|draft| draft.without_inventions(&source)).filter(|draft| !draft.text.is_empty());
+        let (draft, generated) = match best {
+            Some(draft) => (draft, true),
+            None => (extracted(&source, limit), false),
         };
-        if !summary.whole {
-            findings.push(Finding::Truncated);
-        }
-        findings.extend(fidelity::repeated_phrase(&summary.text).map(Finding::Loop));
-        let invented = fidelity::numbers_not_in(&summary.text, &source);
-        findings.extend(invented.into_iter().map(|n| Finding::NumberNotInSource(n.to_owned())));
-        let findings = findings
-            .into_iter()
-            .map(|finding| Located { task: Task::Summary, paragraph: None, finding })
-            .collect();
+        let located = |found| Located { task: Task::Summary, paragraph: None, found };
+        let findings = draft.verdict.findings.iter().cloned().map(located).collect();
+        let summary = self.assemble(draft.text, draft.whole, generated, attempts, section);
         Ok((summary, findings, usage))
     }
 
@@ -103,7 +109,7 @@ impl Pipeline {
             // Every part gives a third of a room together with the others, so that the text shrinks.
             let chars = (room / 3 / parts.len()).max(40);
             let completions =
-                try_join_all(parts.iter().map(|part| self.ask(job, part, chars, 2 * chars))).await?;
+                try_join_all(parts.iter().map(|part| self.ask(job, part, "", chars, 2 * chars))).await?;
             usage = completions.iter().fold(usage, |sum, c| sum.plus(c.usage));
             let shorter = completions.iter().map(|c| c.text.as_str()).collect::<Vec<_>>().join("\n");
             if shorter.len() >= text.len() {
@@ -118,11 +124,12 @@ impl Pipeline {
         &self,
         job: &Job,
         text: &str,
+        hint: &str,
         chars: usize,
         limit: usize,
     ) -> Result<Completion, PipelineError> {
-        let request = Request::Summarize { text, chars, limit };
-        self.complete(job, request, TOKENS_PER_CHAR * limit + SPARE_TOKENS).await
+        let request = Request::Summarize { text, hint, chars, limit };
+        self.complete(job, request, job.sampling, TOKENS_PER_CHAR * limit + SPARE_TOKENS).await
     }
 
     /// Splits a summary into sentences and finds what each rests on.
@@ -158,6 +165,52 @@ impl Pipeline {
             .collect();
         Summary { text, sentences, whole, generated, attempts }
     }
+}
+
+impl Draft {
+    /// Without the sentences that hold numbers or names that the source does not.
+    fn without_inventions(self, source: &str) -> Self {
+        let places: Vec<usize> =
+            self.verdict.findings.iter().filter_map(|found| Some(found.output.as_ref()?.start)).collect();
+        let is_invention = |found: &Found| {
+            matches!(found.finding, Finding::NumberNotInSource(_) | Finding::NameNotInSource(_))
+        };
+        if !self.verdict.findings.iter().any(is_invention) {
+            return self;
+        }
+        let mut start = 0;
+        let mut text = String::new();
+        for sentence in chunk::sentences(&self.text) {
+            let range = start..start + sentence.len();
+            start = range.end;
+            if !places.iter().any(|place| range.contains(place)) {
+                text.push_str(sentence);
+            }
+        }
+        let verdict = fidelity::check_summary(source, &text, true);
+        Self { text: text.trim().to_owned(), verdict, ..self }
+    }
+}
+
+/// What a draft holds and the source does not.
+fn invented(verdict: &Verdict) -> String {
+    let words = verdict.findings.iter().filter_map(|found| match &found.finding {
+        Finding::NumberNotInSource(word) | Finding::NameNotInSource(word) => Some(word.as_str()),
+        _ => None,
+    });
+    words.collect::<Vec<_>>().join("、")
+}
+
+/// Sentences of the source, for want of better ones.
+fn extracted(source: &str, limit: usize) -> Draft {
+    let text = extract(source, limit);
+    let finding = match text.is_empty() && source.chars().any(char::is_alphanumeric) {
+        true => Finding::SummaryLimitTooSmall(limit),
+        false => Finding::SummaryExtracted,
+    };
+    let verdict =
+        Verdict { findings: vec![Found { finding, source: None, output: None }], ..Verdict::default() };
+    Draft { text, whole: true, verdict }
 }
 
 /// Number of characters, white space not counted.

@@ -1,16 +1,29 @@
-//! The English translation of a section: paragraph by paragraph, so that nothing is dropped.
+//! The English translation of a section: paragraph by paragraph, so that nothing is dropped, and every piece again in
+//! better ways while the checks object.
+//!
+//! ```text
+//! paragraph ─frame─▶ lead │ body │ tail
+//!                          └─chunk─▶ piece ─settle─▶ prompt ─▶ answer ─check─▶ good
+//!                                      ▲                          └ bad: sentence by sentence, then with a hint,
+//!                                      └────────────────────────────     then drawn several times; the best is kept
+//! ```
 
-use futures::future::try_join_all;
+use futures::future::{BoxFuture, FutureExt as _, try_join_all};
 
 use super::{
     Job, Located, Pipeline, PipelineError, Task, chunk,
-    complete::{Completion, Usage},
-    job::Term,
+    complete::Usage,
+    dateline::{Framed, frame},
     prompt::Request,
+    settle::{Settled, settle},
 };
 use crate::{
     document::Section,
-    fidelity::{self, Finding},
+    engine::Sampling,
+    fidelity::{
+        self, Finding, Found, NumberCounts, TermCounts, Verdict,
+        numerals::{self, Settle},
+    },
 };
 
 /// The most source tokens of one model call.
@@ -19,6 +32,8 @@ const CHUNK_TOKENS: usize = 192;
 const TOKENS_PER_SOURCE_TOKEN: usize = 3;
 /// Room on top of it, for short texts.
 const SPARE_TOKENS: usize = 48;
+/// How many answers are drawn at the last attempt; they are decoded together.
+const DRAWS: u64 = 3;
 
 /// The translation of a section.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,6 +42,12 @@ pub struct Translation {
     pub heading: String,
     /// One for every paragraph, in order.
     pub paragraphs: Vec<ParagraphTranslation>,
+    /// The numbers of heading and paragraphs.
+    pub numbers: NumberCounts,
+    /// The terms in them.
+    pub terms: TermCounts,
+    /// The most times that the model was asked for one piece.
+    pub attempts: usize,
 }
 
 /// The translation of a paragraph.
@@ -36,10 +57,29 @@ pub struct ParagraphTranslation {
     pub text: String,
     /// False when a part of it ended at the token limit.
     pub whole: bool,
+    /// The most times that the model was asked for a piece of it; 0 when there was nothing to ask.
+    pub attempts: usize,
 }
 
-/// A translation with what was found in it and what it cost.
-type Checked<T> = (T, Vec<Located>, Usage);
+/// What kind of text a piece is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Heading,
+    Body,
+}
+
+/// A translation of one piece, checked.
+#[derive(Debug, Clone)]
+struct Piece {
+    text: String,
+    whole: bool,
+    verdict: Verdict,
+    attempts: usize,
+    usage: Usage,
+}
+
+/// A future that asks for pieces of pieces.
+type Asked<'a> = BoxFuture<'a, Result<Piece, PipelineError>>;
 
 impl Pipeline {
     /// Translates the paragraphs of a section, and its heading (or the headline above it) if there is one.
@@ -48,112 +88,181 @@ impl Pipeline {
         job: &Job,
         heading: Option<&str>,
         section: &Section,
-    ) -> Result<Checked<Translation>, PipelineError> {
-        let paragraphs = section.paragraphs.iter().enumerate().map(|(index, paragraph)| async move {
-            let chunks = chunk::by_sentences(&paragraph.text, CHUNK_TOKENS, &self.tokenizer)?;
-            self.translate_text(job, Some(index), &paragraph.text, &chunks).await
-        });
+    ) -> Result<(Translation, Vec<Located>, Usage), PipelineError> {
         let heading = async {
             match heading {
-                Some(text) => self.translate_text(job, None, text, &[text]).await,
-                None => {
-                    Ok((ParagraphTranslation { text: String::new(), whole: true }, vec![], Usage::default()))
-                }
+                Some(text) => self.piece(job, Kind::Heading, text, job.max_attempts).await,
+                None => Ok(Piece::default()),
             }
         };
+        let paragraphs = section.paragraphs.iter().map(|paragraph| self.paragraph(job, &paragraph.text));
         let (heading, paragraphs) = futures::try_join!(heading, try_join_all(paragraphs))?;
-        let (heading, mut findings, mut usage) = heading;
-        let mut translation = Translation { heading: heading.text, paragraphs: Vec::new() };
-        for (paragraph, found, used) in paragraphs {
-            translation.paragraphs.push(paragraph);
-            findings.extend(found);
-            usage = usage.plus(used);
+        let mut translation = Translation {
+            heading: heading.text.clone(),
+            paragraphs: Vec::new(),
+            numbers: NumberCounts::default(),
+            terms: TermCounts::default(),
+            attempts: 0,
+        };
+        let (mut findings, mut usage) = (Vec::new(), Usage::default());
+        let places = (0..paragraphs.len()).map(Some);
+        for (paragraph, piece) in
+            std::iter::once(None).chain(places).zip(std::iter::once(heading).chain(paragraphs))
+        {
+            translation.numbers = translation.numbers.plus(piece.verdict.numbers);
+            translation.terms = translation.terms.plus(piece.verdict.terms);
+            translation.attempts = translation.attempts.max(piece.attempts);
+            usage = usage.plus(piece.usage);
+            let located = |found| Located { task: Task::Translation, paragraph, found };
+            findings.extend(piece.verdict.findings.into_iter().map(located));
+            if paragraph.is_some() {
+                let Piece { text, whole, attempts, .. } = piece;
+                translation.paragraphs.push(ParagraphTranslation { text, whole, attempts });
+            }
         }
         Ok((translation, findings, usage))
     }
 
-    /// Translates the chunks of one text, a paragraph or (without an index) a heading, at the same time
-    /// and joins them on one line.
-    async fn translate_text(
+    /// Translates a paragraph: what frames it by rule, its chunks at the same time by the model, all on one line.
+    async fn paragraph(&self, job: &Job, text: &str) -> Result<Piece, PipelineError> {
+        let Framed { lead, body, tail } = frame(text);
+        let chunks = chunk::by_sentences(body, CHUNK_TOKENS, &self.tokenizer)?;
+        let pieces = chunks.iter().map(|chunk| self.piece(job, Kind::Body, chunk, job.max_attempts));
+        let pieces = try_join_all(pieces).await?;
+        let body_start = text.find(body).unwrap_or_default();
+        let mut joined = Piece::of_text(lead);
+        for (chunk, piece) in chunks.iter().zip(pieces) {
+            joined.append(piece, body_start + offset(body, chunk));
+        }
+        joined.append(Piece::of_text(tail), text.len());
+        Ok(joined)
+    }
+
+    /// Translates one piece; asks again, at most `attempts` times in all, while the checks object, and keeps the best.
+    fn piece<'a>(&'a self, job: &'a Job, kind: Kind, source: &'a str, attempts: usize) -> Asked<'a> {
+        async move {
+            if !source.chars().any(char::is_alphanumeric) {
+                return Ok(Piece::default());
+            }
+            let settled = settle(source, &job.glossary);
+            let mut best = self.ask_once(job, kind, source, &settled, "", job.sampling).await?;
+            for attempt in 2..=attempts {
+                if best.verdict.is_clean() {
+                    break;
+                }
+                let hint = hint(source, &best.verdict);
+                let others = match (attempt, kind) {
+                    (2, Kind::Body) if chunk::sentences(source).nth(1).is_some() => {
+                        vec![self.by_sentence(job, source, attempts - 1).await?]
+                    }
+                    (2, _) => {
+                        vec![self.ask_once(job, kind, source, &settled, &hint, Sampling::Greedy).await?]
+                    }
+                    _ => {
+                        let draw = |seed| {
+                            let sampling =
+                                Sampling::Random { temperature: 0.5, top_p: 0.95, top_k: None, seed };
+                            self.ask_once(job, kind, source, &settled, &hint, sampling)
+                        };
+                        try_join_all((0..DRAWS).map(draw)).await?
+                    }
+                };
+                best = others.into_iter().fold(best, Piece::better);
+                best.attempts = best.attempts.max(attempt);
+            }
+            Ok(best)
+        }
+        .boxed()
+    }
+
+    /// Translates every sentence of a piece by itself: a small model drops less of a short text.
+    async fn by_sentence(&self, job: &Job, source: &str, attempts: usize) -> Result<Piece, PipelineError> {
+        let sentences: Vec<&str> = chunk::sentences(source).collect();
+        let pieces = sentences.iter().map(|sentence| self.piece(job, Kind::Body, sentence, attempts));
+        let mut joined = Piece::default();
+        for (sentence, piece) in sentences.iter().zip(try_join_all(pieces).await?) {
+            joined.append(piece, offset(source, sentence));
+        }
+        Ok(joined)
+    }
+
+    async fn ask_once(
         &self,
         job: &Job,
-        paragraph: Option<usize>,
+        kind: Kind,
         source: &str,
-        chunks: &[&str],
-    ) -> Result<Checked<ParagraphTranslation>, PipelineError> {
-        let (_, terms) = job.settle_terms(source);
-        let completions = try_join_all(chunks.iter().map(|chunk| async move {
-            let (settled, _) = job.settle_terms(chunk);
-            let tokens = self.tokenizer.count(&settled)?;
-            let most = TOKENS_PER_SOURCE_TOKEN * tokens + SPARE_TOKENS;
-            let request = match paragraph {
-                Some(_) => Request::Translate(&settled),
-                None => Request::TranslateHeading(&settled),
-            };
-            self.complete(job, request, most).await
-        }))
-        .await?;
-        let text = join_line(&completions);
-        let whole = completions.iter().all(|c| c.whole);
-        let usage = completions.iter().fold(Usage::default(), |sum, c| sum.plus(c.usage));
-        let findings = check(source, &text, whole, &terms)
-            .into_iter()
-            .map(|finding| Located { task: Task::Translation, paragraph, finding })
-            .collect();
-        Ok((ParagraphTranslation { text, whole }, findings, usage))
+        settled: &Settled<'_>,
+        hint: &str,
+        sampling: Sampling,
+    ) -> Result<Piece, PipelineError> {
+        let text = settled.text.as_str();
+        let most = TOKENS_PER_SOURCE_TOKEN * self.tokenizer.count(text)? + SPARE_TOKENS;
+        let request = match kind {
+            Kind::Heading => Request::TranslateHeading { text, hint },
+            Kind::Body => Request::Translate { text, hint },
+        };
+        let completion = self.complete(job, request, sampling, most).await?;
+        // Line breaks that the model wrote become spaces.
+        let text = completion.text.split_whitespace().collect::<Vec<_>>().join(" ");
+        let verdict = fidelity::check_translation(source, &settled.required(), &text, completion.whole);
+        Ok(Piece { text, whole: completion.whole, verdict, attempts: 1, usage: completion.usage })
     }
 }
 
-/// Joins the chunks of a paragraph; line breaks that the model wrote become spaces.
-fn join_line(completions: &[Completion]) -> String {
-    let words = completions.iter().flat_map(|c| c.text.split_whitespace());
-    words.collect::<Vec<_>>().join(" ")
+impl Default for Piece {
+    /// What a source without words becomes.
+    fn default() -> Self {
+        Self::of_text(String::new())
+    }
 }
 
-/// What is wrong with a translation.
-fn check(source: &str, text: &str, whole: bool, terms: &[&Term]) -> Vec<Finding> {
-    let mut findings = Vec::new();
-    if !whole {
-        findings.push(Finding::Truncated);
+impl Piece {
+    /// What no model was asked for.
+    fn of_text(text: String) -> Self {
+        Self { text, whole: true, verdict: Verdict::default(), attempts: 0, usage: Usage::default() }
     }
-    if text.is_empty() && source.chars().any(char::is_alphanumeric) {
-        findings.push(Finding::Empty);
+
+    /// The better of two, the first where they are equal; what both cost is kept.
+    fn better(self, other: Self) -> Self {
+        let usage = self.usage.plus(other.usage);
+        let attempts = self.attempts.max(other.attempts);
+        let better = if other.verdict.score() > self.verdict.score() { other } else { self };
+        Self { usage, attempts, ..better }
     }
-    if let Some(run) = fidelity::first_han_run(text) {
-        findings.push(Finding::HanInTranslation(run.to_owned()));
+
+    /// Appends the translation of what stands at `source_start` of the source.
+    fn append(&mut self, next: Self, source_start: usize) {
+        if !self.text.is_empty() && !next.text.is_empty() {
+            self.text.push(' ');
+        }
+        self.verdict.append(next.verdict, source_start, self.text.len());
+        self.text.push_str(&next.text);
+        self.whole &= next.whole;
+        self.attempts = self.attempts.max(next.attempts);
+        self.usage = self.usage.plus(next.usage);
     }
-    if let Some(phrase) = fidelity::repeated_phrase(text) {
-        findings.push(Finding::Loop(phrase));
-    }
-    let lower = text.to_lowercase();
-    for term in terms.iter().filter(|term| !lower.contains(&term.target.to_lowercase())) {
-        findings.push(Finding::TermMissing { source: term.source.clone(), target: term.target.clone() });
-    }
-    findings
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// Where a part stands in the text that it is a part of, in bytes.
+fn offset(text: &str, part: &str) -> usize {
+    part.as_ptr() as usize - text.as_ptr() as usize
+}
 
-    #[test]
-    fn every_fault_of_a_translation_is_found() {
-        let term = Term { source: "蓝箭航天".to_owned(), target: "LandSpace".to_owned() };
-        assert_eq!(check("蓝箭航天。", "LANDSPACE.", true, &[&term]), []);
-        assert_eq!(check("……", "", true, &[]), []);
-        assert_eq!(check("火箭。", "", true, &[]), [Finding::Empty]);
-        let found = check("蓝箭航天。", "Blue 准入 a b c a b c a b c a b c", false, &[&term]);
-        assert!(
-            matches!(
-                &found[..],
-                [
-                    Finding::Truncated,
-                    Finding::HanInTranslation(_),
-                    Finding::Loop(_),
-                    Finding::TermMissing { .. }
-                ]
-            ),
-            "{found:?}"
-        );
+/// What an answer lacks, in the words that it must hold.
+fn hint(source: &str, verdict: &Verdict) -> String {
+    let mut wanted: Vec<String> = Vec::new();
+    for Found { finding, source: place, .. } in &verdict.findings {
+        let word = match finding {
+            Finding::TermMissing { target, .. } => target.clone(),
+            Finding::NumberMissing(_) => match place.as_ref().and_then(|place| source.get(place.clone())) {
+                Some(quantity) => numerals::settle_with(quantity, Settle::ALL).0,
+                None => continue,
+            },
+            _ => continue,
+        };
+        if !wanted.contains(&word) {
+            wanted.push(word);
+        }
     }
+    wanted.join("、")
 }

@@ -1,23 +1,30 @@
 //! Between the API's messages and the domain's types, and the only place where requests are validated.
 
-use std::{ops::RangeInclusive, time::Instant};
+use std::{ops::RangeInclusive, sync::Arc, time::Instant};
 
 use super::{
+    Glossaries,
     admission::Limits,
     status::{Refusal, pipeline_status, to_rpc_status},
 };
 use crate::{
     document::{self, Article, Document, InputFormat, Labelled, Role, Section, Span, Text},
     engine::{Priority, Sampling},
-    fidelity::Finding,
+    fidelity::{Finding, NumberCounts, TermCounts},
+    glossary::{Glossary, Term},
     pb,
     pipeline::{
-        DEFAULT_SUMMARY_CHARS, Job, Located, SectionDigest, SectionOutcome, Statistics, Task, Tasks, Term,
+        DEFAULT_MAX_ATTEMPTS, DEFAULT_SUMMARY_CHARS, Job, Located, SectionDigest, SectionOutcome, Statistics,
+        Task, Tasks,
     },
 };
 
 /// The summary limits that are accepted, in characters.
 pub const SUMMARY_CHARS: RangeInclusive<usize> = 10..=2_000;
+/// How many attempts may be asked for.
+pub const MAX_ATTEMPTS: RangeInclusive<usize> = 1..=8;
+/// The name that asks for no terms at all.
+pub const NO_GLOSSARY: &str = "none";
 /// The longest request or item id, in bytes.
 const MAX_ID_BYTES: usize = 128;
 
@@ -112,6 +119,7 @@ pub(super) fn job(
     document: Document,
     options: Option<pb::DigestOptions>,
     running_model: &str,
+    glossaries: &Glossaries,
     limits: &Limits,
     priority: Priority,
     deadline: Option<Instant>,
@@ -120,18 +128,33 @@ pub(super) fn job(
     if !options.model.is_empty() && options.model != running_model {
         return Err(Refusal::UnknownModel { asked: options.model, running: running_model.to_owned() });
     }
-    if !options.glossary.is_empty() {
-        return Err(Refusal::UnknownGlossary(options.glossary));
-    }
+    let named = match options.glossary.as_str() {
+        "" => Glossary::builtin(),
+        NO_GLOSSARY => Arc::new(Glossary::empty()),
+        name => glossaries.get(name).cloned().ok_or(Refusal::UnknownGlossary(options.glossary))?,
+    };
+    let own = terms(options.terms, limits)?;
     let job = Job {
         tasks: tasks(&options.tasks)?,
         summary_max_chars: summary_chars(options.summary_max_chars)?,
+        glossary: if own.is_empty() { named } else { Arc::new(named.with(own)) },
+        max_attempts: max_attempts(options.max_attempts)?,
         sampling: sampling(options.sampling)?,
         priority,
         deadline,
         ..Job::new(document)
     };
-    Ok(job.with_terms(terms(options.terms, limits)?))
+    Ok(job)
+}
+
+fn max_attempts(value: i32) -> Result<usize, Refusal> {
+    if value == 0 {
+        return Ok(DEFAULT_MAX_ATTEMPTS);
+    }
+    usize::try_from(value).ok().filter(|attempts| MAX_ATTEMPTS.contains(attempts)).ok_or_else(|| {
+        let (low, high) = (MAX_ATTEMPTS.start(), MAX_ATTEMPTS.end());
+        Refusal::field("options.max_attempts", format!("{value} is not between {low} and {high}"))
+    })
 }
 
 fn tasks(values: &[i32]) -> Result<Tasks, Refusal> {
@@ -189,8 +212,7 @@ fn terms(given: Vec<pb::Term>, limits: &Limits) -> Result<Vec<Term>, Refusal> {
         return Err(Refusal::field("options.terms", reason));
     }
     let term = |(index, term): (usize, pb::Term)| {
-        let clean = |s: String| s.trim().to_owned();
-        let term = Term { source: clean(term.source), target: clean(term.target) };
+        let term = Term::new(&term.source, &term.target);
         if term.source.is_empty() || term.target.is_empty() {
             return Err(Refusal::field(&format!("options.terms[{index}]"), "needs a source and a target"));
         }
@@ -285,6 +307,15 @@ fn fill(message: &mut pb::SectionDigest, digest: SectionDigest) {
         true => pb::FinishReason::Stop.into(),
         false => pb::FinishReason::Length.into(),
     };
+    let asked = digest.translation.as_ref();
+    let attempts = [asked.map(|t| t.attempts), digest.summary.as_ref().map(|s| s.attempts)];
+    let verdict = pb::Verdict {
+        passed: digest.findings.is_empty(),
+        findings: digest.findings.iter().map(finding_message).collect(),
+        numbers: asked.map(|t| numbers_message(t.numbers)),
+        terms: asked.map(|t| terms_message(t.terms)),
+        attempts: index(attempts.into_iter().flatten().max().unwrap_or_default()),
+    };
     message.summary = digest.summary.map(|summary| pb::Summary {
         finish_reason: if summary.generated {
             reason(summary.whole)
@@ -322,17 +353,15 @@ fn fill(message: &mut pb::SectionDigest, digest: SectionDigest) {
                 paragraph_index: index(paragraph),
                 text: translated.text,
                 finish_reason: reason(translated.whole),
+                attempts: index(translated.attempts),
             })
             .collect(),
     });
-    message.verdict = Some(pb::Verdict {
-        passed: digest.findings.is_empty(),
-        findings: digest.findings.iter().map(finding_message).collect(),
-    });
+    message.verdict = Some(verdict);
     message.provenance = Some(pb::Provenance {
         model: digest.model.id.clone(),
         weights_sha256: digest.model.weights_sha256.clone(),
-        prompt_version: digest.prompt_version.to_owned(),
+        prompt_version: digest.prompt_version,
         glossary_sha256: digest.glossary_sha256,
     });
     message.timings = Some(pb::Timings {
@@ -345,7 +374,7 @@ fn fill(message: &mut pb::SectionDigest, digest: SectionDigest) {
 }
 
 fn finding_message(located: &Located) -> pb::Finding {
-    let kind = match &located.finding {
+    let kind = match &located.found.finding {
         Finding::Truncated => pb::FindingKind::Truncated,
         Finding::Empty => pb::FindingKind::Empty,
         Finding::HanInTranslation(_) => pb::FindingKind::HanInTranslation,
@@ -370,7 +399,31 @@ fn finding_message(located: &Located) -> pb::Finding {
         kind: kind.into(),
         task: task.into(),
         paragraph_index: located.paragraph.map(index),
-        detail: located.finding.to_string(),
+        detail: located.found.finding.to_string(),
+        source_span: located.found.source.clone().map(range_message),
+        output_span: located.found.output.clone().map(range_message),
+    }
+}
+
+fn range_message(range: std::ops::Range<usize>) -> pb::Span {
+    pb::Span { start_byte: signed(range.start), end_byte: signed(range.end) }
+}
+
+fn numbers_message(counts: NumberCounts) -> pb::Tally {
+    pb::Tally {
+        expected: index(counts.expected),
+        kept: index(counts.kept),
+        missing: index(counts.missing),
+        unexpected: index(counts.unexpected),
+    }
+}
+
+fn terms_message(counts: TermCounts) -> pb::Tally {
+    pb::Tally {
+        expected: index(counts.expected),
+        kept: index(counts.kept),
+        missing: index(counts.expected - counts.kept),
+        unexpected: 0,
     }
 }
 

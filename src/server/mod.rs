@@ -14,18 +14,24 @@ mod service;
 mod state;
 mod status;
 
-use std::{future::Future, io, time::Duration};
+use std::{collections::BTreeMap, future::Future, io, sync::Arc, time::Duration};
 
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_stream::Stream;
 use tonic::transport::server::Connected;
 
 pub use admission::Limits;
-pub use convert::SUMMARY_CHARS;
+pub use convert::{MAX_ATTEMPTS, NO_GLOSSARY, SUMMARY_CHARS};
 pub use state::{ModelSlot, Readiness};
 pub use status::to_rpc_status;
 
-use crate::pb::{self, digest_service_server::DigestServiceServer};
+use crate::{
+    glossary::Glossary,
+    pb::{self, digest_service_server::DigestServiceServer},
+};
+
+/// The glossaries that requests may name.
+pub type Glossaries = BTreeMap<String, Arc<Glossary>>;
 
 /// What a server needs beside its model.
 pub struct ServerConfig {
@@ -35,6 +41,8 @@ pub struct ServerConfig {
     pub model_id: String,
     /// Tells the models that this build knows, for ListModels; `running` is filled in by the server.
     pub known_models: Box<dyn Fn() -> Vec<pb::Model> + Send + Sync>,
+    /// The glossaries that requests may name, each with the terms that come with the build.
+    pub glossaries: Glossaries,
     /// How long requests in flight may take after the shutdown began.
     pub grace_period: Duration,
 }

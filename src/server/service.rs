@@ -88,8 +88,9 @@ impl Service {
         let started = async {
             let pipeline = self.pipeline()?;
             let document = self.parse(input).await?;
-            let limits = &self.inner.config.limits;
-            let job = convert::job(document, options, &pipeline.model().id, limits, priority, deadline)?;
+            let ServerConfig { limits, glossaries, .. } = &self.inner.config;
+            let model = &pipeline.model().id;
+            let job = convert::job(document, options, model, glossaries, limits, priority, deadline)?;
             let document = job.document.clone();
             Ok((document, pipeline.digest(job)))
         };

@@ -12,6 +12,7 @@ use std::{
 use candle_core::{Device, Tensor};
 use yizhai::{
     engine::{Engine, EngineConfig},
+    fidelity::numerals,
     model::{Batch, GgufFile, KV_BLOCK_TOKENS, KvCache, Model, ModelError},
     pipeline::{ModelInfo, Pipeline},
     tokenizer::Tokenizer,
@@ -91,15 +92,18 @@ impl Model for Scripted {
 
 impl Scripted {
     fn next_token(&self, history: &[u32]) -> Option<u32> {
-        // The first turn of the assistant: a guess of what comes next may hold markers of further turns.
         let opening: Vec<u32> = "assistant\n".bytes().map(u32::from).collect();
         let turns: Vec<usize> = (0..history.len()).filter(|&i| history[i] == IM_START).collect();
-        let assistant = turns.iter().position(|&i| history[i + 1..].starts_with(&opening)).unwrap();
-        let user_turn = &history[turns[assistant - 1]..];
+        let (user_at, assistant_at) = (turns[turns.len() - 2], turns[turns.len() - 1]);
+        if !history[assistant_at + 1..].starts_with(&opening) {
+            // A guess of what comes next ran on past the end of the turn; nobody reads what follows it.
+            return Some(IM_END);
+        }
+        let user_turn = &history[user_at..];
         let user: Vec<u8> =
             user_turn.iter().map_while(|&t| (t != IM_END).then_some(t)).skip(1).map(|t| t as u8).collect();
         let user = String::from_utf8(user).unwrap();
-        let written = history.len() - turns[assistant] - 1 - opening.len();
+        let written = history.len() - assistant_at - 1 - opening.len();
         let answer = match (self.script)(user.strip_prefix("user\n").unwrap()) {
             Answer::Text(text) => text.as_bytes().get(written).copied(),
             Answer::Forever(text) => Some(text.as_bytes()[written % text.len()]),
@@ -110,18 +114,61 @@ impl Scripted {
     }
 }
 
-/// Summaries and translations that can be told apart and checked: a summary quotes the beginning of its
-/// source, a translation tells the length of its own.
+/// Summaries and translations that no check objects to: a summary quotes the beginning of its source, a translation is
+/// [`faithful`].
 pub fn obedient() -> Script {
     Arc::new(|prompt: &str| {
-        let (instruction, text) = prompt.split_once("\n\n").unwrap();
+        let (instruction, text) = prompt.rsplit_once("\n\n").unwrap();
         Answer::Text(match instruction.contains("概括") {
             true => {
                 format!("{}。", text.chars().filter(|c| c.is_alphanumeric()).take(20).collect::<String>())
             }
-            false => format!("English, {}.", text.chars().count()),
+            false => faithful(text),
         })
     })
+}
+
+/// A translation into no language: every two Chinese characters are a word; quantities and what is English already
+/// stay.
+pub fn faithful(source: &str) -> String {
+    let (settled, _) = numerals::settle_with(source, numerals::Settle::ALL);
+    let mut words = String::new();
+    let mut half: Option<u32> = None;
+    for character in settled.chars() {
+        match character {
+            '\u{3400}'..='\u{9fff}' => match half.take() {
+                None => half = Some(u32::from(character)),
+                Some(first) => {
+                    words.push_str(&format!(" {} ", word(first.wrapping_mul(31) ^ u32::from(character))))
+                }
+            },
+            other => {
+                if let Some(first) = half.take() {
+                    words.push_str(&format!(" {} ", word(first)));
+                }
+                words.push(if other.is_ascii() || "“”’".contains(other) { other } else { ' ' });
+            }
+        }
+    }
+    words.extend(half.map(|first| format!(" {}", word(first))));
+    // What is not settled, such as the 三 of 三大工艺, is told behind.
+    for missing in numerals::compare(source, &words).missing {
+        let told = numerals::english(&missing);
+        if !words.contains(&told) {
+            words.push_str(&format!(" {told}"));
+        }
+    }
+    words.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// A word of five letters that is no number and no name.
+fn word(mut seed: u32) -> String {
+    let mut letters = String::new();
+    for set in ["bdfgklmp", "aeiou", "bdfgklmp", "aeiou", "bdfgklmp"] {
+        letters.push(char::from(set.as_bytes()[seed as usize % set.len()]));
+        seed /= set.len() as u32;
+    }
+    letters
 }
 
 /// A pipeline over a scripted model, with the tokenizer of the tiny file.

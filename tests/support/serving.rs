@@ -9,7 +9,7 @@ use yizhai::{
     client::Client,
     pb::digest_service_client::DigestServiceClient,
     pipeline::Pipeline,
-    server::{self, Limits, ModelSlot, ServerConfig, ServerError},
+    server::{self, Glossaries, Limits, ModelSlot, ServerConfig, ServerError},
 };
 
 pub struct Server {
@@ -35,6 +35,7 @@ impl Server {
                 let model = |id: &str| yizhai::pb::Model { id: id.to_owned(), ..Default::default() };
                 vec![model("another"), model("scripted"), model("third")]
             }),
+            glossaries: Glossaries::new(),
             grace_period: Duration::from_secs(5),
         };
         let serving =

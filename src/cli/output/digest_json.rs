@@ -74,8 +74,7 @@ fn results(article: &pb::Article, digest: &pb::SectionDigest) -> Value {
     json!({
         "heading": source.and_then(|s| text(s.heading.as_ref())),
         "source": source.map(|s| s.paragraphs.iter().map(|p| &p.text).collect::<Vec<_>>()),
-        "spans": digest.spans.iter()
-            .map(|s| json!({ "start": s.start_byte, "end": s.end_byte })).collect::<Vec<_>>(),
+        "spans": digest.spans.iter().map(span).collect::<Vec<_>>(),
         "summary": digest.summary.as_ref().map(|summary| json!({
             "text": summary.text,
             "sentences": summary.sentences.iter().map(|sentence| json!({
@@ -94,11 +93,15 @@ fn results(article: &pb::Article, digest: &pb::SectionDigest) -> Value {
             "paragraphs": translation.paragraphs.iter().map(|p| json!({
                 "text": p.text,
                 "finish_reason": finish_reason(p.finish_reason()),
+                "attempts": p.attempts,
             })).collect::<Vec<_>>(),
         })),
         "verdict": digest.verdict.as_ref().map(|verdict| json!({
             "passed": verdict.passed,
             "findings": verdict.findings.iter().map(finding).collect::<Vec<_>>(),
+            "numbers": verdict.numbers.as_ref().map(tally),
+            "terms": verdict.terms.as_ref().map(tally),
+            "attempts": verdict.attempts,
         })),
         "provenance": digest.provenance.as_ref().map(|p| json!({
             "model": p.model,
@@ -123,6 +126,21 @@ fn finding(finding: &pb::Finding) -> Value {
         "task": lower(finding.task().as_str_name(), "TASK_"),
         "paragraph": finding.paragraph_index,
         "detail": finding.detail,
+        "source_span": finding.source_span.as_ref().map(span),
+        "output_span": finding.output_span.as_ref().map(span),
+    })
+}
+
+fn span(span: &pb::Span) -> Value {
+    json!({ "start": span.start_byte, "end": span.end_byte })
+}
+
+fn tally(tally: &pb::Tally) -> Value {
+    json!({
+        "expected": tally.expected,
+        "kept": tally.kept,
+        "missing": tally.missing,
+        "unexpected": tally.unexpected,
     })
 }
 
