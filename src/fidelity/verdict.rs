@@ -5,7 +5,7 @@
 use std::{cmp::Reverse, ops::Range};
 
 use super::{
-    Finding, chatter, coverage, first_han_run, latin_names_not_in,
+    Finding, chatter, coverage, first_han_run, invented_names, latin_names_not_in,
     numerals::{NumberReport, compare, read_zh, summary_numbers_not_in},
     repeated_phrase,
 };
@@ -161,6 +161,10 @@ pub fn check_translation(source: &str, settled_terms: &[(&str, &str)], output: &
             Some(quantity.span.clone()),
             None,
         );
+    }
+    let renderings: Vec<&str> = settled_terms.iter().map(|(_, rendering)| *rendering).collect();
+    for name in invented_names(source, &renderings, output) {
+        verdict.add(Finding::NameNotInSource(output[name.clone()].to_owned()), None, Some(name));
     }
     let lower = output.to_lowercase();
     for (term, rendering) in settled_terms.iter().filter(|(term, _)| source.contains(term)) {

@@ -27,7 +27,8 @@ pub struct Settle {
     pub plans: bool,
     /// `前9个月` → `first nine months`, `第三季度` → `third quarter`.
     pub periods: bool,
-    /// Units that have no English name of their own: `3万亩` → `30,000 mu`, `500斤` → `500 jin`; with it all known units.
+    /// Units of measure: `3万亩` → `30,000 mu`, `500斤` → `500 jin`, `32891平方米` → `32,891 square meters`. Years, days
+    /// and other lengths of time stay: 3年来 and 3天前 are more than a number and a unit.
     pub units: bool,
 }
 
@@ -119,6 +120,9 @@ fn is_opening(c: char) -> bool {
 
 /// The English for a quantity and the bytes that it replaces, if it is to be settled.
 fn replacement(text: &str, quantity: &Quantity, options: Settle) -> Option<(Range<usize>, String)> {
+    if !quantity.firm {
+        return None;
+    }
     let own = quantity.text(text);
     let span = quantity.span.clone();
     let scaled = own.contains(['万', '亿']) || own.contains(['多', '余']);

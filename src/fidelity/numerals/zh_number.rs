@@ -120,7 +120,7 @@ fn scan_digits(text: &str, at: usize) -> Option<Number> {
     }
     number.value = value.normalize();
     number.bare_end = end;
-    let (more, after) = more_than(text, end);
+    let (more, after) = more_than(text, end + leading_spaces(&text[end..]));
     number.more |= more;
     number.end = if more { after } else { end };
     Some(number)
@@ -228,7 +228,8 @@ fn scan_numerals(text: &str, at: usize) -> Option<Number> {
         run.push(c);
         end += c.len_utf8();
     }
-    if run.is_empty() {
+    // 陆, 伍 and their like are surnames when they stand alone.
+    if run.is_empty() || (run.len() == 1 && "壹贰叁肆伍陆柒捌玖拾佰仟".contains(run[0])) {
         return None;
     }
     let mut number = Number {
