@@ -129,6 +129,9 @@ pub fn check_translation(source: &str, settled_terms: &[(&str, &str)], output: &
         verdict.numbers = counts(&numbers);
         return verdict;
     }
+    if copied(source, output) {
+        verdict.add(Finding::CopiedInput, Some(0..source.len()), Some(0..output.len()));
+    }
     if let Some(run) = first_han_run(output) {
         verdict.add(
             Finding::HanInTranslation(run.to_owned()),
@@ -223,9 +226,6 @@ fn common(verdict: &mut Verdict, source: &str, output: &str, whole: bool) -> boo
             let span = range_of(output, &phrase);
             verdict.add(Finding::Loop(phrase), None, span);
         }
-    }
-    if copied(source, output) {
-        verdict.add(Finding::CopiedInput, Some(0..source.len()), Some(0..output.len()));
     }
     true
 }

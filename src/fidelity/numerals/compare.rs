@@ -143,6 +143,7 @@ enum Class {
     Weekday,
     Clock(u8),
     Plan,
+    Magnitude,
 }
 
 /// How well two parts agree.
@@ -169,6 +170,7 @@ fn parts(quantities: &[Quantity]) -> impl Iterator<Item = Part> + '_ {
             Kind::Ordinal => Class::Ordinal(quantity.unit),
             Kind::Clock(clock) => Class::Clock(clock.minute),
             Kind::FiveYearPlan => Class::Plan,
+            Kind::Magnitude => Class::Magnitude,
             Kind::Date(date) => {
                 let mut found = Vec::new();
                 found.extend(date.year.map(|v| (Class::Year, Decimal::from(v))));
@@ -197,7 +199,9 @@ fn parts(quantities: &[Quantity]) -> impl Iterator<Item = Part> + '_ {
 /// Whether two parts can stand for each other, and how well.
 fn agree(a: &Part, b: &Part) -> Option<Grade> {
     use super::Currency;
-    use Class::{Clock, Day, Fraction, Money, Month, Number, Ordinal, Percent, Plan, Times, Weekday, Year};
+    use Class::{
+        Clock, Day, Fraction, Magnitude, Money, Month, Number, Ordinal, Percent, Plan, Times, Weekday, Year,
+    };
     let equal = a.value == b.value;
     let grade = |yes: bool, grade: Grade| yes.then_some(grade);
     match (a.class, b.class) {
@@ -236,6 +240,12 @@ fn agree(a: &Part, b: &Part) -> Option<Grade> {
             grade(same && x == y, Grade::Same)
         }
         (Clock(0), Number(_)) | (Number(_), Clock(0)) => grade(equal, Grade::Alike),
+        (Magnitude, Magnitude) if equal => Some(Grade::Same),
+        (Magnitude, Magnitude) => {
+            grade(of_size(a.value, b.value) || of_size(b.value, a.value), Grade::Converted)
+        }
+        (Magnitude, Number(_) | Money(_)) => grade(of_size(b.value, a.value), Grade::Converted),
+        (Number(_) | Money(_), Magnitude) => agree(b, a),
         (Ordinal(_), Number(_)) | (Number(_), Ordinal(_)) => grade(equal, Grade::Alike),
         (Year, Number(None | Some(Unit::Year))) | (Number(None | Some(Unit::Year)), Year) => {
             grade(equal, Grade::Alike)
@@ -243,6 +253,11 @@ fn agree(a: &Part, b: &Part) -> Option<Grade> {
         (Day, Number(None) | Ordinal(_)) | (Number(None) | Ordinal(_), Day) => grade(equal, Grade::Alike),
         _ => None,
     }
+}
+
+/// Whether a value is of an order of magnitude: at least that, and less than a hundred times that.
+fn of_size(value: Decimal, magnitude: Decimal) -> bool {
+    value >= magnitude && magnitude.checked_mul(Decimal::ONE_HUNDRED).is_some_and(|most| value < most)
 }
 
 /// Equal within what rounding to two digits loses.

@@ -70,6 +70,7 @@ impl Reader<'_> {
         if let Some((quantity, next)) = en_dates::read(self, at)
             .or_else(|| self.plan(at))
             .or_else(|| self.times_word(at))
+            .or_else(|| self.magnitude(at))
             .or_else(|| self.fraction(at))
             .or_else(|| self.one_unit(at))
         {
@@ -139,6 +140,24 @@ impl Reader<'_> {
         let mut quantity = Quantity::new(self.start(at)..self.end(at + 1), Decimal::from(value), Kind::Times);
         quantity.firm = false;
         Some((quantity, at + 1))
+    }
+
+    /// `thousands`, `tens of thousands`, `several million`.
+    fn magnitude(&self, at: usize) -> Option<(Quantity, usize)> {
+        let plural =
+            |at: usize| self.word(at).strip_suffix('s').and_then(|word| en_number::scale_word(word, false));
+        let (value, next) = match (self.word(at), self.word(at + 1)) {
+            ("tens", "of") => (Decimal::TEN.checked_mul(plural(at + 2)?)?, at + 3),
+            ("hundreds", "of") if plural(at + 2).is_some() => {
+                (Decimal::ONE_HUNDRED.checked_mul(plural(at + 2)?)?, at + 3)
+            }
+            ("several" | "few" | "many", _) => (en_number::scale_word(self.word(at + 1), false)?, at + 2),
+            ("couple", "of") => (en_number::scale_word(self.word(at + 2), false)?, at + 3),
+            _ => (plural(at)?, at + 1),
+        };
+        let mut quantity = Quantity::new(self.start(at)..self.end(next), value, Kind::Magnitude);
+        quantity.firm = value >= Decimal::ONE_THOUSAND;
+        Some((quantity, next))
     }
 
     /// `half`, `two-thirds`, `a quarter of`, `1/3`.

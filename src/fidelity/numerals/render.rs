@@ -79,8 +79,26 @@ pub fn english(quantity: &Quantity) -> String {
         Kind::Times => format!("{} times", amount(quantity)),
         Kind::Money(currency) if is_one(quantity) => format!("1 {}", currency.english_one()),
         Kind::Money(currency) => format!("{} {}", amount(quantity), currency.english()),
+        Kind::Magnitude => magnitude(quantity.value),
         Kind::Count => format!("{}{}", amount(quantity), unit(quantity)),
     }
+}
+
+/// `thousands`, `tens of thousands`, `hundreds of millions`.
+fn magnitude(value: Decimal) -> String {
+    for (scale, name) in [(12, "trillion"), (9, "billion"), (6, "million"), (3, "thousand")] {
+        let unit = Decimal::from(10_u64.pow(scale));
+        if value >= unit {
+            let times = value.checked_div(unit).unwrap_or(Decimal::ONE);
+            let words = match () {
+                () if times >= Decimal::ONE_HUNDRED => "hundreds of ",
+                () if times >= Decimal::TEN => "tens of ",
+                () => "",
+            };
+            return format!("{words}{name}s");
+        }
+    }
+    "many".to_owned()
 }
 
 /// The number or the range of numbers, without what it counts.

@@ -49,6 +49,8 @@ pub enum Kind {
     Date(Date),
     /// A time of day.
     Clock(Clock),
+    /// No number but how large one is: 1,000 for 数千 and for `thousands`, 10,000 for `tens of thousands`.
+    Magnitude,
     /// A five-year plan: 15 is the one for 2026 to 2030.
     FiveYearPlan,
 }

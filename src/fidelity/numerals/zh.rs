@@ -125,7 +125,12 @@ pub(super) fn read_at(text: &str, at: usize) -> Option<Read> {
     }
     let number = zh_number::scan(text, at)?;
     if number.vague {
-        return Some(Read { quantity: None, end: number.end });
+        // 几 and 数 before the number belong to it.
+        let start = text[..at].strip_suffix(['几', '数']).map_or(at, str::len);
+        let mut quantity = Quantity::new(start..number.end, number.value, Kind::Magnitude);
+        quantity.firm = false;
+        let large = number.value >= Decimal::ONE_THOUSAND && !number.digits;
+        return Some(Read { quantity: large.then_some(quantity), end: number.end });
     }
     let mut quantity = measured(text, at, &number);
     if let Some(range) = range(text, at, &number, quantity.as_ref()) {
