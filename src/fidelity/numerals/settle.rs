@@ -78,7 +78,7 @@ pub fn settle_with(text: &str, options: Settle) -> (String, Vec<Replacement>) {
             continue;
         }
         settled.push_str(&text[at..span.start]);
-        if settled.ends_with(|c: char| !c.is_whitespace() && !is_opening(c)) {
+        if settled.ends_with(|c: char| c.is_alphanumeric() || c == '%') {
             settled.push(' ');
         }
         let start = settled.len();
@@ -94,30 +94,6 @@ pub fn settle_with(text: &str, options: Settle) -> (String, Vec<Replacement>) {
     (settled, replaced)
 }
 
-/// Whether no space belongs behind the character.
-fn is_opening(c: char) -> bool {
-    matches!(
-        c,
-        '（' | '('
-            | '“'
-            | '‘'
-            | '《'
-            | '「'
-            | '『'
-            | '【'
-            | '，'
-            | '。'
-            | '、'
-            | '；'
-            | '：'
-            | '？'
-            | '！'
-            | '$'
-            | '/'
-            | '-'
-    )
-}
-
 /// The English for a quantity and the bytes that it replaces, if it is to be settled.
 fn replacement(text: &str, quantity: &Quantity, options: Settle) -> Option<(Range<usize>, String)> {
     if !quantity.firm {
@@ -129,7 +105,7 @@ fn replacement(text: &str, quantity: &Quantity, options: Settle) -> Option<(Rang
     let numerals = !own.contains(|c: char| super::zh_number::digit(c).is_some());
     let long = numerals && quantity.value > Decimal::TEN;
     match quantity.kind {
-        Kind::FiveYearPlan if options.plans => Some((span, english(quantity))),
+        Kind::FiveYearPlan if options.plans => Some((unquoted(text, span), english(quantity))),
         Kind::Date(date)
             if options.dates && (date.month.is_some() && (date.day.is_some() || date.year.is_some())) =>
         {
@@ -159,6 +135,13 @@ fn replacement(text: &str, quantity: &Quantity, options: Settle) -> Option<(Rang
     }
 }
 
+/// The span with the quotation marks around it, which belong to the Chinese abbreviation.
+fn unquoted(text: &str, span: Range<usize>) -> Range<usize> {
+    let open = text[..span.start].strip_suffix('“').map(str::len);
+    let close = text[span.end..].starts_with('”').then(|| span.end + '”'.len_utf8());
+    open.zip(close).map_or(span, |(open, close)| open..close)
+}
+
 fn count(
     text: &str,
     quantity: &Quantity,
@@ -176,8 +159,10 @@ fn count(
         return Some((start..span.end, format!("first {value} {name}")));
     }
     let measured = options.units
-        && quantity.unit.is_some_and(|unit| !own.is_ascii() && own.ends_with(unit_name(own, unit)));
-    if measured && !own.contains(['多', '余']) || (measured && amount_wanted) {
+        && quantity.unit.is_some_and(|unit| {
+            !unit.is_time() && own.ends_with(|c: char| !c.is_ascii()) && !unit_name(own, unit).is_empty()
+        });
+    if measured {
         return Some((span, format!("{}{}", inner_approx(quantity, text), english(quantity))));
     }
     if !(options.amounts && amount_wanted && quantity.firm) {

@@ -94,7 +94,15 @@ pub enum Approx {
 impl Quantity {
     /// A firm, exact quantity; the readers change what differs.
     pub(super) fn new(span: Range<usize>, value: Decimal, kind: Kind) -> Self {
-        Self { span, value, upper: None, kind, unit: None, approx: Approx::Exact, firm: true }
+        Self {
+            span,
+            value: value.normalize(),
+            upper: None,
+            kind,
+            unit: None,
+            approx: Approx::Exact,
+            firm: true,
+        }
     }
 
     /// The text of the quantity in the text that it was read from; empty for another text.

@@ -22,6 +22,34 @@ const CLASSIFIERS: &[&str] = &[
     "方", "代", "步", "阶段", "成", "人次", "标箱", "周年", "万", "亿", "元",
 ];
 
+/// Places and things that begin with a numeral and go on with what could be a counting word.
+const NAMES: &[&str] = &[
+    "五台山",
+    "九寨沟",
+    "三国演义",
+    "三国志",
+    "五大连池",
+    "三位一体",
+    "一家人",
+    "一口气",
+    "一点儿",
+    "四方面军",
+    "八路军",
+    "三人行",
+    "百家争鸣",
+    "千家万户",
+    "万家灯火",
+    "五项原则",
+    "二人转",
+    "三轮车",
+    "三人制",
+    "十项全能",
+    "三级跳",
+    "四处",
+    "十分",
+    "百分百",
+];
+
 /// Words before a number that say how exact it is.
 const ABOUT: &[&str] = &["约", "大约", "约为", "约有", "大概", "左右", "将近约"];
 const OVER: &[&str] = &["超", "超过", "逾", "突破", "高于", "至少", "不少于", "不低于", "超出", "多于"];
@@ -120,6 +148,9 @@ pub(super) fn read_at(text: &str, at: usize) -> Option<Read> {
     if !zh_number::begins(first) {
         return None;
     }
+    if let Some(name) = NAMES.iter().find(|name| rest.starts_with(**name)) {
+        return Some(Read { quantity: None, end: at + name.len() });
+    }
     if let Some(read) = named(text, at).or_else(|| zh_dates::read(text, at)) {
         return Some(read);
     }
@@ -205,6 +236,7 @@ fn ordinal(text: &str, at: usize) -> Option<Read> {
     quantity.firm = number.digits || number.value > Decimal::TEN;
     if rest.starts_with("季度") {
         quantity.unit = Some(Unit::Quarter);
+        quantity.firm = true;
     }
     Read::some(quantity)
 }
@@ -454,16 +486,19 @@ fn range(text: &str, at: usize, number: &Number, lower: Option<&Quantity>) -> Op
 fn approximate(text: &str, quantity: &mut Quantity, number: &Number) {
     let before = text[..quantity.span.start].trim_end_matches(' ');
     let after = &text[quantity.span.end..];
+    let counting = CLASSIFIERS.iter().filter(|word| after.starts_with(**word)).map(|word| word.len()).max();
+    let behind = &after[counting.unwrap_or(0)..];
+    let said = |word: &str| after.starts_with(word) || behind.starts_with(word);
     if let Some(more) = after.chars().next().filter(|c| matches!(c, '多' | '余'))
         && quantity.unit.is_some()
     {
         quantity.span.end += more.len_utf8();
         quantity.approx = Approx::MoreThan;
-    } else if number.more || after.starts_with("以上") || OVER.iter().any(|word| before.ends_with(word)) {
+    } else if number.more || said("以上") || OVER.iter().any(|word| before.ends_with(word)) {
         quantity.approx = Approx::MoreThan;
     } else if UNDER.iter().any(|word| before.ends_with(word)) {
         quantity.approx = Approx::LessThan;
-    } else if after.starts_with("左右") || ABOUT.iter().any(|word| before.ends_with(word)) {
+    } else if said("左右") || ABOUT.iter().any(|word| before.ends_with(word)) {
         quantity.approx = Approx::About;
     }
 }
