@@ -15,7 +15,17 @@ pub enum Plant {
 
 const SCALES: [&str; 4] = ["thousand", "million", "billion", "trillion"];
 const MONTHS: [&str; 12] = [
-    "January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November",
+    "January",
+    "February",
+    "March",
+    "April",
+    "May",
+    "June",
+    "July",
+    "August",
+    "September",
+    "October",
+    "November",
     "December",
 ];
 const UNITS: [(&str, &str); 18] = [
@@ -34,12 +44,18 @@ const UNITS: [(&str, &str); 18] = [
     (" km", " cm"),
     ("hours", "days"),
     ("minutes", "hours"),
-    ("months", "years"),
+    ("months", "days"),
     ("square meters", "square kilometers"),
     (" percent", " yuan"),
 ];
-const NUMBERS: [&str; 6] =
-    [" on January 1, 2023", " in 2019", ", up 7.3 percent,", " for 47 people", " worth 2.6 billion yuan", " by 315"];
+const NUMBERS: [&str; 6] = [
+    " on January 1, 2023",
+    " in 2019",
+    ", up 7.3 percent,",
+    " for 47 people",
+    " worth 2.6 billion yuan",
+    " by 315",
+];
 const NAMES: [&str; 12] = [
     ", Reuters reported,",
     " (CNN)",
@@ -152,8 +168,25 @@ fn drop_number(text: &str, start: usize, end: usize) -> String {
     }
     let mut to = end;
     let behind = [
-        " hundred", " thousand", " million", " billion", " trillion", "bn", "m ", "%", " percent", " per cent", " yuan", " euros",
-        " US dollars", " dollars", " yen", "th", "st", "nd", "rd",
+        " hundred",
+        " thousand",
+        " million",
+        " billion",
+        " trillion",
+        "bn",
+        "m ",
+        "%",
+        " percent",
+        " per cent",
+        " yuan",
+        " euros",
+        " US dollars",
+        " dollars",
+        " yen",
+        "th",
+        "st",
+        "nd",
+        "rd",
     ];
     while let Some(word) = behind.iter().find(|word| text[to..].starts_with(**word)) {
         to += word.trim_end().len();
@@ -179,7 +212,10 @@ fn dropped_dates(text: &str) -> Vec<String> {
     for (at, _) in text.match_indices("n 20").chain(text.match_indices("n 19")) {
         let year = at + 2..at + 6;
         let four = text.get(year.clone()).is_some_and(|y| y.bytes().all(|b| b.is_ascii_digit()));
-        let ends = !text[year.end.min(text.len())..].starts_with(|c: char| c.is_ascii_digit() || matches!(c, ',' | '-') && text[year.end + 1..].starts_with(|c: char| c.is_ascii_digit()));
+        let ends = !text[year.end.min(text.len())..].starts_with(|c: char| {
+            c.is_ascii_digit()
+                || matches!(c, ',' | '-') && text[year.end + 1..].starts_with(|c: char| c.is_ascii_digit())
+        });
         let count = text.matches(text.get(year.clone()).unwrap_or("none")).count();
         if four && ends && at > 0 && text[..at].ends_with(['i', 'I']) && count == 1 {
             all.push(format!("{}{}", &text[..at - 1], text[year.end..].trim_start_matches([' ', ','])));
