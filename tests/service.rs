@@ -75,7 +75,12 @@ async fn a_page_goes_in_and_every_section_comes_out() {
         let summary = section.summary.as_ref().unwrap();
         assert!(summary.text.ends_with('。') && summary.text.chars().count() <= 100, "{}", summary.text);
         assert!(!summary.sentences[0].sources.is_empty(), "{} rests on nothing", summary.text);
-        assert!(section.verdict.as_ref().unwrap().passed, "{:?}", section.verdict);
+        assert!(
+            section.verdict.as_ref().unwrap().passed,
+            "{:?} of {:?}",
+            section.verdict.as_ref().unwrap().findings,
+            section.translation
+        );
         let provenance = section.provenance.as_ref().unwrap();
         assert_eq!((provenance.model.as_str(), provenance.weights_sha256.len()), ("scripted", 64));
         let timings = section.timings.unwrap();
@@ -265,7 +270,7 @@ async fn a_text_longer_than_any_prompt_is_digested_whole() {
 #[tokio::test]
 async fn terms_reach_the_model_settled_and_are_required() {
     let script: Script = Arc::new(|prompt| {
-        Answer::Text(if prompt.contains("LandSpace披露") {
+        Answer::Text(if prompt.contains("LandSpace 披露") {
             "LandSpace disclosed it.".to_owned()
         } else {
             "Blue Arrow.".to_owned()

@@ -1,16 +1,16 @@
 //! Whether a translation is as long as its source, and has as many items and sentences.
 
-/// A source with less weight than this is not measured: a headline may lose half its words.
-const LEAST_WEIGHT: f64 = 20.0;
-/// English characters for one unit of weight: below the first something was dropped, above the second added.
-const LEAST_RATIO: f64 = 1.6;
+/// A source with fewer Chinese characters is not measured: a headline may lose half its words.
+const LEAST_CHARS: f64 = 20.0;
+/// English characters for one Chinese: below the first something was dropped, above the second added. Of a thousand
+/// sentences translated by people the shortest has 1.55 and the longest 6.75, the median 3.
+const LEAST_RATIO: f64 = 1.5;
 const MOST_RATIO: f64 = 7.0;
 
 /// How much of a source a translation can hold.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Coverage {
-    /// The characters of the translation for each Chinese character of the source; what the source has in Latin
-    /// letters and digits is taken off both.
+    /// Characters of the translation, white space not counted, for each Chinese character of the source.
     pub length_ratio: f64,
     /// Sentences of the source and of the translation.
     pub sentences: (usize, usize),
@@ -25,7 +25,7 @@ impl Coverage {
     pub fn too_short(&self) -> bool {
         self.measurable && self.length_ratio < LEAST_RATIO
             || self.sentences.0 >= 3
-                && self.length_ratio < 2.0 * LEAST_RATIO
+                && self.length_ratio < 1.6 * LEAST_RATIO
                 && 2 * self.sentences.1 < self.sentences.0
     }
 
@@ -50,15 +50,14 @@ impl Coverage {
 /// assert!(coverage(source, "Faster.").too_short());
 /// ```
 pub fn coverage(source: &str, translation: &str) -> Coverage {
-    let ascii = |text: &str| text.chars().filter(char::is_ascii_alphanumeric).count() as f64;
     let wide = source.chars().filter(|c| c.is_alphanumeric() && !c.is_ascii()).count() as f64;
     let letters = translation.chars().filter(|c| !c.is_whitespace()).count() as f64;
-    let ratio = if wide > 0.0 { (letters - ascii(source)).max(0.0) / wide } else { 1.0 };
+    let ratio = if wide > 0.0 { letters / wide } else { LEAST_RATIO };
     Coverage {
         length_ratio: ratio,
         sentences: (sentences(source), sentences(translation)),
         list_items: (list_items(source), list_items(translation)),
-        measurable: wide >= LEAST_WEIGHT,
+        measurable: wide >= LEAST_CHARS,
     }
 }
 

@@ -31,7 +31,8 @@ impl RequiredTerm<'_> {
         self.forms().any(|form| holds(output, form, span))
     }
 
-    fn forms(&self) -> impl Iterator<Item = &str> {
+    /// All forms that are right.
+    pub(super) fn forms(&self) -> impl Iterator<Item = &str> {
         self.accepted.iter().map(String::as_str).chain([self.target])
     }
 }

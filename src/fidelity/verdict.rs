@@ -5,7 +5,7 @@
 use std::{cmp::Reverse, ops::Range};
 
 use super::{
-    Finding, RequiredTerm, chatter, coverage, first_han_run, latin_names_not_in,
+    Finding, RequiredTerm, chatter, coverage, first_han_run, invented_names, latin_names_not_in,
     numerals::{NumberReport, compare, read_zh, summary_numbers_not_in},
     repeated_phrase,
 };
@@ -148,6 +148,9 @@ pub fn check_translation(source: &str, terms: &[RequiredTerm<'_>], output: &str,
         verdict.numbers = counts(&numbers);
         return verdict;
     }
+    if copied(source, output) {
+        verdict.add(Finding::CopiedInput, Some(0..source.len()), Some(0..output.len()));
+    }
     if let Some(run) = first_han_run(output) {
         verdict.add(
             Finding::HanInTranslation(run.to_owned()),
@@ -185,6 +188,10 @@ pub fn check_translation(source: &str, terms: &[RequiredTerm<'_>], output: &str,
             Some(quantity.span.clone()),
             None,
         );
+    }
+    let renderings: Vec<&str> = terms.iter().flat_map(|term| term.forms()).collect();
+    for name in invented_names(source, &renderings, output) {
+        verdict.add(Finding::NameNotInSource(output[name.clone()].to_owned()), None, Some(name));
     }
     for term in terms {
         verdict.terms.expected += 1;
@@ -242,9 +249,6 @@ fn common(verdict: &mut Verdict, source: &str, output: &str, whole: bool) -> boo
             let span = range_of(output, &phrase);
             verdict.add(Finding::Loop(phrase), None, span);
         }
-    }
-    if copied(source, output) {
-        verdict.add(Finding::CopiedInput, Some(0..source.len()), Some(0..output.len()));
     }
     true
 }

@@ -26,29 +26,30 @@ impl Settled<'_> {
     }
 }
 
-/// Settles a piece of the source.
+/// Settles a piece of the source. English and Chinese that touch are set apart by a space: 嫦娥六号月球样品 is no
+/// `Chang’e-6月`.
 pub(super) fn settle<'g>(source: &str, glossary: &'g Glossary) -> Settled<'g> {
     let mut text = String::with_capacity(source.len());
     let mut terms: Vec<&Term> = Vec::new();
     let mut end = 0;
     for found in glossary.find(source) {
-        text.push_str(&numerals::settle_zh(&source[end..found.range.start]));
+        push_apart(&mut text, &numerals::settle_zh(&source[end..found.range.start]));
         push_apart(&mut text, &found.term.target);
         end = found.range.end;
         if !terms.contains(&found.term) {
             terms.push(found.term);
         }
     }
-    text.push_str(&numerals::settle_zh(&source[end..]));
+    push_apart(&mut text, &numerals::settle_zh(&source[end..]));
     Settled { text, terms }
 }
 
-/// Appends an English term; two that follow each other are two words.
-fn push_apart(text: &mut String, term: &str) {
-    if text.ends_with(|c: char| c.is_ascii_alphanumeric()) {
+/// Appends a piece, with a space where two words would touch.
+fn push_apart(text: &mut String, piece: &str) {
+    if text.ends_with(char::is_alphanumeric) && piece.starts_with(char::is_alphanumeric) {
         text.push(' ');
     }
-    text.push_str(term);
+    text.push_str(piece);
 }
 
 #[cfg(test)]
@@ -59,7 +60,7 @@ mod tests {
     fn terms_and_quantities_are_written_in_english_and_the_terms_are_told() {
         let glossary = Glossary::new([Term::new("蓝箭航天", "LandSpace"), Term::new("朱雀三号", "Zhuque-3")]);
         let settled = settle("蓝箭航天披露，朱雀三号融资35亿元。蓝箭航天朱雀三号", &glossary);
-        assert!(settled.text.starts_with("LandSpace披露，Zhuque-3融资"), "{}", settled.text);
+        assert!(settled.text.starts_with("LandSpace 披露，Zhuque-3 融资"), "{}", settled.text);
         assert!(settled.text.contains("3.5 billion") && settled.text.ends_with("LandSpace Zhuque-3"));
         assert_eq!(
             settled.terms.iter().map(|t| t.target.as_str()).collect::<Vec<_>>(),

@@ -114,14 +114,16 @@ impl Scripted {
     }
 }
 
-/// Summaries and translations that no check objects to: a summary quotes the beginning of its source, a translation is
-/// [`faithful`].
+/// Summaries and translations that no check objects to: a summary quotes the first clause of its source, a
+/// translation is [`faithful`].
 pub fn obedient() -> Script {
     Arc::new(|prompt: &str| {
         let (instruction, text) = prompt.rsplit_once("\n\n").unwrap();
         Answer::Text(match instruction.contains("概括") {
             true => {
-                format!("{}。", text.chars().filter(|c| c.is_alphanumeric()).take(20).collect::<String>())
+                let clauses = text.split(['，', '。', '：', '《']);
+                let first = clauses.into_iter().find(|clause| clause.chars().count() > 4);
+                format!("{}。", first.unwrap_or_default())
             }
             false => faithful(text),
         })
@@ -151,11 +153,10 @@ pub fn faithful(source: &str) -> String {
         }
     }
     words.extend(half.map(|first| format!(" {}", word(first))));
-    // What is not settled, such as the 三 of 三大工艺, is told behind.
+    // What is written in Chinese and not settled, such as the 三 of 三大工艺, is told behind.
     for missing in numerals::compare(source, &words).missing {
-        let told = numerals::english(&missing);
-        if !words.contains(&told) {
-            words.push_str(&format!(" {told}"));
+        if !missing.text(source).contains(|c: char| c.is_ascii_digit()) {
+            words.push_str(&format!(" {}", numerals::english(&missing)));
         }
     }
     words.split_whitespace().collect::<Vec<_>>().join(" ")

@@ -53,7 +53,8 @@ pub fn summary_numbers_not_in(summary: &str, source: &str) -> Vec<Quantity> {
 
 fn match_up(expected: Vec<Quantity>, found: &[Quantity]) -> NumberReport {
     let wanted: Vec<Part> = parts(&expected).collect();
-    let have: Vec<Part> = parts(found).collect();
+    let mut have: Vec<Part> = parts(found).collect();
+    name_currencies(&wanted, &mut have);
     let mut taken = vec![false; have.len()];
     let mut kept = vec![false; wanted.len()];
     for grade in [Grade::Same, Grade::Alike, Grade::Converted] {
@@ -101,6 +102,19 @@ fn match_up(expected: Vec<Quantity>, found: &[Quantity]) -> NumberReport {
     NumberReport { kept: expected.len() - missing.len(), expected, missing, unexpected }
 }
 
+/// An amount of the source without a currency (30亿 behind 200亿元) may be given the one of the others, but no second: in
+/// such a translation an amount of money that the source nowhere names stands for no bare number.
+fn name_currencies(wanted: &[Part], have: &mut [Part]) {
+    let money = |part: &Part| match part.class {
+        Class::Money(currency) => Some(currency),
+        _ => None,
+    };
+    let named: Vec<_> = wanted.iter().filter_map(money).collect();
+    for part in have.iter_mut() {
+        part.foreign = !named.is_empty() && money(part).is_some_and(|currency| !named.contains(&currency));
+    }
+}
+
 /// What is compared: a value of a class.
 #[derive(Debug, Clone, Copy)]
 struct Part {
@@ -111,6 +125,8 @@ struct Part {
     firm: bool,
     /// The upper end of a range of which this is the lower.
     upper: Option<Decimal>,
+    /// Money of a currency that the source does not name though it names one.
+    foreign: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -127,6 +143,7 @@ enum Class {
     Weekday,
     Clock(u8),
     Plan,
+    Magnitude,
 }
 
 /// How well two parts agree.
@@ -142,7 +159,8 @@ enum Grade {
 
 fn parts(quantities: &[Quantity]) -> impl Iterator<Item = Part> + '_ {
     quantities.iter().enumerate().flat_map(|(of, quantity)| {
-        let part = |class, value, upper| Part { of, value, class, firm: quantity.firm, upper };
+        let part =
+            |class, value, upper| Part { of, value, class, firm: quantity.firm, upper, foreign: false };
         let class = match quantity.kind {
             Kind::Count => Class::Number(quantity.unit),
             Kind::Money(currency) => Class::Money(currency),
@@ -152,6 +170,7 @@ fn parts(quantities: &[Quantity]) -> impl Iterator<Item = Part> + '_ {
             Kind::Ordinal => Class::Ordinal(quantity.unit),
             Kind::Clock(clock) => Class::Clock(clock.minute),
             Kind::FiveYearPlan => Class::Plan,
+            Kind::Magnitude => Class::Magnitude,
             Kind::Date(date) => {
                 let mut found = Vec::new();
                 found.extend(date.year.map(|v| (Class::Year, Decimal::from(v))));
@@ -179,7 +198,10 @@ fn parts(quantities: &[Quantity]) -> impl Iterator<Item = Part> + '_ {
 
 /// Whether two parts can stand for each other, and how well.
 fn agree(a: &Part, b: &Part) -> Option<Grade> {
-    use Class::{Clock, Day, Fraction, Money, Month, Number, Ordinal, Percent, Plan, Times, Weekday, Year};
+    use super::Currency;
+    use Class::{
+        Clock, Day, Fraction, Magnitude, Money, Month, Number, Ordinal, Percent, Plan, Times, Weekday, Year,
+    };
     let equal = a.value == b.value;
     let grade = |yes: bool, grade: Grade| yes.then_some(grade);
     match (a.class, b.class) {
@@ -188,7 +210,12 @@ fn agree(a: &Part, b: &Part) -> Option<Grade> {
         (Number(_), Number(_)) => grade(equal, Grade::Alike),
         (Money(x), Money(y)) => grade(equal && x == y, Grade::Same),
         // ¥ is the yen's sign as well, and a bare 元 or dollar may be any.
-        (Money(_), Number(None)) | (Number(None), Money(_)) => grade(equal, Grade::Alike),
+        (Money(_), Number(None)) | (Number(None), Money(_)) => {
+            grade(equal && !a.foreign && !b.foreign, Grade::Alike)
+        }
+        // Pounds are money and a weight.
+        (Money(Currency::Pound), Number(Some(Unit::Pound)))
+        | (Number(Some(Unit::Pound)), Money(Currency::Pound)) => grade(equal, Grade::Alike),
         (Percent, Percent) | (Times, Times) | (Year, Year) | (Month, Month) | (Day, Day) => {
             grade(equal, Grade::Same)
         }
@@ -213,6 +240,12 @@ fn agree(a: &Part, b: &Part) -> Option<Grade> {
             grade(same && x == y, Grade::Same)
         }
         (Clock(0), Number(_)) | (Number(_), Clock(0)) => grade(equal, Grade::Alike),
+        (Magnitude, Magnitude) if equal => Some(Grade::Same),
+        (Magnitude, Magnitude) => {
+            grade(of_size(a.value, b.value) || of_size(b.value, a.value), Grade::Converted)
+        }
+        (Magnitude, Number(_) | Money(_)) => grade(of_size(b.value, a.value), Grade::Converted),
+        (Number(_) | Money(_), Magnitude) => agree(b, a),
         (Ordinal(_), Number(_)) | (Number(_), Ordinal(_)) => grade(equal, Grade::Alike),
         (Year, Number(None | Some(Unit::Year))) | (Number(None | Some(Unit::Year)), Year) => {
             grade(equal, Grade::Alike)
@@ -220,6 +253,11 @@ fn agree(a: &Part, b: &Part) -> Option<Grade> {
         (Day, Number(None) | Ordinal(_)) | (Number(None) | Ordinal(_), Day) => grade(equal, Grade::Alike),
         _ => None,
     }
+}
+
+/// Whether a value is of an order of magnitude: at least that, and less than a hundred times that.
+fn of_size(value: Decimal, magnitude: Decimal) -> bool {
+    value >= magnitude && magnitude.checked_mul(Decimal::ONE_HUNDRED).is_some_and(|most| value < most)
 }
 
 /// Equal within what rounding to two digits loses.
@@ -233,8 +271,11 @@ fn converted(a: Decimal, x: Unit, b: Decimal, y: Unit) -> bool {
     x.dimension() == y.dimension() && amount(a, x).zip(amount(b, y)).is_some_and(|(a, b)| near(a, b))
 }
 
-/// A part of the source that needs no partner: the months 1 to 5 where the translation has `the first five months`.
+/// A part of the source that needs no partner: a year that is kept elsewhere, the months 1 to 5 where the translation has `the first five months`.
 fn also_whole(part: &Part, wanted: &[Part], have: &[Part]) -> bool {
+    if part.class == Class::Year && have.iter().any(|h| agree(part, h) == Some(Grade::Same)) {
+        return true;
+    }
     let range = wanted.iter().find(|other| other.of == part.of && other.upper.is_some());
     let Some(range) = range else { return false };
     let (Class::Month, Some(last)) = (range.class, range.upper) else { return false };

@@ -7,7 +7,7 @@ use rust_decimal::Decimal;
 
 use super::{
     en_dates,
-    en_number::{self, Number, Token, scale_word, scan},
+    en_number::{self, Number, Token, scan},
     units::{self, Currency, Unit},
     value::{Approx, Kind, Quantity},
 };
@@ -70,7 +70,9 @@ impl Reader<'_> {
         if let Some((quantity, next)) = en_dates::read(self, at)
             .or_else(|| self.plan(at))
             .or_else(|| self.times_word(at))
+            .or_else(|| self.magnitude(at))
             .or_else(|| self.fraction(at))
+            .or_else(|| self.one_unit(at))
         {
             return Some((Some(quantity), next));
         }
@@ -87,10 +89,7 @@ impl Reader<'_> {
             return None;
         }
         let digits = |at: usize| self.tokens.get(at).is_some_and(|t| t.glued && t.value.is_some());
-        let hyphen = self.word(at + 1) == "-" && self.glued(at + 1) && token.capital && {
-            let word = &self.text[token.span.clone()];
-            word.chars().all(char::is_uppercase)
-        };
+        let hyphen = self.word(at + 1) == "-" && self.glued(at + 1) && token.capital;
         let first = if hyphen { at + 2 } else { at + 1 };
         if !digits(first) || units::english_sign(&token.text).is_some() {
             return None;
@@ -143,6 +142,24 @@ impl Reader<'_> {
         Some((quantity, at + 1))
     }
 
+    /// `thousands`, `tens of thousands`, `several million`.
+    fn magnitude(&self, at: usize) -> Option<(Quantity, usize)> {
+        let plural =
+            |at: usize| self.word(at).strip_suffix('s').and_then(|word| en_number::scale_word(word, false));
+        let (value, next) = match (self.word(at), self.word(at + 1)) {
+            ("tens", "of") => (Decimal::TEN.checked_mul(plural(at + 2)?)?, at + 3),
+            ("hundreds", "of") if plural(at + 2).is_some() => {
+                (Decimal::ONE_HUNDRED.checked_mul(plural(at + 2)?)?, at + 3)
+            }
+            ("several" | "few" | "many", _) => (en_number::scale_word(self.word(at + 1), false)?, at + 2),
+            ("couple", "of") => (en_number::scale_word(self.word(at + 2), false)?, at + 3),
+            _ => (plural(at)?, at + 1),
+        };
+        let mut quantity = Quantity::new(self.start(at)..self.end(next), value, Kind::Magnitude);
+        quantity.firm = value >= Decimal::ONE_THOUSAND;
+        Some((quantity, next))
+    }
+
     /// `half`, `two-thirds`, `a quarter of`, `1/3`.
     fn fraction(&self, at: usize) -> Option<(Quantity, usize)> {
         let (numerator, denominator, next, firm) = self.fraction_parts(at)?;
@@ -151,6 +168,21 @@ impl Reader<'_> {
         let mut quantity = Quantity::new(self.start(at)..self.end(next), value, kind);
         quantity.firm = firm;
         Some((quantity, next))
+    }
+
+    /// `a year`, `an hour`, `a decade`: one of a unit of time, which the source may have as a number.
+    fn one_unit(&self, at: usize) -> Option<(Quantity, usize)> {
+        if !matches!(self.word(at), "a" | "an" | "per" | "each" | "every") {
+            return None;
+        }
+        let (unit, length) = units::english_unit(self.word(at + 1)).filter(|(unit, _)| unit.is_time())?;
+        if length != self.word(at + 1).len() {
+            return None;
+        }
+        let mut quantity = Quantity::new(self.start(at)..self.end(at + 2), Decimal::ONE, Kind::Count);
+        quantity.unit = Some(unit);
+        quantity.firm = false;
+        Some((quantity, at + 2))
     }
 
     fn fraction_parts(&self, at: usize) -> Option<(u32, u32, usize, bool)> {
@@ -165,8 +197,7 @@ impl Reader<'_> {
         }
         if matches!(word, "a" | "an") {
             let denominator = part(self.word(at + 1))?;
-            let of = matches!(self.word(at + 2), "of" | "the");
-            return (denominator == 2 || of).then_some((1, denominator, at + 2, false));
+            return Some((1, denominator, at + 2, false));
         }
         let number = scan(self.tokens, at).filter(|n| n.scale == Decimal::ONE && !n.ordinal)?;
         let numerator =
@@ -216,7 +247,9 @@ impl Reader<'_> {
         let mut start = self.start(at);
         let mut next = number.next;
         let mut quantity = Quantity::new(start..self.end(next), number.value, Kind::Count);
-        quantity.firm = !number.spelled || number.value > Decimal::TEN;
+        // `a thousand words` is a way of speaking.
+        let spoken = matches!(self.word(at), "a" | "an");
+        quantity.firm = !number.spelled || (number.value > Decimal::TEN && !spoken);
         if number.ordinal || (self.glued(next) && matches!(self.word(next), "th" | "st" | "nd" | "rd")) {
             next += usize::from(!number.ordinal);
             quantity.kind = Kind::Ordinal;
@@ -263,6 +296,8 @@ impl Reader<'_> {
             {
                 quantity.value = quantity.value.checked_mul(Decimal::ONE_THOUSAND)?;
             }
+            // `4x4`
+            quantity.firm &= !matches!(self.word(next), "x");
             next += 1;
         }
         quantity.span = start..quantity.span.end.max(self.end(next));
@@ -368,7 +403,8 @@ impl Reader<'_> {
         }
         upper.upper = Some(upper.value);
         upper.value = value;
-        upper.firm |= lower.firm;
+        // `twenty or thirty` says no value.
+        upper.firm = (upper.firm || lower.firm) && !(number.spelled && self.word(next) == "or");
         upper.span.start = lower.span.start;
         Some((upper, end))
     }
@@ -413,10 +449,4 @@ impl Tail for str {
         }
         self[start..].to_lowercase()
     }
-}
-
-/// Whether a word is a scale: used by those who look for the words of numbers.
-#[allow(dead_code)]
-fn is_scale(word: &str) -> bool {
-    scale_word(word, true).is_some()
 }

@@ -14,8 +14,12 @@ mod compare;
 mod en;
 mod en_dates;
 mod en_number;
+#[cfg(test)]
+mod properties;
 mod render;
 mod settle;
+#[cfg(test)]
+mod tests;
 mod units;
 mod value;
 mod zh;

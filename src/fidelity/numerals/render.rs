@@ -4,7 +4,10 @@
 
 use rust_decimal::Decimal;
 
-use super::value::{Approx, Clock, Date, Kind, Quantity};
+use super::{
+    units::Unit,
+    value::{Approx, Clock, Date, Kind, Quantity},
+};
 
 /// More decimals than this before `million` and its like are written out as a whole number.
 const MOST_DECIMALS: u32 = 5;
@@ -74,9 +77,28 @@ pub fn english(quantity: &Quantity) -> String {
         Kind::Fraction(numerator, denominator) => fraction(numerator, denominator),
         Kind::Percent => format!("{} percent", amount(quantity)),
         Kind::Times => format!("{} times", amount(quantity)),
+        Kind::Money(currency) if is_one(quantity) => format!("1 {}", currency.english_one()),
         Kind::Money(currency) => format!("{} {}", amount(quantity), currency.english()),
+        Kind::Magnitude => magnitude(quantity.value),
         Kind::Count => format!("{}{}", amount(quantity), unit(quantity)),
     }
+}
+
+/// `thousands`, `tens of thousands`, `hundreds of millions`.
+fn magnitude(value: Decimal) -> String {
+    for (scale, name) in [(12, "trillion"), (9, "billion"), (6, "million"), (3, "thousand")] {
+        let unit = Decimal::from(10_u64.pow(scale));
+        if value >= unit {
+            let times = value.checked_div(unit).unwrap_or(Decimal::ONE);
+            let words = match () {
+                () if times >= Decimal::ONE_HUNDRED => "hundreds of ",
+                () if times >= Decimal::TEN => "tens of ",
+                () => "",
+            };
+            return format!("{words}{name}s");
+        }
+    }
+    "many".to_owned()
 }
 
 /// The number or the range of numbers, without what it counts.
@@ -87,13 +109,15 @@ pub(super) fn amount(quantity: &Quantity) -> String {
     }
 }
 
+/// The name of the unit with a space before it; empty without one.
 fn unit(quantity: &Quantity) -> String {
-    quantity.unit.map_or(String::new(), |unit| {
-        let name = unit.english();
-        let name = if quantity.kind == Kind::Ordinal { name.strip_suffix('s').unwrap_or(name) } else { name };
-        let name = if name == "centurie" { "century" } else { name };
-        format!(" {name}")
-    })
+    let one = quantity.kind == Kind::Ordinal || is_one(quantity);
+    let name = |unit: Unit| if one { unit.english_one() } else { unit.english() };
+    quantity.unit.map_or(String::new(), |unit| format!(" {}", name(unit)))
+}
+
+fn is_one(quantity: &Quantity) -> bool {
+    quantity.value == Decimal::ONE && quantity.upper.is_none()
 }
 
 fn fraction(numerator: u32, denominator: u32) -> String {

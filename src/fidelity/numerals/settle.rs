@@ -21,13 +21,14 @@ pub struct Settle {
     pub amounts: bool,
     /// Money without a scale as well: `8元` → `8 yuan`.
     pub small_money: bool,
-    /// Dates: `12月3日` → `Dec. 3`, `2025年12月` → `December 2025`. A bare `5日` or `2025年` stays.
+    /// Dates: `12月3日` → `Dec. 3`, `2025年12月` → `December 2025`, `5日` → `the 5th`. A bare `2025年` stays.
     pub dates: bool,
     /// `“十五五”` → `15th Five-Year Plan`.
     pub plans: bool,
     /// `前9个月` → `first nine months`, `第三季度` → `third quarter`.
     pub periods: bool,
-    /// Units that have no English name of their own: `3万亩` → `30,000 mu`, `500斤` → `500 jin`; with it all known units.
+    /// Units of measure: `3万亩` → `30,000 mu`, `500斤` → `500 jin`, `32891平方米` → `32,891 square meters`. Years, days
+    /// and other lengths of time stay: 3年来 and 3天前 are more than a number and a unit.
     pub units: bool,
 }
 
@@ -77,7 +78,7 @@ pub fn settle_with(text: &str, options: Settle) -> (String, Vec<Replacement>) {
             continue;
         }
         settled.push_str(&text[at..span.start]);
-        if settled.ends_with(|c: char| !c.is_whitespace() && !is_opening(c)) {
+        if settled.ends_with(|c: char| c.is_alphanumeric() || c == '%') {
             settled.push(' ');
         }
         let start = settled.len();
@@ -93,42 +94,19 @@ pub fn settle_with(text: &str, options: Settle) -> (String, Vec<Replacement>) {
     (settled, replaced)
 }
 
-/// Whether no space belongs behind the character.
-fn is_opening(c: char) -> bool {
-    matches!(
-        c,
-        '（' | '('
-            | '“'
-            | '‘'
-            | '《'
-            | '「'
-            | '『'
-            | '【'
-            | '，'
-            | '。'
-            | '、'
-            | '；'
-            | '：'
-            | '？'
-            | '！'
-            | '$'
-            | '/'
-            | '-'
-    )
-}
-
 /// The English for a quantity and the bytes that it replaces, if it is to be settled.
 fn replacement(text: &str, quantity: &Quantity, options: Settle) -> Option<(Range<usize>, String)> {
+    if !quantity.firm {
+        return None;
+    }
     let own = quantity.text(text);
     let span = quantity.span.clone();
     let scaled = own.contains(['万', '亿']) || own.contains(['多', '余']);
     let numerals = !own.contains(|c: char| super::zh_number::digit(c).is_some());
     let long = numerals && quantity.value > Decimal::TEN;
     match quantity.kind {
-        Kind::FiveYearPlan if options.plans => Some((span, english(quantity))),
-        Kind::Date(date)
-            if options.dates && (date.month.is_some() && (date.day.is_some() || date.year.is_some())) =>
-        {
+        Kind::FiveYearPlan if options.plans => Some((unquoted(text, span), english(quantity))),
+        Kind::Date(date) if options.dates && (date.month.is_some() || date.day.is_some()) => {
             Some((span, english(quantity)))
         }
         Kind::Ordinal if options.periods && quantity.unit == Some(Unit::Quarter) => {
@@ -155,6 +133,13 @@ fn replacement(text: &str, quantity: &Quantity, options: Settle) -> Option<(Rang
     }
 }
 
+/// The span with the quotation marks around it, which belong to the Chinese abbreviation.
+fn unquoted(text: &str, span: Range<usize>) -> Range<usize> {
+    let open = text[..span.start].strip_suffix('“').map(str::len);
+    let close = text[span.end..].starts_with('”').then(|| span.end + '”'.len_utf8());
+    open.zip(close).map_or(span, |(open, close)| open..close)
+}
+
 fn count(
     text: &str,
     quantity: &Quantity,
@@ -172,8 +157,10 @@ fn count(
         return Some((start..span.end, format!("first {value} {name}")));
     }
     let measured = options.units
-        && quantity.unit.is_some_and(|unit| !own.is_ascii() && own.ends_with(unit_name(own, unit)));
-    if measured && !own.contains(['多', '余']) || (measured && amount_wanted) {
+        && quantity.unit.is_some_and(|unit| {
+            !unit.is_time() && own.ends_with(|c: char| !c.is_ascii()) && !unit_name(own, unit).is_empty()
+        });
+    if measured {
         return Some((span, format!("{}{}", inner_approx(quantity, text), english(quantity))));
     }
     if !(options.amounts && amount_wanted && quantity.firm) {

@@ -59,6 +59,8 @@ units! {
     SquareMetre Area 1_000_000 "平方米|平米|㎡|m2|m²" / "square meters|square meter|square metres|square metre|sq meters|sq m|sqm|m2|m²|㎡";
     /// Square kilometre.
     SquareKilometre Area 1_000_000_000_000 "平方公里|平方千米|km2|km²" / "square kilometers|square kilometer|square kilometres|square kilometre|sq km|km2|km²";
+    /// Square centimetre.
+    SquareCentimetre Area 100 "平方厘米" / "square centimeters|square centimeter|square centimetres|square centimetre|sq cm|cm2|cm²";
     /// Mu, a fifteenth of a hectare.
     Mu Area 666_666_667 "亩" / "mu";
     /// Hectare.
@@ -123,6 +125,8 @@ units! {
     Quarter Time 7_889_400_000_000 "个季度|季度" / "quarters|quarter";
     /// Year.
     Year Time 31_557_600_000_000 "周年|年|载|岁" / "years|year|yrs|yr|years old|anniversary";
+    /// Decade.
+    Decade Time 315_576_000_000_000 "个十年" / "decades|decade";
     /// Century.
     Century Time 3_155_760_000_000_000 "个世纪|世纪" / "centuries|century";
     /// Degree Celsius.
@@ -186,6 +190,11 @@ impl Unit {
         self.row().1
     }
 
+    /// Whether it is a length of time.
+    pub(super) fn is_time(self) -> bool {
+        self.dimension() == Dimension::Time
+    }
+
     /// What one of these is worth in millionths of the dimension's base unit.
     pub(super) fn worth(self) -> Decimal {
         Decimal::from_i128_with_scale(self.row().2, 0)
@@ -194,6 +203,19 @@ impl Unit {
     /// The English name, in the plural.
     pub fn english(self) -> &'static str {
         first(self.row().4)
+    }
+
+    /// The English name of one.
+    pub fn english_one(self) -> &'static str {
+        match self {
+            Self::Foot => "foot",
+            Self::Inch => "inch",
+            Self::Century => "century",
+            Self::Celsius => "degree Celsius",
+            Self::SquareFoot => "square foot",
+            Self::Hertz => "hertz",
+            other => other.english().strip_suffix('s').unwrap_or(other.english()),
+        }
     }
 
     /// The Chinese name.
@@ -210,6 +232,15 @@ impl Currency {
     /// The English name, in the plural.
     pub fn english(self) -> &'static str {
         first(self.row().3)
+    }
+
+    /// The English name of one.
+    pub fn english_one(self) -> &'static str {
+        match self {
+            // The plural has no other form.
+            Self::Yuan | Self::Yen | Self::Won => self.english(),
+            other => other.english().strip_suffix('s').unwrap_or(other.english()),
+        }
     }
 
     /// The Chinese name.

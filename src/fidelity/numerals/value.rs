@@ -49,6 +49,8 @@ pub enum Kind {
     Date(Date),
     /// A time of day.
     Clock(Clock),
+    /// No number but how large one is: 1,000 for 数千 and for `thousands`, 10,000 for `tens of thousands`.
+    Magnitude,
     /// A five-year plan: 15 is the one for 2026 to 2030.
     FiveYearPlan,
 }
@@ -92,7 +94,15 @@ pub enum Approx {
 impl Quantity {
     /// A firm, exact quantity; the readers change what differs.
     pub(super) fn new(span: Range<usize>, value: Decimal, kind: Kind) -> Self {
-        Self { span, value, upper: None, kind, unit: None, approx: Approx::Exact, firm: true }
+        Self {
+            span,
+            value: value.normalize(),
+            upper: None,
+            kind,
+            unit: None,
+            approx: Approx::Exact,
+            firm: true,
+        }
     }
 
     /// The text of the quantity in the text that it was read from; empty for another text.

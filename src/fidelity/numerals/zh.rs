@@ -6,7 +6,7 @@
 use rust_decimal::Decimal;
 
 use super::{
-    units::{self, Unit},
+    units::{self, Currency, Unit},
     value::{Approx, Date, Kind, Quantity},
     zh_dates,
     zh_number::{self, Number},
@@ -20,6 +20,34 @@ const CLASSIFIERS: &[&str] = &[
     "处", "组", "对", "双", "倍", "集", "款", "列", "班", "趟", "路", "队", "点", "分", "秒", "度", "岁",
     "年", "天", "月", "日", "周", "小时", "分钟", "国", "省", "市", "县", "区", "镇", "乡", "村", "大", "强",
     "方", "代", "步", "阶段", "成", "人次", "标箱", "周年", "万", "亿", "元",
+];
+
+/// Places and things that begin with a numeral and go on with what could be a counting word.
+const NAMES: &[&str] = &[
+    "五台山",
+    "九寨沟",
+    "三国演义",
+    "三国志",
+    "五大连池",
+    "三位一体",
+    "一家人",
+    "一口气",
+    "一点儿",
+    "四方面军",
+    "八路军",
+    "三人行",
+    "百家争鸣",
+    "千家万户",
+    "万家灯火",
+    "五项原则",
+    "二人转",
+    "三轮车",
+    "三人制",
+    "十项全能",
+    "三级跳",
+    "四处",
+    "十分",
+    "百分百",
 ];
 
 /// Words before a number that say how exact it is.
@@ -83,6 +111,10 @@ fn skip_identifier(text: &str, at: usize) -> usize {
     }
     let rest = &text[letters..];
     let joined = rest.strip_prefix('-').filter(|r| r.starts_with(|c: char| c.is_ascii_digit()));
+    // Chang’e-6 is a name whose last letters stand behind an apostrophe.
+    let is_name =
+        text[at..].starts_with(|c: char| c.is_ascii_uppercase()) || text[..at].ends_with(['’', '\'']);
+    let joined = joined.filter(|_| is_name);
     if !rest.starts_with(|c: char| c.is_ascii_digit()) && joined.is_none() {
         return letters;
     }
@@ -119,12 +151,20 @@ pub(super) fn read_at(text: &str, at: usize) -> Option<Read> {
     if !zh_number::begins(first) {
         return None;
     }
+    if let Some(name) = NAMES.iter().find(|name| rest.starts_with(**name)) {
+        return Some(Read { quantity: None, end: at + name.len() });
+    }
     if let Some(read) = named(text, at).or_else(|| zh_dates::read(text, at)) {
         return Some(read);
     }
     let number = zh_number::scan(text, at)?;
     if number.vague {
-        return Some(Read { quantity: None, end: number.end });
+        // 几 and 数 before the number belong to it.
+        let start = text[..at].strip_suffix(['几', '数']).map_or(at, str::len);
+        let mut quantity = Quantity::new(start..number.end, number.value, Kind::Magnitude);
+        quantity.firm = false;
+        let large = number.value >= Decimal::ONE_THOUSAND && !number.digits;
+        return Some(Read { quantity: large.then_some(quantity), end: number.end });
     }
     let mut quantity = measured(text, at, &number);
     if let Some(range) = range(text, at, &number, quantity.as_ref()) {
@@ -186,7 +226,9 @@ fn percent_of(text: &str, at: usize, number_at: usize, per_mille: bool) -> Optio
 fn ordinal(text: &str, at: usize) -> Option<Read> {
     let number_at = at + '第'.len_utf8();
     let spaces = text[number_at..].len() - text[number_at..].trim_start_matches(' ').len();
+    // 第二多 is the second most: its 多 is no part of the number.
     let number = zh_number::scan(text, number_at + spaces).filter(|n| !n.vague)?;
+    let number = Number { end: number.bare_end, ..number };
     let rest = &text[number.end..];
     if rest.starts_with("个五年规划") || rest.starts_with("个五年计划") {
         let span = at..number.end + "个五年规划".len();
@@ -197,6 +239,7 @@ fn ordinal(text: &str, at: usize) -> Option<Read> {
     quantity.firm = number.digits || number.value > Decimal::TEN;
     if rest.starts_with("季度") {
         quantity.unit = Some(Unit::Quarter);
+        quantity.firm = true;
     }
     Read::some(quantity)
 }
@@ -235,8 +278,15 @@ fn measured(text: &str, at: usize, number: &Number) -> Option<Quantity> {
     let spaces = text[number.end..].len() - text[number.end..].trim_start_matches(' ').len();
     let gap = number.end + spaces;
     let rest = &text[gap..];
-    let firm =
-        number.digits || (!number.headless && (number.value > Decimal::TEN || number.scale > Decimal::ONE));
+    // 百万人次, 千万美元, 万亿市值 have a value; 万辆 and 百年 hardly.
+    let head = text[at..].chars().next().map_or(0, char::len_utf8);
+    let whole_scale = number.headless
+        && number.bare_end > at + head
+        && number.value >= Decimal::from(1_000_000)
+        && (CLASSIFIERS.iter().any(|word| rest.starts_with(word)) || units::chinese_currency(rest).is_some());
+    let firm = number.digits
+        || whole_scale
+        || (!number.headless && (number.value > Decimal::TEN || number.scale > Decimal::ONE));
     if let Some(denominator) = rest.strip_prefix("分之") {
         return fraction(text, at, number, text.len() - denominator.len());
     }
@@ -264,10 +314,16 @@ fn measured(text: &str, at: usize, number: &Number) -> Option<Quantity> {
             return Some(quantity);
         }
     }
+    if let Some(quantity) = slashed(text, at, number) {
+        return Some(quantity);
+    }
     if rest.starts_with("比") || rest.starts_with("∶") {
         // 3比1: both are counted by themselves.
     } else if let Some((currency, length)) = units::chinese_currency(rest).filter(|_| is_money(rest)) {
-        let mut quantity = Quantity::new(span(gap + length), number.value, Kind::Money(currency));
+        // 人民币 before the amount and 元 behind it name one currency.
+        let named =
+            text[..at].strip_suffix("人民币").filter(|_| currency == Currency::Yuan).map_or(at, str::len);
+        let mut quantity = Quantity::new(named..gap + length, number.value, Kind::Money(currency));
         quantity.firm = firm || (!number.headless && number.value > Decimal::ONE);
         return Some(quantity);
     }
@@ -281,7 +337,7 @@ fn measured(text: &str, at: usize, number: &Number) -> Option<Quantity> {
         return Some(quantity);
     }
     if rest.starts_with(|c: char| c.is_ascii_alphabetic()) {
-        let letters = rest.find(|c: char| !c.is_ascii_alphanumeric()).unwrap_or(rest.len());
+        let letters = rest.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(rest.len());
         let mut quantity = Quantity::new(span(number.end), number.value, Kind::Count);
         if let Some((unit, length)) = units::english_unit(rest) {
             quantity.unit = Some(unit);
@@ -291,13 +347,47 @@ fn measured(text: &str, at: usize, number: &Number) -> Option<Quantity> {
         }
         return number.digits.then_some(quantity);
     }
-    let counted = CLASSIFIERS.iter().any(|word| rest.starts_with(word));
-    if !number.digits && !counted && (number.headless || number.value < Decimal::from(100)) {
+    // 十分 is `very`, 四处 `everywhere`, 十大 and 三大 count.
+    let word = !number.digits
+        && [("十", "分"), ("四", "处"), ("一", "点"), ("万", "分"), ("百", "分")]
+            .iter()
+            .any(|(own, next)| &text[at..number.end] == *own && rest.starts_with(next));
+    let counted = !word && CLASSIFIERS.iter().any(|word| rest.starts_with(word));
+    if !number.digits && !counted && ((number.headless && !firm) || number.value < Decimal::from(100)) {
         return None;
     }
     let mut quantity = Quantity::new(span(number.end), number.value, Kind::Count);
+    // 伊尔-76: the number of a type, which is part of a name.
+    let firm = firm && !(number.plain_digits > 0 && joined_name(text, at) && !counted);
     quantity.firm = firm || (counted && !number.headless && number.value > Decimal::TWO);
     Some(quantity)
+}
+
+/// Whether a hyphen ties the number to a Chinese name before it.
+fn joined_name(text: &str, at: usize) -> bool {
+    text[..at].strip_suffix('-').is_some_and(|name| {
+        name.ends_with(|c: char| {
+            c.is_alphabetic() && !c.is_ascii() && !zh_number::begins(c) && !"年月日号时点".contains(c)
+        })
+    })
+}
+
+/// `1/5`: two small numbers in digits that are no date.
+fn slashed(text: &str, at: usize, number: &Number) -> Option<Quantity> {
+    let denominator_at = text.len() - text[number.end..].strip_prefix('/')?.len();
+    let starts = text[denominator_at..].starts_with(|c: char| c.is_ascii_digit());
+    let second = zh_number::scan(text, denominator_at).filter(|n| starts && n.plain_digits > 0)?;
+    let (n, d) = (u32::try_from(number.value).ok()?, u32::try_from(second.value).ok()?);
+    if number.plain_digits == 0
+        || n == 0
+        || n >= d
+        || d > 100
+        || text[second.end..].starts_with(['/', '月', '日'])
+    {
+        return None;
+    }
+    let value = Decimal::from(n).checked_div(Decimal::from(d))?;
+    Some(Quantity::new(at..second.bare_end, value, Kind::Fraction(n, d)))
 }
 
 /// Whether 元 or 块 stands for money here and does not begin another word.
@@ -399,16 +489,19 @@ fn range(text: &str, at: usize, number: &Number, lower: Option<&Quantity>) -> Op
 fn approximate(text: &str, quantity: &mut Quantity, number: &Number) {
     let before = text[..quantity.span.start].trim_end_matches(' ');
     let after = &text[quantity.span.end..];
+    let counting = CLASSIFIERS.iter().filter(|word| after.starts_with(**word)).map(|word| word.len()).max();
+    let behind = &after[counting.unwrap_or(0)..];
+    let said = |word: &str| after.starts_with(word) || behind.starts_with(word);
     if let Some(more) = after.chars().next().filter(|c| matches!(c, '多' | '余'))
         && quantity.unit.is_some()
     {
         quantity.span.end += more.len_utf8();
         quantity.approx = Approx::MoreThan;
-    } else if number.more || after.starts_with("以上") || OVER.iter().any(|word| before.ends_with(word)) {
+    } else if number.more || said("以上") || OVER.iter().any(|word| before.ends_with(word)) {
         quantity.approx = Approx::MoreThan;
     } else if UNDER.iter().any(|word| before.ends_with(word)) {
         quantity.approx = Approx::LessThan;
-    } else if after.starts_with("左右") || ABOUT.iter().any(|word| before.ends_with(word)) {
+    } else if said("左右") || ABOUT.iter().any(|word| before.ends_with(word)) {
         quantity.approx = Approx::About;
     }
 }

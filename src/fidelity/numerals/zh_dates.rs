@@ -121,8 +121,19 @@ fn ranged(text: &str, at: usize, first: &Number) -> Option<Read> {
     }
     let dash = DASHES.iter().find(|dash| text[number.end..].starts_with(**dash))?;
     let upper_at = number.end + dash.len();
-    let upper = zh_number::scan(text, upper_at).filter(|n| plain(n) && n.value > number.value)?;
+    let season = year(&number).is_some();
+    let upper = zh_number::scan(text, upper_at)
+        .filter(|n| plain(n) && (n.value > number.value || (season && n.plain_digits == 2)))?;
     let rest = &text[skip_spaces(text, upper.end)..];
+    // `1995-96赛季`, `2014-2015赛季`
+    if let Some(year) =
+        year(&number).filter(|_| ["赛季", "财年", "学年", "年度"].iter().any(|w| rest.starts_with(w)))
+    {
+        let short = upper.plain_digits == 2;
+        let last = if short { Decimal::from(year / 100 * 100) + upper.value } else { upper.value };
+        let date = Date { year: Some(year), ..head };
+        return dated(at..upper.end, date, Some(last));
+    }
     let none = head == Date::default();
     let (date, sign) = if rest.starts_with('年') && none {
         (Date { year: Some(year(&number)?), ..head }, '年')
@@ -133,7 +144,10 @@ fn ranged(text: &str, at: usize, first: &Number) -> Option<Read> {
     } else {
         return None;
     };
-    if upper.value > Decimal::from(3000) || (sign == '月' && upper.value > Decimal::from(12)) {
+    if upper.value <= number.value
+        || upper.value > Decimal::from(3000)
+        || (sign == '月' && upper.value > Decimal::from(12))
+    {
         return None;
     }
     let mut end = skip_spaces(text, upper.end) + 3;
@@ -228,7 +242,7 @@ fn clock(text: &str, at: usize, number: &Number) -> Option<Read> {
     let before = text[..at].trim_end_matches(' ');
     if text[after..].starts_with(['代', '期', '速', '间', '长', '尚', '空', '机'])
         || (sign != "时" && !told.iter().any(|word| before.ends_with(word)))
-        || (!number.digits && sign == "时" && !told.iter().any(|word| before.ends_with(word)))
+        || (!number.digits && number.value <= Decimal::ONE)
     {
         return None;
     }

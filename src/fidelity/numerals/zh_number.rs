@@ -20,7 +20,7 @@ pub(super) struct Number {
     pub more: bool,
     /// Digits only, no comma, no decimals, no scale: may be a year. The count of digits.
     pub plain_digits: usize,
-    /// What it says is no value: 十几, 数千, 七八.
+    /// What it says is no value: 十几, 数千, 七八. `value` then is its order of magnitude, or zero.
     pub vague: bool,
     /// A scale without a number before it: 百, 万, 千万.
     pub headless: bool,
@@ -120,7 +120,7 @@ fn scan_digits(text: &str, at: usize) -> Option<Number> {
     }
     number.value = value.normalize();
     number.bare_end = end;
-    let (more, after) = more_than(text, end);
+    let (more, after) = more_than(text, end + leading_spaces(&text[end..]));
     number.more |= more;
     number.end = if more { after } else { end };
     Some(number)
@@ -228,7 +228,8 @@ fn scan_numerals(text: &str, at: usize) -> Option<Number> {
         run.push(c);
         end += c.len_utf8();
     }
-    if run.is_empty() {
+    // 陆, 伍 and their like are surnames when they stand alone.
+    if run.is_empty() || (run.len() == 1 && "壹贰叁肆伍陆柒捌玖拾佰仟".contains(run[0])) {
         return None;
     }
     let mut number = Number {
@@ -245,6 +246,7 @@ fn scan_numerals(text: &str, at: usize) -> Option<Number> {
     let before = text[..at].chars().next_back();
     if before.is_some_and(|c| "几数".contains(c)) {
         number.vague = true;
+        number.value = words(&run).unwrap_or_default();
         return Some(number);
     }
     if run.len() > 1 && run.iter().all(|c| numeral(*c).is_some()) {
@@ -261,8 +263,12 @@ fn scan_numerals(text: &str, at: usize) -> Option<Number> {
         None => number.vague = true,
     }
     if text[end..].starts_with('几') {
+        // 十几亿: the scale behind says how large it is.
+        let after = end + '几'.len_utf8();
+        let (factor, scale_end) = scale(text, after);
         number.vague = true;
-        number.end = end + '几'.len_utf8();
+        number.end = scale_end;
+        number.value = number.value.checked_mul(factor)?;
         return Some(number);
     }
     if let Some((value, decimal_end)) = spoken_decimals(text, end, number.value) {
