@@ -115,7 +115,7 @@ fn form(text: &str, hint: Option<Hint>) -> Form {
         // Most of a page; nothing else in it needs to be looked at.
         return if caption::is_caption(text) { Form::Caption } else { Form::Body };
     }
-    if furniture::is_furniture(text) {
+    if furniture::is_furniture(text) || mark::is_pointer(text) {
         Form::Furniture
     } else if let Some(way) = mark::whole_continuation(text) {
         Form::Continuation(way)

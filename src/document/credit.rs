@@ -141,6 +141,11 @@ pub(super) fn whole(text: &str) -> Option<Credit> {
     (rest.is_empty() || rest.chars().all(|c| "）)】。".contains(c))).then_some(credit)
 }
 
+/// Whether the names at the end of `text` are of those who helped (记者甲、乙参与采写): the story has its writers already.
+pub(super) fn is_contribution(text: &str) -> bool {
+    text[suffix_start(text, 12)..].contains("参与")
+}
+
 /// How a paragraph ends when its story ends with it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Tail {

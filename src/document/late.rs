@@ -39,7 +39,7 @@ pub(super) fn attach(blocks: &[Block<'_>], drafts: Vec<Draft>) -> Vec<Draft> {
     for (mut story, choice) in stories.into_iter().zip(choices) {
         let taken = match choice {
             Choice::Own => 0,
-            Choice::FirstBack => 1,
+            Choice::FirstBack(count) => count,
             Choice::Back => story.run.len(),
             Choice::Join => {
                 if let Some(before) = attached.last_mut() {
@@ -112,8 +112,8 @@ impl Story {
 enum Choice {
     /// The titles are its own.
     Own,
-    /// The first title is the late headline of the story before.
-    FirstBack,
+    /// The first titles, so many, are the late headline of the story before.
+    FirstBack(usize),
     /// All of them are.
     Back,
     /// It is no story of its own but the end of the one before.
@@ -168,12 +168,10 @@ fn choose(blocks: &[Block<'_>], stories: &[Story]) -> Vec<Choice> {
                 offer(to, score[from] + there.iter().sum::<f32>(), Choice::Back, from);
             }
             if from == WAITING && story.run.len() > 1 && blocks[story.run[0]].form != Form::Column {
-                offer(
-                    HEADED,
-                    score[from] + there[0] + here[1..].iter().sum::<f32>() - without_text,
-                    Choice::FirstBack,
-                    from,
-                );
+                for back in 1..story.run.len() {
+                    let shared = there[..back].iter().chain(&here[back..]).sum::<f32>();
+                    offer(HEADED, score[from] + shared - without_text, Choice::FirstBack(back), from);
+                }
             }
         }
         score = [next[0].0, next[1].0];

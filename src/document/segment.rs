@@ -11,7 +11,7 @@ use super::normalize::Source;
 use super::titles::{self, Titles};
 use super::unit::{self, Unit};
 use super::{Article, Document, DocumentError, Labelled, Role, Section, Span, Text, Tile};
-use super::{boundary, column, credit, late, mark, wrap};
+use super::{boundary, column, credit, headline, late, mark, settle, wrap};
 
 /// An article before its texts are copied out of the page: block numbers only.
 #[derive(Debug, Clone, Default)]
@@ -34,13 +34,17 @@ pub(super) fn segment(
     if lines.is_empty() {
         return Err(DocumentError::Empty);
     }
-    let blocks = if hints.is_empty() { wrap::unwrap(&lines) } else { lines.iter().map(Block::of).collect() };
+    let blocks = if hints.is_empty() {
+        headline::join(wrap::unwrap(&lines))
+    } else {
+        lines.iter().map(Block::of).collect()
+    };
     let mut blocks = column::join(blocks);
     if blocks.iter().all(|block| block.form == Form::Furniture) {
         // Nothing but numbers and dashes: then these are the text.
         blocks.iter_mut().for_each(|block| block.form = Form::Body);
     }
-    unit::settle(&mut blocks);
+    settle::settle(&mut blocks);
     let units = unit::units(&blocks);
     let starts = boundary::starts(&blocks, &units);
     let drafts = late::attach(&blocks, drafts(&blocks, &units, &starts));
