@@ -121,6 +121,8 @@ fn form(text: &str, hint: Option<Hint>) -> Form {
         Form::Continuation(way)
     } else if mark::is_editor(text) {
         Form::Editor
+    } else if caption::is_photographer(text) {
+        Form::Caption
     } else if credit::whole(text).is_some() {
         Form::Dateline
     } else if byline::is_byline(text) {

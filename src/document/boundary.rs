@@ -176,6 +176,7 @@ fn weigh(
     add(reports(&first.text), 0.8);
     add(first.text.chars().count() >= 20, 0.6);
     add(first.blank_above > page.gap.max(1) || page.gap == 0 && first.blank_above > 0, 1.2);
+    add(unit.pictured && unit.body.is_empty(), 3.0);
     let Some(lead) = unit.body.first().map(|at| &blocks[*at].text) else {
         return score;
     };

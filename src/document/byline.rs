@@ -80,6 +80,26 @@ pub(super) fn are_only_names(text: &str) -> bool {
     are_names(text) && words_of(text).count() <= 4
 }
 
+/// Whether `text`, a line under a text, is where its writer lives and the name: 湖南某县 王民, 读者 周明.
+pub(super) fn is_signature(text: &str) -> bool {
+    if text.len() > 72 {
+        return false;
+    }
+    let text = unbracketed(text).unwrap_or(text);
+    let Some((place, name)) = text.rsplit_once(' ') else {
+        return false;
+    };
+    let place = place.trim();
+    is_name(name)
+        && place.chars().count() <= 14
+        && place.chars().all(|c| is_han(c) || c == ' ')
+        && (["读者", "作者", "讀者", "网友", "家长", "教师", "学生", "市民"].contains(&place)
+            || place.ends_with([
+                '省', '市', '县', '区', '镇', '乡', '村', '州', '旗', '縣', '區', '鎮', '鄉', '局', '校',
+                '院',
+            ]))
+}
+
 fn words_of(text: &str) -> impl Iterator<Item = &str> {
     text.split(|c: char| c.is_whitespace() || "、,，/／|".contains(c)).filter(|word| !word.is_empty())
 }
@@ -152,6 +172,7 @@ pub(super) fn is_byline(text: &str) -> bool {
 fn names_make_sense(names: &str) -> bool {
     const DEEDS: &[&str] =
         &["参与采写", "综合报道", "摄影报道", "报道", "報導", "報道", "采写", "整理", "编译"];
+    let text = names;
     let names = DEEDS.iter().find_map(|deed| names.strip_suffix(deed)).unwrap_or(names).trim();
     let spaced = names.contains(char::is_whitespace) || names.contains(['、', '／', '/']);
     let mut seen = 0;
@@ -161,6 +182,10 @@ fn names_make_sense(names: &str) -> bool {
         seen += usize::from(is_name(word));
         word_role || is_name(word) || (count <= 6 && word.chars().all(|c| is_han(c) || c == '·'))
     });
+    // 記者黃大明台北報導: the name and the place without a mark between them.
+    if text.len() > names.len() && names.chars().count() <= 8 && names.chars().all(is_han) {
+        return names.chars().next().is_some_and(|first| SURNAMES.contains(first));
+    }
     // 阿依古丽 has no surname in the list, but stands alone after 记者 like a name.
     fine && (seen > 0 || spaced || (2..=4).contains(&names.chars().count()) && names.chars().all(is_han))
 }

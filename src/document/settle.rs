@@ -5,7 +5,7 @@
 
 use super::block::{Block, Form};
 use super::line::Hint;
-use super::{byline, credit, furniture, mark, title, unit};
+use super::{byline, caption, credit, furniture, mark, title, unit};
 
 /// More titles in a row than this are no titles: verse, a table of contents, the lines of a list.
 const MAX_TITLES: usize = 4;
@@ -13,12 +13,16 @@ const MAX_TITLES: usize = 4;
 /// After the name of a poet, fewer lines are verse.
 const MIN_VERSE: usize = 3;
 
+/// After a paragraph that ends in a colon, fewer lines are no list.
+const MIN_LIST: usize = 2;
+
 /// A line that leads in (专访有关负责人：) is not longer than this, in characters.
 const MAX_LEAD_IN: usize = 24;
 
 /// Decides about every line that can be several things; afterwards there is no [`Form::Question`] left.
 pub(super) fn settle(blocks: &mut [Block<'_>]) {
     contents(blocks);
+    photographs(blocks);
     let mut at = 0;
     let mut closed = true;
     // The heading that the story had last: the others are built like it.
@@ -56,6 +60,12 @@ fn titles(blocks: &mut [Block<'_>], at: usize, first_is_due: bool) -> usize {
     let signed = at > 1 && blocks[at - 1].form == Form::Byline && blocks[at - 2].form.is_title();
     if signed && run >= MIN_VERSE {
         demote(&mut blocks[at..at + run], false);
+    } else if run >= MIN_LIST
+        && at > 0
+        && blocks[at - 1].form == Form::Body
+        && blocks[at - 1].text.ends_with('：')
+    {
+        demote(&mut blocks[at..at + run], false);
     } else if run > MAX_TITLES {
         demote(&mut blocks[at..at + run], first_is_due);
     }
@@ -68,7 +78,10 @@ fn question(blocks: &[Block<'_>], at: usize, closed: bool, heading: Option<usize
     let next = blocks.get(at + 1);
     let due = closed
         || at > 0 && blocks[at - 1].form == Form::Column
-        || next.is_some_and(|next| next.form == Form::Byline || credit::at_head(&next.text).is_some())
+        || next.is_some_and(|next| match next.form {
+            Form::Byline | Form::Dateline => blocks.get(at + 2).is_some_and(|after| after.form == Form::Body),
+            _ => credit::at_head(&next.text).is_some(),
+        })
         || heading.is_some_and(|heading| title::are_parallel(&blocks[heading].text, &blocks[at].text));
     let led_in = next.is_some_and(|next| {
         matches!(next.form, Form::Body | Form::Byline | Form::Dateline | Form::Subtitle | Form::Caption)
@@ -78,13 +91,18 @@ fn question(blocks: &[Block<'_>], at: usize, closed: bool, heading: Option<usize
 
 /// Whether the line is the name of the writer: under a headline, or under the text when nothing of it follows.
 fn is_writer(blocks: &[Block<'_>], at: usize) -> bool {
-    if blocks[at].hint.is_some() || !byline::are_only_names(&blocks[at].text) {
+    let text = &blocks[at].text;
+    if blocks[at].hint.is_some() {
         return false;
     }
-    let Some(before) = at.checked_sub(1).map(|before| blocks[before].form) else {
+    let signs = byline::is_signature(text) && at > 0 && blocks[at - 1].form == Form::Body;
+    if !signs && !byline::are_only_names(text) {
         return false;
-    };
-    match before {
+    }
+    // The day of a speech may stand between the title and the name.
+    let before =
+        blocks[..at].iter().rev().take(2).map(|block| block.form).find(|form| *form != Form::Furniture);
+    match before.unwrap_or(Form::Furniture) {
         Form::Title | Form::Subtitle => blocks.get(at + 1).is_some(),
         Form::Body => blocks.get(at + 1).is_none_or(|next| next.form.is_title()),
         _ => false,
@@ -120,7 +138,22 @@ fn leads_in(blocks: &[Block<'_>], at: usize, closed: bool) -> bool {
         matches!(after.form, Form::Byline | Form::Dateline | Form::Subtitle)
             || credit::at_head(&after.text).is_some()
     });
-    closed || credited || at > 0 && blocks[at - 1].form == Form::Column
+    let under_title = at > 0 && blocks[at - 1].form.is_title();
+    closed && !under_title || credited || at > 0 && blocks[at - 1].form == Form::Column
+}
+
+/// Makes captions of what stands over the name of a photographer and tells what the picture shows.
+fn photographs(blocks: &mut [Block<'_>]) {
+    for at in 1..blocks.len() {
+        if blocks[at].form == Form::Caption
+            && blocks[at - 1].form == Form::Body
+            && blocks[at - 1].hint.is_none()
+            && caption::is_photographer(&blocks[at].text)
+            && caption::describes_picture(&blocks[at - 1].text)
+        {
+            blocks[at - 1].form = Form::Caption;
+        }
+    }
 }
 
 /// Makes furniture of the title of a table of contents: 今日导读 over headlines with their pages.
@@ -189,6 +222,18 @@ mod tests {
     }
 
     #[test]
+    fn lists_are_text() {
+        assert_eq!(
+            settled("题目之一\n主要数据如下：\n出口增长百分之五\n进口增长百分之三\n正文一。"),
+            "TBBBB"
+        );
+        assert_eq!(
+            settled("题目\n（2024年4月28日）\n王民\n正文一。\n谢谢大家！\n（新华社北京4月28日电）"),
+            "TFWBB-"
+        );
+    }
+
+    #[test]
     fn questions_are_titles_where_one_is_due() {
         assert_eq!(settled("谁来养老？\n本报记者 王民\n正文一。"), "TWB");
         assert_eq!(settled("题目之一\n正文一。\n谁来养老？\n正文二。"), "TBBB");
@@ -198,6 +243,7 @@ mod tests {
     #[test]
     fn names_under_titles_and_texts_are_writers() {
         assert_eq!(settled("在实干中成就梦想\n王 民\n正文一。\n李强\n另一个题目\n正文二。"), "TWBWTB");
+        assert_eq!(settled("题目之一\n正文一。\n湖南某县 王民\n另一个题目\n正文二。"), "TBWTB");
         assert_eq!(settled("人民论坛\n方向感\n王民\n正文一。"), "TTWB");
         // A heading may look like a name.
         assert_eq!(settled("题目之一\n正文一。\n高山\n正文二。"), "TBTB");

@@ -26,6 +26,8 @@ pub(super) struct Unit {
     pub(super) continued: bool,
     /// It ends as stories end: with a credit, the editor, （完） or 下转.
     pub(super) closed: bool,
+    /// A picture stands under its titles.
+    pub(super) pictured: bool,
     /// It ends with a credit.
     pub(super) closing_credit: bool,
     /// The name of a page, or a new one, stands over it.
@@ -87,7 +89,9 @@ pub(super) fn units(blocks: &[Block<'_>]) -> Vec<Unit> {
 fn begins_unit(unit: &Unit, block: &Block<'_>, next: Option<&Block<'_>>) -> bool {
     let told = !unit.body.is_empty() || unit.closed;
     match block.form {
-        Form::Title | Form::Subtitle | Form::Column | Form::Continuation(Continuation::From) => told,
+        // A headline, a picture and another headline: the first story is the picture.
+        Form::Title | Form::Column => told || unit.pictured,
+        Form::Subtitle | Form::Continuation(Continuation::From) => told,
         // （上接第一版）: what goes on here began elsewhere, so it is no part of what stands over it.
         Form::Body => told && (unit.closed || mark::continuation_at_head(&block.text).is_some()),
         // A second credit is the first of the next story when text follows it.
@@ -126,7 +130,8 @@ fn note(unit: &mut Unit, at: usize, block: &Block<'_>) {
         Form::Byline => unit.opens_with_byline = true,
         Form::Continuation(Continuation::From) => unit.continued = true,
         Form::Continuation(Continuation::To) | Form::Editor => unit.closed |= told,
-        Form::Caption | Form::Furniture => {}
+        Form::Caption => unit.pictured |= !unit.titles.is_empty() && !told,
+        Form::Furniture => {}
     }
 }
 
@@ -150,6 +155,7 @@ mod tests {
             shape("题目之一\n本报记者 王民\n正文一。\n题目之二\n正文三。\n新华社北京12月6日电"),
             [(1, 1, false), (1, 1, true)]
         );
+        assert_eq!(shape("稻田里的画\n图为稻田。\n龙舟竞渡\n正文一。"), [(1, 0, false), (1, 1, false)]);
         assert_eq!(shape("正文一。（完）\n正文二。"), [(0, 1, true), (0, 1, false)]);
         assert_eq!(shape("题目之一\n正文一。\n第3版\n题目之二\n正文二。"), [(1, 1, false), (1, 1, false)]);
         assert_eq!(
