@@ -115,12 +115,14 @@ fn form(text: &str, hint: Option<Hint>) -> Form {
         // Most of a page; nothing else in it needs to be looked at.
         return if caption::is_caption(text) { Form::Caption } else { Form::Body };
     }
-    if furniture::is_furniture(text) {
+    if furniture::is_furniture(text) || mark::is_pointer(text) {
         Form::Furniture
     } else if let Some(way) = mark::whole_continuation(text) {
         Form::Continuation(way)
     } else if mark::is_editor(text) {
         Form::Editor
+    } else if caption::is_photographer(text) {
+        Form::Caption
     } else if credit::whole(text).is_some() {
         Form::Dateline
     } else if byline::is_byline(text) {

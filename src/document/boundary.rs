@@ -29,6 +29,9 @@ const AFTER_THE_END: f32 = 6.0;
 const SECOND_DATELINE: f32 = 5.0;
 const LATE_DATELINE: f32 = 3.0;
 
+/// Titles without text under them are the late headline of what is before, or a story in a line; no section.
+const NO_SECTION: f32 = 20.0;
+
 /// For each unit, whether an article begins with it; the first one always does.
 pub(super) fn starts(blocks: &[Block<'_>], units: &[Unit]) -> Vec<bool> {
     let page = PageHabits::of(blocks, units);
@@ -50,8 +53,9 @@ pub(super) fn starts(blocks: &[Block<'_>], units: &[Unit]) -> Vec<bool> {
         list_pairs(unit.titles.first().map_or("", |at| &blocks[*at].text), LEAD, &mut titles[0]);
         let mut next = [(f32::NEG_INFINITY, (true, 0)); 2];
         let before = at.checked_sub(1).and_then(|before| units.get(before));
-        let evidence =
-            before.map_or(0.0, |before| weigh(blocks, [before, unit], &topic, &titles, &mut lead, &page));
+        let evidence = before.map_or(0.0, |before| {
+            weigh(blocks, [before, unit], units.get(at + 1), &topic, &titles, &mut lead, &page)
+        });
         for (state, score) in score.iter().enumerate() {
             let mut offer = |to: usize, value: f32, started: bool| {
                 if value > next[to].0 {
@@ -84,6 +88,9 @@ pub(super) fn starts(blocks: &[Block<'_>], units: &[Unit]) -> Vec<bool> {
 /// What it costs to take `unit` for a section of the article that goes on in `before`.
 fn as_section(before: &Unit, unit: &Unit, credited: bool) -> f32 {
     let mut cost = 0.0;
+    if unit.is_only_titles() {
+        cost += NO_SECTION;
+    }
     if before.closed {
         cost += AFTER_THE_END;
     }
@@ -128,6 +135,7 @@ impl PageHabits {
 fn weigh(
     blocks: &[Block<'_>],
     [before, unit]: [&Unit; 2],
+    after: Option<&Unit>,
     [own, topic @ ..]: &[Pairs; 3],
     [title, titles @ ..]: &[Vec<u16>; 4],
     told: &mut Lead,
@@ -135,7 +143,13 @@ fn weigh(
 ) -> f32 {
     let Some(first) = unit.titles.first().map(|at| &blocks[*at]) else {
         // Text without a title that does not belong to what is before it: only the end of a story tells.
-        return if unit.continued || before.closed { 3.0 } else { -3.0 };
+        return if unit.continued {
+            8.0
+        } else if before.closed {
+            3.0
+        } else {
+            -3.0
+        };
     };
     // Where stories are long, more of their titles are headings.
     let mut score = if page.brief { -0.5 } else { -1.5 };
@@ -147,16 +161,22 @@ fn weigh(
     add(unit.continued, 5.0);
     add(unit.new_page, 3.0);
     add(has(Form::Subtitle), 2.5);
-    add(has(Form::Column), 3.0);
+    add(has(Form::Column), 4.0);
     add(unit.titles.len() > 1, 0.8);
     add(hinted(Hint::Title), 6.0);
     add(hinted(Hint::Heading) && !hinted(Hint::Title), -4.0);
     add(title::is_numbered(&first.text), -6.0);
+    add(title::is_notice(&first.text), 4.0);
+    // 岸线变了, 产业变了, 日子变了: the headings of one story are built alike.
+    let alike =
+        |other: &Unit| other.titles.iter().any(|at| title::are_parallel(&blocks[*at].text, &first.text));
+    add(alike(before) || after.is_some_and(alike), -3.0);
     add(before.titles.is_empty(), 1.5);
     add(page.brief, 1.5);
     add(reports(&first.text), 0.8);
     add(first.text.chars().count() >= 20, 0.6);
     add(first.blank_above > page.gap.max(1) || page.gap == 0 && first.blank_above > 0, 1.2);
+    add(unit.pictured && unit.body.is_empty(), 3.0);
     let Some(lead) = unit.body.first().map(|at| &blocks[*at].text) else {
         return score;
     };
@@ -218,7 +238,7 @@ mod tests {
     fn headed(page: &str) -> Vec<bool> {
         let lines = lines(page, &[]);
         let mut blocks: Vec<Block<'_>> = lines.iter().map(Block::of).collect();
-        unit::settle(&mut blocks);
+        super::super::settle::settle(&mut blocks);
         starts(&blocks, &unit::units(&blocks))
     }
 

@@ -22,6 +22,13 @@ const NOT_NAMES: &[&str] = &[
     "证", "们", "亲历", "体验", "跟随", "走进", "随", "对", "表示", "说", "，", "。", "？",
 ];
 
+/// Who signs without a name.
+#[rustfmt::skip]
+const OFFICES: &[&str] = &[
+    "评论员", "本报评论员", "新华社评论员", "人民日报评论员", "本刊评论员", "特约评论员", "本报特约评论员",
+    "本报编辑部", "本刊编辑部", "本报记者", "新华社记者", "本报通讯员", "本社記者", "本報記者", "本報評論員",
+];
+
 /// The single-character surnames of nearly everyone, simplified and traditional.
 const SURNAMES: &str = "王李张刘陈杨赵黄周吴徐孙胡朱高林何郭马罗梁宋郑谢韩唐冯于董萧程曹袁邓许傅沈曾彭吕苏卢蒋蔡贾丁魏薛叶阎\
 余潘杜戴夏钟汪田任姜范方石姚谭廖邹熊金陆郝孔白崔康毛邱秦江史顾侯邵孟龙万段雷钱汤尹黎易常武乔贺赖龚文庞樊兰殷施陶洪翟安颜倪\
@@ -56,6 +63,41 @@ pub(super) fn are_names(text: &str) -> bool {
         words += 1;
         words <= 6 && is_name(word)
     }) && words > 0
+}
+
+/// Whether `text`, a whole line, is nothing but the names of one to four people: 王民, 王 民, 王民 李强.
+pub(super) fn are_only_names(text: &str) -> bool {
+    if text.len() > 60 {
+        return false;
+    }
+    let text = strip_bullets(text);
+    let text = unbracketed(text).unwrap_or(text);
+    let single = words_of(text).all(|word| word.chars().count() == 1);
+    if single {
+        let joined: String = words_of(text).collect();
+        return is_name(&joined);
+    }
+    are_names(text) && words_of(text).count() <= 4
+}
+
+/// Whether `text`, a line under a text, is where its writer lives and the name: 湖南某县 王民, 读者 周明.
+pub(super) fn is_signature(text: &str) -> bool {
+    if text.len() > 72 {
+        return false;
+    }
+    let text = unbracketed(text).unwrap_or(text);
+    let Some((place, name)) = text.rsplit_once(' ') else {
+        return false;
+    };
+    let place = place.trim();
+    is_name(name)
+        && place.chars().count() <= 14
+        && place.chars().all(|c| is_han(c) || c == ' ')
+        && (["读者", "作者", "讀者", "网友", "家长", "教师", "学生", "市民"].contains(&place)
+            || place.ends_with([
+                '省', '市', '县', '区', '镇', '乡', '村', '州', '旗', '縣', '區', '鎮', '鄉', '局', '校',
+                '院',
+            ]))
 }
 
 fn words_of(text: &str) -> impl Iterator<Item = &str> {
@@ -104,6 +146,9 @@ pub(super) fn is_byline(text: &str) -> bool {
     if text.chars().count() > 80 || text.contains(['。', '！', '？', '；', '“', '「']) && !bracketed {
         return false;
     }
+    if OFFICES.contains(&text) {
+        return true;
+    }
     let Some((start, end)) = role(text, 14) else {
         return false;
     };
@@ -115,6 +160,11 @@ pub(super) fn is_byline(text: &str) -> bool {
         return true;
     }
     let names = text[end..].trim_start_matches(|c: char| c.is_whitespace() || "：:".contains(c));
+    // 作者：王民（某大学教授）
+    let names = names
+        .rfind(['（', '('])
+        .filter(|open| *open > 0 && names.ends_with(['）', ')']))
+        .map_or(names, |open| names[..open].trim_end());
     !names.is_empty() && !NOT_NAMES.iter().any(|word| names.starts_with(word)) && names_make_sense(names)
 }
 
@@ -122,6 +172,7 @@ pub(super) fn is_byline(text: &str) -> bool {
 fn names_make_sense(names: &str) -> bool {
     const DEEDS: &[&str] =
         &["参与采写", "综合报道", "摄影报道", "报道", "報導", "報道", "采写", "整理", "编译"];
+    let text = names;
     let names = DEEDS.iter().find_map(|deed| names.strip_suffix(deed)).unwrap_or(names).trim();
     let spaced = names.contains(char::is_whitespace) || names.contains(['、', '／', '/']);
     let mut seen = 0;
@@ -131,6 +182,10 @@ fn names_make_sense(names: &str) -> bool {
         seen += usize::from(is_name(word));
         word_role || is_name(word) || (count <= 6 && word.chars().all(|c| is_han(c) || c == '·'))
     });
+    // 記者黃大明台北報導: the name and the place without a mark between them.
+    if text.len() > names.len() && names.chars().count() <= 8 && names.chars().all(is_han) {
+        return names.chars().next().is_some_and(|first| SURNAMES.contains(first));
+    }
     // 阿依古丽 has no surname in the list, but stands alone after 记者 like a name.
     fine && (seen > 0 || spaced || (2..=4).contains(&names.chars().count()) && names.chars().all(is_han))
 }
@@ -192,6 +247,8 @@ mod tests {
             "本报评论员 郑十一",
             "（本报记者 吴伟参与采写）",
             "记者阿依古丽",
+            "作者：王民（某大学文学院教授）",
+            "本报评论员",
         ] {
             assert!(is_byline(line), "{line}");
         }

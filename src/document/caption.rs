@@ -15,6 +15,42 @@ pub(super) fn is_caption(text: &str) -> bool {
     opens_like_one(text) || credits_a_photographer(text)
 }
 
+/// Whether the line only says who took the picture: 新华社记者 王民 摄, 李强摄（人民视觉）.
+pub(super) fn is_photographer(text: &str) -> bool {
+    if text.len() > 120 || text.contains(['，', '。', '；', '：', ':', '“']) {
+        return false;
+    }
+    let text = super::chars::unbracketed(text).unwrap_or(text);
+    // The agency that has the picture may follow in brackets.
+    let name = match text.strip_suffix(['）', ')']).and_then(|rest| rest.rfind(['（', '('])) {
+        Some(open) => text[..open].trim_end(),
+        None => text,
+    };
+    let Some(name) =
+        ["摄影", "攝影", "摄", "攝", "供图", "供圖"].iter().find_map(|word| name.strip_suffix(word))
+    else {
+        return false;
+    };
+    let name = name.trim();
+    super::byline::are_only_names(name) || super::byline::is_byline(name) && !name.contains(' ') || {
+        ["记者", "記者", "通讯员", "新华社发", "影像中国"].iter().any(|word| name.contains(word))
+            && name.chars().count() <= 24
+    }
+}
+
+/// Whether a paragraph over the name of a photographer tells what the picture shows: it says so, or the day.
+pub(super) fn describes_picture(text: &str) -> bool {
+    let count = text.chars().count();
+    let window = &text[..prefix_len(text, 16)];
+    let dated = window.starts_with(|c: char| c.is_ascii_digit())
+        && window.contains(['月', '日'])
+        && window.contains('，');
+    (8..=160).contains(&count)
+        && text.ends_with(['。', '）'])
+        && (dated || ["图为", "航拍", "拍摄", "镜头", "俯瞰"].iter().any(|word| text.contains(word)))
+        && super::credit::at_head(text).is_none()
+}
+
 fn opens_like_one(text: &str) -> bool {
     #[rustfmt::skip]
     const WORDS: &[&str] = &[

@@ -32,8 +32,10 @@ pub(super) fn join(mut blocks: Vec<Block<'_>>) -> Vec<Block<'_>> {
         indented: uses_indents(&blocks),
     };
     let count = blocks.len();
-    for block in blocks {
-        page.push(block);
+    let mut blocks = blocks.into_iter().peekable();
+    while let Some(block) = blocks.next() {
+        let next = blocks.peek().filter(|next| next.form == Form::Body).map(|next| next.text.clone());
+        page.push(block, next.as_deref());
     }
     let mut joined = Vec::with_capacity(count);
     for stream in page.streams {
@@ -87,6 +89,13 @@ impl Stream<'_> {
         }
     }
 
+    /// How well `text` goes on here, as a logarithm of odds: by what it speaks of, and in mid-sentence by its first word.
+    fn takes(&mut self, text: &str) -> f32 {
+        let seam =
+            self.open.and_then(|at| self.blocks.get(at)).map_or(0.0, |open| seam::fits(&open.text, text));
+        12.0 * self.share(text) + seam
+    }
+
     /// How much `text` speaks of what this story does, since its last title.
     fn share(&mut self, text: &str) -> f32 {
         let blocks = &self.blocks;
@@ -113,10 +122,11 @@ struct Page<'a> {
 }
 
 impl<'a> Page<'a> {
-    fn push(&mut self, block: Block<'a>) {
+    /// Puts `block` where it belongs; `next` is the text after it.
+    fn push(&mut self, block: Block<'a>, next: Option<&str>) {
         match block.form {
             Form::Title | Form::Subtitle | Form::Column => self.push_title(block),
-            Form::Body | Form::Question => self.push_text(block),
+            Form::Body | Form::Question => self.push_text(block, next),
             Form::Caption | Form::Furniture => self.streams[self.current].blocks.push(block),
             _ => {
                 let stream = &mut self.streams[self.current];
@@ -150,8 +160,8 @@ impl<'a> Page<'a> {
         stream.blocks.push(block);
     }
 
-    fn push_text(&mut self, block: Block<'a>) {
-        if let Some(stream) = self.first_half_of(&block) {
+    fn push_text(&mut self, block: Block<'a>, next: Option<&str>) {
+        if let Some(stream) = self.first_half_of(&block, next) {
             self.waiting.retain(|waiting| *waiting != stream);
             if stream != self.current && self.streams[self.current].open.is_some() {
                 self.waiting.push(self.current);
@@ -176,7 +186,7 @@ impl<'a> Page<'a> {
     }
 
     /// The stream whose last paragraph goes on in `block`.
-    fn first_half_of(&mut self, block: &Block<'_>) -> Option<usize> {
+    fn first_half_of(&mut self, block: &Block<'_>, next: Option<&str>) -> Option<usize> {
         if self.streams[self.current].open.is_none() && self.waiting.is_empty() {
             return None;
         }
@@ -191,13 +201,19 @@ impl<'a> Page<'a> {
         let current = fits(&self.streams[self.current]).then_some(self.current);
         let waiting: Vec<usize> =
             self.waiting.iter().copied().filter(|at| fits(&self.streams[*at])).collect();
-        let shares = waiting.into_iter().map(|at| (at, self.streams[at].share(&block.text)));
+        let shares = waiting.into_iter().map(|at| (at, self.streams[at].takes(&block.text)));
         let Some((likeliest, there)) = shares.max_by(|a, b| a.1.total_cmp(&b.1)) else {
             return current;
         };
-        let here = self.streams[self.current].share(&block.text);
+        let here = self.streams[self.current].takes(&block.text);
         let elsewhere = if current.is_some() {
-            there > here
+            // Both stories were cut off. Side by side, they go on in the order in which they began, so the next text
+            // goes to the one that this does not go to.
+            let next = next.filter(|next| !begins_afresh(next) && seam::goes_on(next) > -1.0);
+            let (next_here, next_there) = next.map_or((0.0, 0.0), |next| {
+                (self.streams[self.current].takes(next), self.streams[likeliest].takes(next))
+            });
+            there + next_here > here + next_there
         } else {
             // The paragraph above is whole: this one must begin in mid-sentence, or speak of the other story; or the
             // story above is at its end.
@@ -206,8 +222,7 @@ impl<'a> Page<'a> {
                 Form::Body => unit::closes(&last.text),
                 form => matches!(form, Form::Byline | Form::Dateline | Form::Editor),
             });
-            let evidence =
-                seam::goes_on(&block.text) + 12.0 * (there - here) + if at_end { 4.0 } else { 0.0 };
+            let evidence = seam::goes_on(&block.text) + (there - here) + if at_end { 4.0 } else { 0.0 };
             evidence > 2.5 || self.indented && block.indent == 0 && evidence > 0.0
         };
         if elsewhere { Some(likeliest) } else { current }
@@ -251,6 +266,15 @@ fn is_open(text: &str) -> bool {
     let Some(last) = inner.chars().next_back() else {
         return false;
     };
+    // …请帮忙反映。 读者 周明: a name after the last sentence.
+    if let Some(stop) = inner.rfind(is_stop) {
+        let rest = inner[stop..].trim_start_matches(is_stop);
+        let signed = rest.trim_start_matches(is_closer);
+        if signed.starts_with(' ') && signed.chars().count() <= 14 && !signed.contains(['，', '、', '的'])
+        {
+            return false;
+        }
+    }
     // …） without a full stop may end a paragraph after all.
     let bracketed = inner.len() < text.len() && text.ends_with(['）', ')', '】']);
     !(is_stop(last) || matches!(last, '；' | '：' | ';' | ':' | '—' | '─' | '～') || bracketed)

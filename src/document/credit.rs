@@ -84,6 +84,16 @@ pub(super) fn at_head(text: &str) -> Option<Credit> {
     let open = text.chars().next()?;
     let close = closer(open).filter(|_| "（([【〔［".contains(open));
     let start = close.map_or(0, |_| open.len_utf8());
+    if let Some(close) = close.filter(|_| open != '（' && open != '(')
+        && let Some(end) = text[start..start + prefix_len(&text[start..], 24)].find(close)
+        && is_compiled(&text[start..start + end])
+    {
+        return Some(Credit {
+            dateline: Some(start..start + end),
+            byline: None,
+            end: start + end + close.len_utf8(),
+        });
+    }
     let Some(length) = dateline_end(&text[start..]) else {
         // （本报记者 甲）正文 and 〔記者王小明／台北報導〕正文, at the head of a paragraph, have no dateline.
         close?;
@@ -130,6 +140,14 @@ pub(super) fn at_head(text: &str) -> Option<Credit> {
     Some(Credit { dateline: Some(dateline), byline, end })
 }
 
+/// 【环球时报综合报道】, 【本報綜合報導】: compiled from others, without a day.
+fn is_compiled(inside: &str) -> bool {
+    agency_end(inside).is_some()
+        && ["报道", "報導", "報道"].iter().any(|word| inside.ends_with(word))
+        && !inside.contains(['，', '。', '“', ' '])
+        && byline::at_head(inside).is_none()
+}
+
 /// The credit that is all there is on a line, in brackets or not.
 pub(super) fn whole(text: &str) -> Option<Credit> {
     if text.len() > 400 {
@@ -139,6 +157,11 @@ pub(super) fn whole(text: &str) -> Option<Credit> {
     credit.dateline.as_ref()?;
     let rest = text[credit.end..].trim();
     (rest.is_empty() || rest.chars().all(|c| "）)】。".contains(c))).then_some(credit)
+}
+
+/// Whether the names at the end of `text` are of those who helped (记者甲、乙参与采写): the story has its writers already.
+pub(super) fn is_contribution(text: &str) -> bool {
+    text[suffix_start(text, 12)..].contains("参与")
 }
 
 /// How a paragraph ends when its story ends with it.
@@ -153,6 +176,11 @@ pub(super) enum Tail {
 /// What closes the story at the end of a paragraph: （记者甲）, （据新华社北京12月6日电）, （完）.
 pub(super) fn at_tail(text: &str) -> Option<Tail> {
     let last = text.chars().next_back()?;
+    // …不会有赢家。▲
+    if "▲■◆★●□".contains(last) {
+        let rest = text[..text.len() - last.len_utf8()].trim_end();
+        return rest.ends_with(['。', '！', '？', '”', '…', '）']).then_some(Tail::End);
+    }
     if matches!(last, '。' | '！' | '？' | '…' | '；' | '：' | '”' | '，') {
         return None;
     }
@@ -232,6 +260,8 @@ mod tests {
             ("据新华社电 正文", Some("据新华社电"), None, " 正文"),
             ("央视网消息：正文", Some("央视网消息"), None, "正文"),
             ("（中央社記者王小明台北6日電）正文", Some("中央社記者王小明台北6日電"), None, "正文"),
+            ("【环球时报综合报道】正文", Some("环球时报综合报道"), None, "正文"),
+            ("【記者黃大明台北報導】正文", None, Some("記者黃大明台北報導"), "正文"),
             ("〔記者王小明／台北報導〕正文", None, Some("記者王小明／台北報導"), "正文"),
         ];
         for (text, dateline, byline, rest) in cases {
@@ -275,6 +305,7 @@ mod tests {
         assert_eq!(tail("优势。新华社北京12月6日电"), (Some("新华社北京12月6日电"), None));
         assert_eq!(tail("优势。（本报记者 王民）"), (None, Some("本报记者 王民")));
         assert_eq!(tail("优势。（完）"), (Some("end"), None));
+        assert_eq!(tail("优势。▲"), (Some("end"), None));
         assert_eq!(tail("他说（笑）"), (None, None));
         assert_eq!(tail("他说。"), (None, None));
     }

@@ -60,6 +60,11 @@ fn is_issue_date(text: &str) -> bool {
     fine && dated
 }
 
+/// A day alone on its line, as it stands under a notice.
+pub(super) fn is_day(text: &str) -> bool {
+    text.len() <= 60 && is_date(text)
+}
+
 /// 2025年12月6日, 1951-09-15.
 fn is_date(word: &str) -> bool {
     let made_of = |signs: &str| word.chars().all(|c| is_digit(c) || signs.contains(c));
@@ -94,6 +99,9 @@ fn is_source(text: &str) -> bool {
         "分享到",
         "打印本页",
     ];
+    if count_within(text, 60) && is_reference(text) {
+        return true;
+    }
     let dated = text.starts_with("20")
         && text.contains(':')
         && text.chars().filter(char::is_ascii_digit).count() >= 8;
@@ -102,6 +110,22 @@ fn is_source(text: &str) -> bool {
         && !text.ends_with('。')
         && (WORDS.iter().any(|word| text.starts_with(word))
             || dated && count <= 60 && (WORDS.iter().any(|word| text.contains(word)) || count <= 20))
+}
+
+/// 《某某日报》（2024年3月5日 02版）: where a text was printed.
+fn is_reference(text: &str) -> bool {
+    let text = super::chars::unbracketed(text).unwrap_or(text);
+    text.strip_prefix('《').and_then(|rest| rest.split_once('》')).is_some_and(|(_, rest)| {
+        let rest = rest.trim();
+        let inside = super::chars::unbracketed(rest).unwrap_or(rest);
+        let mut words =
+            inside.split(|c: char| c.is_whitespace() || "，,、".contains(c)).filter(|word| !word.is_empty());
+        words.next().is_some_and(is_date) && words.all(|word| goes_with_date(word) || word.ends_with('版'))
+    })
+}
+
+fn count_within(text: &str, most: usize) -> bool {
+    text.chars().nth(most).is_none()
 }
 
 /// Addresses, telephone numbers and prices of the paper.
@@ -137,6 +161,7 @@ mod tests {
             "2024年03月05日08:12 | 来源：某某日报",
             "2024-03-05 08:12",
             "http://example.com",
+            "《某某日报》（2024年3月5日 02版）",
         ] {
             assert!(is_furniture(line), "{line}");
         }

@@ -39,7 +39,7 @@ pub(super) fn attach(blocks: &[Block<'_>], drafts: Vec<Draft>) -> Vec<Draft> {
     for (mut story, choice) in stories.into_iter().zip(choices) {
         let taken = match choice {
             Choice::Own => 0,
-            Choice::FirstBack => 1,
+            Choice::FirstBack(count) => count,
             Choice::Back => story.run.len(),
             Choice::Join => {
                 if let Some(before) = attached.last_mut() {
@@ -53,6 +53,9 @@ pub(super) fn attach(blocks: &[Block<'_>], drafts: Vec<Draft>) -> Vec<Draft> {
             && let Some(before) = attached.last_mut()
         {
             give(blocks, before, &story.run[..taken]);
+            if taken == story.run.len() {
+                give_credits(blocks, before, &mut story.draft);
+            }
             if story.bodiless && taken == story.run.len() {
                 before.sections.extend(story.draft.sections);
                 continue;
@@ -72,6 +75,8 @@ struct Story {
     /// Whether it follows the story before without a title between.
     is_cut_off: bool,
     only_column: bool,
+    /// The last of its titles is the name of a column, which stands over what follows.
+    ends_in_column: bool,
     bodiless: bool,
 }
 
@@ -80,7 +85,9 @@ impl Story {
     fn divide(blocks: &[Block<'_>], mut draft: Draft) -> Vec<Self> {
         let dated = |at: &usize| {
             blocks[*at].form == Form::Body
-                && credit::at_head(&blocks[*at].text).is_some_and(|credit| credit.dateline.is_some())
+                && credit::at_head(&blocks[*at].text).is_some_and(|credit| {
+                    credit.dateline.is_some() || blocks[*at].text.starts_with(['【', '〔'])
+                })
         };
         let mut rest = Vec::new();
         // Only the last section can be followed by another story; its first paragraph is where the draft begins.
@@ -102,8 +109,10 @@ impl Story {
         let mut run: Vec<usize> = named.into_iter().flatten().chain(titles.rest.iter().copied()).collect();
         run.sort_unstable();
         let only_column = !run.is_empty() && titles.wants_headline(blocks);
-        let bodiless = body(blocks, &draft).next().is_none();
-        Self { draft, run, is_cut_off, only_column, bodiless }
+        let mut all = draft.sections.iter().flat_map(|(_, under)| under);
+        let bodiless = !all.any(|at| matches!(blocks[*at].form, Form::Body | Form::Caption));
+        let ends_in_column = run.last().is_some_and(|at| blocks[*at].form == Form::Column);
+        Self { draft, run, is_cut_off, only_column, ends_in_column, bodiless }
     }
 }
 
@@ -112,8 +121,8 @@ impl Story {
 enum Choice {
     /// The titles are its own.
     Own,
-    /// The first title is the late headline of the story before.
-    FirstBack,
+    /// The first titles, so many, are the late headline of the story before.
+    FirstBack(usize),
     /// All of them are.
     Back,
     /// It is no story of its own but the end of the one before.
@@ -146,7 +155,7 @@ fn choose(blocks: &[Block<'_>], stories: &[Story]) -> Vec<Choice> {
         }
         let price = at
             .checked_sub(1)
-            .map_or(0.0, |before| if stories[before].only_column { ONLY_COLUMN } else { UNTITLED });
+            .map_or(0.0, |before| if stories[before].ends_in_column { ONLY_COLUMN } else { UNTITLED });
         let mut next = [(f32::NEG_INFINITY, (Choice::Own, HEADED)); 2];
         let mut offer = |to: usize, value: f32, choice: Choice, from: usize| {
             if value > next[to].0 {
@@ -162,18 +171,18 @@ fn choose(blocks: &[Block<'_>], stories: &[Story]) -> Vec<Choice> {
             if story.is_cut_off {
                 offer(from, score[from], Choice::Join, from);
             }
-            if from == WAITING && !story.run.is_empty() && !story.only_column {
+            if from == WAITING && !story.run.is_empty() && (!story.ends_in_column || story.bodiless) {
                 // A story without text and titles is none, and leaves nothing that waits.
                 let to = if story.bodiless { HEADED } else { WAITING };
                 offer(to, score[from] + there.iter().sum::<f32>(), Choice::Back, from);
             }
             if from == WAITING && story.run.len() > 1 && blocks[story.run[0]].form != Form::Column {
-                offer(
-                    HEADED,
-                    score[from] + there[0] + here[1..].iter().sum::<f32>() - without_text,
-                    Choice::FirstBack,
-                    from,
-                );
+                for back in 1..story.run.len() {
+                    let shared = there[..back].iter().chain(&here[back..]).sum::<f32>();
+                    let only_column = story.ends_in_column && back + 1 == story.run.len();
+                    let to = if only_column { WAITING } else { HEADED };
+                    offer(to, score[from] + shared - without_text, Choice::FirstBack(back), from);
+                }
             }
         }
         score = [next[0].0, next[1].0];
@@ -203,6 +212,18 @@ fn give(blocks: &[Block<'_>], draft: &mut Draft, run: &[usize]) {
     draft.titles.headline = named.headline;
     draft.titles.subtitle = under.next();
     draft.titles.rest = over.chain(under).chain(had.rest).chain(named.rest).collect();
+}
+
+/// Gives the lines that name the writer under a late headline to the story before, together with the headline.
+fn give_credits(blocks: &[Block<'_>], before: &mut Draft, draft: &mut Draft) {
+    let Some((_, under)) = draft.sections.first_mut() else {
+        return;
+    };
+    let is_credit = |at: &&usize| matches!(blocks[**at].form, Form::Byline | Form::Dateline);
+    let credits: Vec<usize> = under.drain(..under.iter().take_while(is_credit).count()).collect();
+    if let Some((_, last)) = before.sections.last_mut() {
+        last.extend(credits);
+    }
 }
 
 /// Makes one section again of two that were divided at a dateline.

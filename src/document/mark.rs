@@ -53,6 +53,41 @@ pub(super) fn whole_continuation(text: &str) -> Option<Continuation> {
     .then_some(way)
 }
 
+/// A headline with the page it stands on, as tables of contents have it: 古籍修复师的十年（第八版）, …… A5版.
+pub(super) fn is_pointer(text: &str) -> bool {
+    let count = text.chars().count();
+    if !(6..=60).contains(&count) || text.contains(['。', '；']) {
+        return false;
+    }
+    let rest = text.trim_end_matches(['）', ')', '】', '］', ']']);
+    let bracketed = rest.len() < text.len();
+    let Some(rest) = rest.strip_suffix(['版', '页', '頁']) else {
+        return false;
+    };
+    let rest = rest.trim_end();
+    let head = rest.trim_end_matches(|c: char| is_digit(c) || c.is_ascii_uppercase());
+    let number = rest[head.len()..].chars().count();
+    let head = head.trim_end_matches('第');
+    let head = ["相关报道见", "报道见", "全文见", "详见", "詳見", "见", "刊", "載", "载"]
+        .iter()
+        .find_map(|word| head.strip_suffix(word))
+        .unwrap_or(head);
+    let marked = if bracketed {
+        head.ends_with(['（', '(', '【', '［', '['])
+    } else {
+        head.ends_with(['▶', '►', '→', '>', '/', '…', '·', '>', '■'])
+    };
+    (1..=4).contains(&number) && marked && !whole_continuation(text).is_some()
+}
+
+/// 今日导读, 要目: the title of a table of contents.
+pub(super) fn is_contents(text: &str) -> bool {
+    text.chars().count() <= 10
+        && ["导读", "導讀", "要目", "提要", "看点", "目录", "目錄", "导航", "要闻"]
+            .iter()
+            .any(|word| text.ends_with(word))
+}
+
 /// The length of the mark （上接第一版） at the head of a paragraph.
 pub(super) fn continuation_at_head(text: &str) -> Option<usize> {
     let window = &text[..prefix_len(text, 50)];
@@ -127,7 +162,7 @@ pub(super) fn is_column(text: &str) -> bool {
         "一线", "时空", "看台", "广角", "动态", "点击", "新知", "视界", "视野", "面孔", "故事", "风采", "传真",
         "快讯", "短讯", "集锦", "社论", "社論", "专论", "代论", "按语", "编者按", "者说", "新论", "大家谈",
         "面面观", "声音", "论苑", "夜话", "絮语", "一周", "回眸", "前沿", "周刊", "特刊", "专刊", "专题",
-        "直击", "追踪", "之窗",
+        "直击", "追踪", "之窗", "热线", "信箱", "来信", "互动",
     ];
     let name = unbracketed(text).unwrap_or(text);
     let name = name.trim_matches(|c: char| "·|｜■●◆▲★☆【】〔〕“”「」『』".contains(c) || c.is_whitespace());
@@ -161,6 +196,20 @@ mod tests {
         assert_eq!(continuation_at_head("（中）创新"), None);
         assert!(goes_on_elsewhere("根基更牢。（下转第三版）"));
         assert!(!goes_on_elsewhere("根基更牢。（三版）"));
+    }
+
+    #[test]
+    fn pointers_to_other_pages() {
+        for line in
+            ["乡村夜校点亮农家灯火（第四版）", "古籍修复师的十年 ▶8版", "全国文物普查启动（相关报道见A5版）"]
+        {
+            assert!(is_pointer(line), "{line}");
+        }
+        for line in ["（下转第三版）", "全国文物普查启动", "他翻到第三版", "大典再出新版（第三版）。"]
+        {
+            assert!(!is_pointer(line), "{line}");
+        }
+        assert!(is_contents("今日导读") && !is_contents("今日谈"));
     }
 
     #[test]

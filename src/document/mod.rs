@@ -2,8 +2,8 @@
 //!
 //! ```text
 //! bytes ─decode─▶ characters ─normalize─▶ clean text and the way back to the bytes ─line─▶ lines
-//!       ─wrap, column─▶ blocks (whole paragraphs and titles; block says what each can be)
-//!       ─unit─▶ titles with what follows ─boundary─▶ articles and sections ─late─▶ with the headlines after them
+//!       ─wrap, headline, column─▶ blocks (whole paragraphs and titles; block says what each can be)
+//!       ─settle, unit─▶ titles with what follows ─boundary─▶ articles and sections ─late─▶ with the headlines after them
 //!       ─segment─▶ Document ─view─▶ JSON, ─rebuild─▶ the page again; sentences cuts up its paragraphs
 //! ```
 //!
@@ -21,6 +21,7 @@ mod decode;
 mod detect;
 mod error;
 mod furniture;
+mod headline;
 mod html;
 mod late;
 mod line;
@@ -33,6 +34,7 @@ mod record;
 mod seam;
 mod segment;
 mod sentence;
+mod settle;
 mod span;
 #[cfg(test)]
 mod tests;

@@ -11,7 +11,7 @@ use super::normalize::Source;
 use super::titles::{self, Titles};
 use super::unit::{self, Unit};
 use super::{Article, Document, DocumentError, Labelled, Role, Section, Span, Text, Tile};
-use super::{boundary, column, credit, late, mark, wrap};
+use super::{boundary, caption, column, credit, headline, late, mark, settle, title, wrap};
 
 /// An article before its texts are copied out of the page: block numbers only.
 #[derive(Debug, Clone, Default)]
@@ -34,13 +34,17 @@ pub(super) fn segment(
     if lines.is_empty() {
         return Err(DocumentError::Empty);
     }
-    let blocks = if hints.is_empty() { wrap::unwrap(&lines) } else { lines.iter().map(Block::of).collect() };
+    let blocks = if hints.is_empty() {
+        headline::join(wrap::unwrap(&lines))
+    } else {
+        lines.iter().map(Block::of).collect()
+    };
     let mut blocks = column::join(blocks);
     if blocks.iter().all(|block| block.form == Form::Furniture) {
         // Nothing but numbers and dashes: then these are the text.
         blocks.iter_mut().for_each(|block| block.form = Form::Body);
     }
-    unit::settle(&mut blocks);
+    settle::settle(&mut blocks);
     let units = unit::units(&blocks);
     let starts = boundary::starts(&blocks, &units);
     let drafts = late::attach(&blocks, drafts(&blocks, &units, &starts));
@@ -95,7 +99,17 @@ fn drafts(blocks: &[Block<'_>], units: &[Unit], starts: &[bool]) -> Vec<Draft> {
             continue;
         }
         match drafts.last_mut().filter(|_| !start) {
-            Some(draft) => draft.sections.push((unit.titles.clone(), under)),
+            Some(draft) => {
+                // 二、重点任务 and （一）完善设施 under it are two headings, not one in two lines.
+                let mut titles = unit.titles.as_slice();
+                while let [first, second, ..] = titles
+                    && [first, second].iter().all(|at| title::is_numbered(&blocks[**at].text))
+                {
+                    draft.sections.push((vec![*first], Vec::new()));
+                    titles = &titles[1..];
+                }
+                draft.sections.push((titles.to_vec(), under));
+            }
             None => {
                 let lead = unit.body.first().map_or("", |at| blocks[*at].text.as_ref());
                 drafts.push(Draft {
@@ -184,32 +198,46 @@ impl Builder<'_> {
         for (titles, under) in &draft.sections {
             let mut section =
                 Section { heading: self.title(titles, Role::Heading, here), paragraphs: Vec::new() };
+            let mut last = None;
             for &at in under {
-                let role = match self.blocks[at].form {
-                    Form::Body | Form::Question | Form::Title | Form::Subtitle | Form::Column => {
-                        if first {
-                            self.credit_at_head(at, &mut article);
+                let before = last.replace(self.blocks[at].form);
+                let role =
+                    match self.blocks[at].form {
+                        Form::Body | Form::Question | Form::Title | Form::Subtitle | Form::Column => {
+                            if first {
+                                self.credit_at_head(at, &mut article);
+                            }
+                            first = false;
+                            if last_paragraph == Some(&at) {
+                                self.credit_at_tail(at, &mut article);
+                            }
+                            section.paragraphs.push(self.text(at, Role::Paragraph, here));
+                            continue;
                         }
-                        first = false;
-                        if last_paragraph == Some(&at) {
-                            self.credit_at_tail(at, &mut article);
+                        Form::Caption => {
+                            let text = self.text(at, Role::Caption, here);
+                            // Who took the picture belongs to what it shows.
+                            match article.captions.last_mut().filter(|_| {
+                                before == Some(Form::Caption) && caption::is_photographer(&text.text)
+                            }) {
+                                Some(caption) => {
+                                    caption.text.push(' ');
+                                    caption.text.push_str(&text.text);
+                                    caption.spans.extend(text.spans);
+                                }
+                                None => article.captions.push(text),
+                            }
+                            continue;
                         }
-                        section.paragraphs.push(self.text(at, Role::Paragraph, here));
-                        continue;
-                    }
-                    Form::Caption => {
-                        article.captions.push(self.text(at, Role::Caption, here));
-                        continue;
-                    }
-                    Form::Dateline => Role::Dateline,
-                    Form::Byline => Role::Byline,
-                    Form::Continuation(way) => {
-                        article.continued |= way == Continuation::From;
-                        Role::Continuation
-                    }
-                    Form::Editor => Role::Editor,
-                    Form::Furniture => Role::Furniture,
-                };
+                        Form::Dateline => Role::Dateline,
+                        Form::Byline => Role::Byline,
+                        Form::Continuation(way) => {
+                            article.continued |= way == Continuation::From;
+                            Role::Continuation
+                        }
+                        Form::Editor => Role::Editor,
+                        Form::Furniture => Role::Furniture,
+                    };
                 let text = self.text(at, role, here);
                 self.enter(role, at, text, &mut article);
             }

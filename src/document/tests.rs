@@ -93,43 +93,44 @@ fn outline(document: &Document) -> String {
 
 #[test]
 fn pages_of_many_kinds() {
-    let pages = [
-        (
-            "briefs",
-            include_str!("../../tests/data/document/briefs.txt"),
-            include_str!("../../tests/data/document/briefs.outline"),
-        ),
-        (
-            "feature",
-            include_str!("../../tests/data/document/feature.txt"),
-            include_str!("../../tests/data/document/feature.outline"),
-        ),
-        (
-            "front page",
-            include_str!("../../tests/data/document/front-page.txt"),
-            include_str!("../../tests/data/document/front-page.outline"),
-        ),
-        (
-            "archive",
-            include_str!("../../tests/data/document/archive.txt"),
-            include_str!("../../tests/data/document/archive.outline"),
-        ),
-        (
-            "traditional",
-            include_str!("../../tests/data/document/traditional.txt"),
-            include_str!("../../tests/data/document/traditional.outline"),
-        ),
-        (
-            "late headlines",
-            include_str!("../../tests/data/document/late-and-side-by-side.txt"),
-            include_str!("../../tests/data/document/late-and-side-by-side.outline"),
-        ),
-    ];
+    macro_rules! page_and_outline {
+        ($($name:literal),*) => {
+            [$((
+                $name,
+                include_str!(concat!("../../tests/data/document/", $name, ".txt")),
+                include_str!(concat!("../../tests/data/document/", $name, ".outline")),
+            )),*]
+        };
+    }
+    let pages = page_and_outline!(
+        "briefs",
+        "feature",
+        "front-page",
+        "archive",
+        "traditional",
+        "late-and-side-by-side"
+    );
     for (name, text, expected) in pages {
         let document = page(text.as_bytes());
         assert_tiled(&document, text.as_bytes(), utf8);
         assert_eq!(outline(&document), expected.replace('\u{3000}', " "), "{name}");
     }
+}
+
+/// Short pages in one file, each after `@@@@ name` and before `====` and its outline.
+#[test]
+fn constructed_pages() {
+    let all = include_str!("../../tests/data/document/constructed.pages");
+    let mut count = 0;
+    for part in all.split("@@@@ ").skip(1) {
+        let (name, rest) = part.split_once('\n').expect("a name");
+        let (text, expected) = rest.split_once("====\n").expect("a page and its outline");
+        let document = page(text.as_bytes());
+        assert_tiled(&document, text.as_bytes(), utf8);
+        assert_eq!(outline(&document), expected, "{name}");
+        count += 1;
+    }
+    assert!(count >= 40, "{count} pages");
 }
 
 #[test]

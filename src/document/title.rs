@@ -61,7 +61,7 @@ pub(super) fn looks(text: &str) -> Looks {
     {
         return Looks::Not;
     }
-    if "，、；：,:;—…".contains(last) || is_enumerated(text) || is_spoken(text) {
+    if "，、；：,:;—…".contains(last) || is_enumerated(text) || is_spoken(text) || is_tabular(text) {
         return Looks::Not;
     }
     let inner = text.trim_end_matches(['”', '’', '」', '』', '）', ')']).chars().next_back().unwrap_or(' ');
@@ -75,6 +75,22 @@ pub(super) fn looks(text: &str) -> Looks {
         return Looks::Not;
     }
     Looks::Like
+}
+
+/// Whether `text` cannot be a whole title: a bracket is open, or it ends in a word that leads on.
+pub(super) fn is_unfinished(text: &str) -> bool {
+    if text.ends_with(|c: char| LEADING_ON.contains(c) || "和与及、".contains(c)) {
+        return true;
+    }
+    let mut open = Vec::new();
+    for character in text.chars() {
+        if let Some(close) = closer(character) {
+            open.push(close);
+        } else if is_closer(character) && open.pop() != Some(character) {
+            return false;
+        }
+    }
+    !open.is_empty()
 }
 
 /// ——新质生产力发展一线见闻
@@ -102,6 +118,28 @@ fn is_spoken(text: &str) -> bool {
         .any(|who| text.strip_prefix(who).is_some_and(|rest| rest.starts_with(['：', ':'])))
 }
 
+/// 公告, 启事, 更正: what stands under it is no news, and never part of the story before.
+pub(super) fn is_notice(text: &str) -> bool {
+    const WORDS: &[&str] =
+        &["公告", "通告", "启事", "声明", "更正", "讣告", "公示", "致歉", "遗失声明", "招标公告", "拍卖公告"];
+    text.len() <= 24 && {
+        let bare = text.replace(char::is_whitespace, "");
+        WORDS.contains(&bare.as_str())
+    }
+}
+
+/// Whether two titles are built alike, as the headings of one story are: 岸线变了, 产业变了; 钱从哪里来, 人往哪里去？
+pub(super) fn are_parallel(one: &str, other: &str) -> bool {
+    let plain = |text: &str| -> Vec<char> { text.chars().filter(|c| is_han(*c)).take(24).collect() };
+    let (one, other) = (plain(one), plain(other));
+    let alike = one.iter().zip(&other).filter(|(a, b)| a == b).count();
+    one != other
+        && one.len() == other.len()
+        && (3..=16).contains(&one.len())
+        && alike >= 2
+        && alike * 5 >= one.len() * 2
+}
+
 /// （一）…, 一、…, 1.…, ◆…: a title within a text, never of one.
 pub(super) fn is_numbered(text: &str) -> bool {
     let first = text.chars().next().unwrap_or(' ');
@@ -115,7 +153,32 @@ pub(super) fn is_numbered(text: &str) -> bool {
         rest.starts_with(['、', '.', '．'])
             && !rest.trim_start_matches(['、', '.', '．']).starts_with(|c: char| c.is_ascii_digit())
     };
-    digits > 0 && digits <= 9 && ends || "①②③④⑤⑥⑦⑧⑨⑩◆◇■▍▌".contains(first)
+    digits > 0 && digits <= 9 && ends || is_chapter(text) || "①②③④⑤⑥⑦⑧⑨⑩◆◇■▍▌".contains(first)
+}
+
+/// 第一章 总则, 第三节 法律责任.
+fn is_chapter(text: &str) -> bool {
+    text.strip_prefix('第').is_some_and(|rest| {
+        let kind = rest.trim_start_matches(super::chars::is_digit);
+        let digits = rest.len() - kind.len();
+        let name = kind.strip_prefix(['章', '节', '節', '编', '編', '篇']);
+        (1..=12).contains(&digits)
+            && name.is_some_and(|name| {
+                name.is_empty() || kind.starts_with('章') || name.starts_with([' ', '：'])
+            })
+    })
+}
+
+/// 北京 晴 18℃/29℃, 金牌 12 8 3: the line of a table.
+fn is_tabular(text: &str) -> bool {
+    if !text.contains(|c: char| c.is_ascii_digit() || c == '℃') {
+        return false;
+    }
+    let cells = text.split_whitespace();
+    let (all, numbers) = cells.fold((0, 0), |(all, numbers), cell| {
+        (all + 1, numbers + usize::from(cell.chars().all(|c| c.is_ascii_digit() || ".,%-/℃:：+".contains(c))))
+    });
+    numbers > 0 && (all >= 3 && numbers >= 2 || text.contains('℃'))
 }
 
 #[cfg(test)]
@@ -131,6 +194,7 @@ mod tests {
             "总理：共迎时代挑战",
             "IMF敦促减少限制",
             "增速0.7%",
+            "冷空气南下 局地降温超12℃",
         ] {
             assert_eq!(looks(line), Looks::Like, "{line}");
         }
@@ -149,14 +213,26 @@ mod tests {
             "）的通知",
             "题",
             "让技术的种子的",
+            "北京 晴转多云 18℃/29℃",
+            "中国 12 8 3",
         ] {
             assert_eq!(looks(line), Looks::Not, "{line}");
         }
     }
 
     #[test]
+    fn headings_of_one_story_are_built_alike() {
+        assert!(are_parallel("岸线变了", "日子变了") && are_parallel("钱从哪里来", "人往哪里去？"));
+        assert!(!are_parallel("岸线变了", "岸线变了") && !are_parallel("岸线变了", "渔民上岸"));
+        assert!(is_notice("公　告") && !is_notice("公告发布"));
+    }
+
+    #[test]
     fn numbers_and_dashes_before_titles() {
         assert!(is_numbered("一、总体要求") && is_numbered("（二）基本原则") && is_numbered("3.保障措施"));
+        assert!(
+            is_numbered("第一章 总则") && is_numbered("第三节 罚则") && !is_numbered("第三节能源论坛举行")
+        );
         assert!(!is_numbered("3.5亿人受益") && !is_numbered("一带一路") && !is_numbered("（记者）"));
         assert!(is_subtitle("——一线见闻") && !is_subtitle("——") && !is_subtitle("—他说，今天下雨。"));
     }

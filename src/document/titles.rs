@@ -35,7 +35,8 @@ pub(super) fn name(blocks: &[Block<'_>], run: &[usize], lead: &str) -> Titles {
     for &at in run {
         match form(at) {
             Form::Subtitle if titles.subtitle.is_none() && !plain.is_empty() => titles.subtitle = Some(at),
-            Form::Column if titles.kicker.is_none() && plain.is_empty() => titles.kicker = Some(at),
+            // 社论 stands under the headline as well.
+            Form::Column if titles.kicker.is_none() => titles.kicker = Some(at),
             _ => plain.push(at),
         }
     }
@@ -61,6 +62,12 @@ pub(super) fn name(blocks: &[Block<'_>], run: &[usize], lead: &str) -> Titles {
         [over, main, under] if titles.kicker.is_none() && titles.subtitle.is_none() => {
             (titles.kicker, titles.headline, titles.subtitle) = (Some(over), Some(main), Some(under));
         }
+        [over, main, under, ref rest @ ..]
+            if titles.kicker.is_none() && titles.subtitle.is_none() && opens_headline(&blocks[over].text) =>
+        {
+            (titles.kicker, titles.headline, titles.subtitle) = (Some(over), Some(main), Some(under));
+            titles.rest = rest.to_vec();
+        }
         [first, ref rest @ ..] => {
             titles.headline = Some(first);
             titles.rest = rest.to_vec();
@@ -70,6 +77,11 @@ pub(super) fn name(blocks: &[Block<'_>], run: &[usize], lead: &str) -> Titles {
         }
     }
     titles
+}
+
+/// Whether the line is the beginning of what the headline under it says: it ends in a colon or names the speaker.
+fn opens_headline(over: &str) -> bool {
+    over.ends_with(['：', ':']) || leads_in(over)
 }
 
 /// …在全国会议上强调, …宣布: the line names the speaker, the headline under it what was said.
@@ -101,7 +113,7 @@ fn leads_in(over: &str) -> bool {
 /// is short or the beginning of the sentence that the headline ends; the lead repeats the headline rather than it.
 fn is_over(blocks: &[Block<'_>], first: usize, second: usize, lead: &str) -> bool {
     let (over, main) = (&blocks[first].text, &blocks[second].text);
-    if mark::is_column(over) || over.ends_with(['：', ':']) || leads_in(over) {
+    if mark::is_column(over) || opens_headline(over) {
         return true;
     }
     if title::is_subtitle(main) || title::is_numbered(main) {

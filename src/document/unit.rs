@@ -1,17 +1,13 @@
 //! Groups the blocks of a page into [`Unit`]s: some titles (or none) and what follows up to the next ones.
 //!
-//! A unit is a short article, the beginning of a longer one, or one of its sections; `boundary` decides which. Before
-//! that, [`settle`] makes up its mind about lines whose form alone does not tell whether they are titles.
+//! A unit is a short article, the beginning of a longer one, or one of its sections; `boundary` decides which. The
+//! blocks have been through `settle`, so that every line is a title or is none.
 
 use std::ops::Range;
 
 use super::block::{Block, Form};
 use super::credit;
-use super::line::Hint;
 use super::mark::{self, Continuation};
-
-/// More titles in a row than this are no titles: verse, a table of contents, the lines of a list.
-const MAX_TITLES: usize = 4;
 
 /// Some titles and what follows them.
 #[derive(Debug, Clone, Default)]
@@ -30,6 +26,8 @@ pub(super) struct Unit {
     pub(super) continued: bool,
     /// It ends as stories end: with a credit, the editor, （完） or 下转.
     pub(super) closed: bool,
+    /// A picture stands under its titles.
+    pub(super) pictured: bool,
     /// It ends with a credit.
     pub(super) closing_credit: bool,
     /// The name of a page, or a new one, stands over it.
@@ -42,57 +40,13 @@ impl Unit {
         self.opens_with_dateline || self.opens_with_byline || self.closing_credit
     }
 
+    /// Whether nothing follows its titles.
+    pub(super) fn is_only_titles(&self) -> bool {
+        !self.titles.is_empty() && self.titles.len() == self.blocks.len()
+    }
+
     fn is_new(&self) -> bool {
         self.blocks.is_empty()
-    }
-}
-
-/// Decides about questions and about too many titles in a row; afterwards there is no [`Form::Question`] left.
-pub(super) fn settle(blocks: &mut [Block<'_>]) {
-    let mut at = 0;
-    let mut closed = true;
-    while at < blocks.len() {
-        if blocks[at].form == Form::Question {
-            let next = blocks.get(at + 1);
-            let due = closed
-                || next
-                    .is_some_and(|next| next.form == Form::Byline || credit::at_head(&next.text).is_some());
-            let led_in = next.is_some_and(|next| {
-                matches!(
-                    next.form,
-                    Form::Body | Form::Byline | Form::Dateline | Form::Subtitle | Form::Caption
-                )
-            });
-            blocks[at].form = if due && led_in { Form::Title } else { Form::Body };
-        }
-        match blocks[at].form {
-            Form::Title | Form::Subtitle | Form::Column => {
-                let run = blocks[at..].iter().take_while(|block| block.form.is_title()).count();
-                if run > MAX_TITLES {
-                    demote(&mut blocks[at..at + run], closed);
-                }
-                at += run - 1;
-            }
-            Form::Byline | Form::Dateline | Form::Editor | Form::Continuation(_) => closed = true,
-            Form::Body => closed = closes(&blocks[at].text),
-            Form::Caption | Form::Furniture | Form::Question => {}
-        }
-        at += 1;
-    }
-}
-
-/// Makes body text of a long run of titles, but for the group of them that a gap sets off at its end, and for the
-/// title of a poem or list at its head.
-fn demote(run: &mut [Block<'_>], first_is_due: bool) {
-    let gap = run[1..].iter().map(|block| block.blank_above).max().unwrap_or(0);
-    let even = run[1..].iter().all(|block| block.blank_above == gap);
-    let last_group = run.iter().rposition(|block| block.blank_above == gap).unwrap_or(0);
-    let spared =
-        if even || last_group == 0 || run.len() - last_group > MAX_TITLES { run.len() } else { last_group };
-    for block in run.iter_mut().take(spared).skip(usize::from(first_is_due)) {
-        if !matches!(block.hint, Some(Hint::Title | Hint::Heading)) {
-            block.form = Form::Body;
-        }
     }
 }
 
@@ -135,8 +89,11 @@ pub(super) fn units(blocks: &[Block<'_>]) -> Vec<Unit> {
 fn begins_unit(unit: &Unit, block: &Block<'_>, next: Option<&Block<'_>>) -> bool {
     let told = !unit.body.is_empty() || unit.closed;
     match block.form {
-        Form::Title | Form::Subtitle | Form::Column | Form::Continuation(Continuation::From) => told,
-        Form::Body => unit.closed && !unit.body.is_empty(),
+        // A headline, a picture and another headline: the first story is the picture.
+        Form::Title | Form::Column => told || unit.pictured,
+        Form::Subtitle | Form::Continuation(Continuation::From) => told,
+        // （上接第一版）: what goes on here began elsewhere, so it is no part of what stands over it.
+        Form::Body => told && (unit.closed || mark::continuation_at_head(&block.text).is_some()),
         // A second credit is the first of the next story when text follows it.
         Form::Dateline | Form::Byline => {
             told && unit.credited() && unit.closed && next.is_some_and(|next| next.form == Form::Body)
@@ -160,22 +117,28 @@ fn note(unit: &mut Unit, at: usize, block: &Block<'_>) {
                 }
             }
             unit.body.push(at);
-            unit.closing_credit = credit::at_tail(&block.text).is_some_and(|tail| tail != credit::Tail::End);
+            unit.closing_credit = credit::at_tail(&block.text).is_some_and(|tail| tail != credit::Tail::End)
+                && !credit::is_contribution(&block.text);
             unit.closed = closes(&block.text);
         }
         Form::Dateline if told => (unit.closed, unit.closing_credit) = (true, true),
-        Form::Byline if told => (unit.closed, unit.closing_credit) = (true, true),
+        Form::Byline if told => {
+            unit.closed = true;
+            unit.closing_credit |= !credit::is_contribution(&block.text);
+        }
         Form::Dateline => unit.opens_with_dateline = true,
         Form::Byline => unit.opens_with_byline = true,
         Form::Continuation(Continuation::From) => unit.continued = true,
         Form::Continuation(Continuation::To) | Form::Editor => unit.closed |= told,
-        Form::Caption | Form::Furniture => {}
+        Form::Caption => unit.pictured |= !unit.titles.is_empty() && !told,
+        Form::Furniture => {}
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::line::lines;
+    use super::super::settle::settle;
     use super::*;
 
     fn shape(page: &str) -> Vec<(usize, usize, bool)> {
@@ -192,14 +155,12 @@ mod tests {
             shape("题目之一\n本报记者 王民\n正文一。\n题目之二\n正文三。\n新华社北京12月6日电"),
             [(1, 1, false), (1, 1, true)]
         );
+        assert_eq!(shape("稻田里的画\n图为稻田。\n龙舟竞渡\n正文一。"), [(1, 0, false), (1, 1, false)]);
         assert_eq!(shape("正文一。（完）\n正文二。"), [(0, 1, true), (0, 1, false)]);
         assert_eq!(shape("题目之一\n正文一。\n第3版\n题目之二\n正文二。"), [(1, 1, false), (1, 1, false)]);
-    }
-
-    #[test]
-    fn verse_is_a_title_and_text() {
-        assert_eq!(shape("春天的诗\n花儿开放\n鸟儿歌唱\n河水流淌\n孩子奔跑\n风筝飞翔"), [(1, 5, false)]);
-        assert_eq!(shape("谁来养老？\n本报记者 王民\n正文一。"), [(1, 1, false)]);
-        assert_eq!(shape("题目之一\n正文一。\n谁来养老？\n正文二。"), [(1, 3, false)]);
+        assert_eq!(
+            shape("（上接一版）正文一。\n正文二。\n（上接一版）正文三。"),
+            [(0, 2, false), (0, 1, false)]
+        );
     }
 }
