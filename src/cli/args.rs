@@ -125,7 +125,7 @@ pub(super) struct ModelArgs {
     #[arg(long, env = "YIZHAI_DEVICE", default_value_t)]
     pub(super) device: DeviceChoice,
 
-    /// The instructions that the CPU's kernels may use: auto (the best that it has), portable, avx2 or avx512
+    /// The instructions that the CPU's kernels may use: auto (the best that it has), portable, avx2, avx512 or amx
     #[arg(long, env = "YIZHAI_CPU_FEATURES", default_value = "auto", value_name = "SET")]
     pub(super) cpu_features: CpuFeatures,
 

@@ -281,7 +281,7 @@ fn widen_int8(
         },
         #[cfg(target_arch = "x86_64")]
         // SAFETY: as above.
-        InstructionSet::Avx512 => unsafe {
+        InstructionSet::Avx512 | InstructionSet::Amx => unsafe {
             super::attention_avx512::widen_int8(keys, k_scales, k, vals, v_scales, v);
         },
         _ => {
@@ -303,7 +303,9 @@ fn widen_f16(cpu: CpuFeatures, from: &[u16], to: &mut [f32]) {
         InstructionSet::Avx2 => unsafe { super::attention_avx2::widen_f16(from, to) },
         #[cfg(target_arch = "x86_64")]
         // SAFETY: as above.
-        InstructionSet::Avx512 => unsafe { super::attention_avx512::widen_f16(from, to) },
+        InstructionSet::Avx512 | InstructionSet::Amx => unsafe {
+            super::attention_avx512::widen_f16(from, to)
+        },
         _ => to.iter_mut().zip(from).for_each(|(to, &from)| *to = f16::from_bits(from).to_f32()),
     }
 }
@@ -317,7 +319,7 @@ fn scores(cpu: CpuFeatures, q: &[f32], k: &[[f32; TOKENS]], p: &mut [[f32; TOKEN
         InstructionSet::Avx2 => unsafe { super::attention_avx2::scores(q, k, p) },
         #[cfg(target_arch = "x86_64")]
         // SAFETY: as above.
-        InstructionSet::Avx512 => unsafe { super::attention_avx512::scores(q, k, p) },
+        InstructionSet::Avx512 | InstructionSet::Amx => unsafe { super::attention_avx512::scores(q, k, p) },
         _ => {
             for (p, q) in p.iter_mut().zip(q.chunks_exact(k.len())) {
                 *p = [0.0; TOKENS];
@@ -341,7 +343,9 @@ fn values(cpu: CpuFeatures, p: &[[f32; TOKENS]], v: &[f32], sums: &mut [f32]) {
         InstructionSet::Avx2 => unsafe { super::attention_avx2::values(p, v, sums) },
         #[cfg(target_arch = "x86_64")]
         // SAFETY: as above.
-        InstructionSet::Avx512 => unsafe { super::attention_avx512::values(p, v, sums) },
+        InstructionSet::Avx512 | InstructionSet::Amx => unsafe {
+            super::attention_avx512::values(p, v, sums)
+        },
         _ => {
             for (p, sums) in p.iter().zip(sums.chunks_exact_mut(dim)) {
                 for (p, v) in p.iter().zip(v.chunks_exact(dim)) {

@@ -24,21 +24,21 @@ pub(super) fn compiled<W: Loops>(work: W) {
 
 #[inline]
 #[target_feature(enable = "avx512f")]
-fn load_lanes(lanes: &[f32; LANES]) -> __m512 {
+pub(super) fn load_lanes(lanes: &[f32; LANES]) -> __m512 {
     // SAFETY: a reference to 16 floats.
     unsafe { _mm512_loadu_ps(lanes.as_ptr()) }
 }
 
 #[inline]
 #[target_feature(enable = "avx512f")]
-fn store_lanes(to: &mut [f32; LANES], lanes: __m512) {
+pub(super) fn store_lanes(to: &mut [f32; LANES], lanes: __m512) {
     // SAFETY: a reference to 16 floats.
     unsafe { _mm512_storeu_ps(to.as_mut_ptr(), lanes) }
 }
 
 #[inline]
 #[target_feature(enable = "avx512f,f16c")]
-fn factors(bits: &Factors) -> __m512 {
+pub(super) fn factors(bits: &Factors) -> __m512 {
     // SAFETY: a reference to 32 bytes.
     _mm512_cvtph_ps(unsafe { _mm256_loadu_si256(bits.as_ptr().cast()) })
 }
@@ -46,14 +46,14 @@ fn factors(bits: &Factors) -> __m512 {
 /// 32 bytes as 16 pairs of i16: the low half of each lane belongs to the even sub-block, the high half to the odd one.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw")]
-fn signed_pairs(bytes: &[i8; 32]) -> __m512i {
+pub(super) fn signed_pairs(bytes: &[i8; 32]) -> __m512i {
     // SAFETY: a reference to 32 bytes.
     _mm512_cvtepi8_epi16(unsafe { _mm256_loadu_si256(bytes.as_ptr().cast()) })
 }
 
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw")]
-fn unsigned_pairs(bytes: &[u8; 32]) -> __m512i {
+pub(super) fn unsigned_pairs(bytes: &[u8; 32]) -> __m512i {
     // SAFETY: a reference to 32 bytes.
     _mm512_cvtepu8_epi16(unsafe { _mm256_loadu_si256(bytes.as_ptr().cast()) })
 }
@@ -69,7 +69,7 @@ fn broadcast4(q: &[i8], at: usize) -> __m512i {
 /// Two 16-bit sums in every lane.
 #[inline]
 #[target_feature(enable = "avx512f")]
-fn broadcast_pair(sums: &[i16], at: usize) -> __m512i {
+pub(super) fn broadcast_pair(sums: &[i16], at: usize) -> __m512i {
     let [a, b] = [sums[at], sums[at + 1]];
     _mm512_set1_epi32(i32::from(a.cast_unsigned()) | i32::from(b) << 16)
 }

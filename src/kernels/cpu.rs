@@ -16,10 +16,12 @@ pub enum InstructionSet {
     Avx2,
     /// AVX-512 F, BW, DQ, VL and VNNI: Intel since Ice Lake, AMD since Zen 4.
     Avx512,
+    /// AMX with int8 tiles beside AVX-512: Intel since Sapphire Rapids, where the system permits it.
+    Amx,
 }
 
 impl InstructionSet {
-    const ALL: [Self; 3] = [Self::Portable, Self::Avx2, Self::Avx512];
+    const ALL: [Self; 4] = [Self::Portable, Self::Avx2, Self::Avx512, Self::Amx];
 
     /// The name in configuration, logs and benchmarks.
     pub fn name(self) -> &'static str {
@@ -27,6 +29,7 @@ impl InstructionSet {
             Self::Portable => "portable",
             Self::Avx2 => "avx2",
             Self::Avx512 => "avx512",
+            Self::Amx => "amx",
         }
     }
 
@@ -48,6 +51,8 @@ impl InstructionSet {
                     && is_x86_feature_detected!("avx512vl")
                     && is_x86_feature_detected!("avx512vnni")
             }
+            #[cfg(target_arch = "x86_64")]
+            Self::Amx => Self::Avx512.is_present() && super::amx_tiles::is_present(),
             #[cfg(not(target_arch = "x86_64"))]
             _ => false,
         }
@@ -103,7 +108,7 @@ impl CpuFeatures {
             InstructionSet::Avx2 => unsafe { super::avx2::compiled(work) },
             #[cfg(target_arch = "x86_64")]
             // SAFETY: as above.
-            InstructionSet::Avx512 => unsafe { super::avx512::compiled(work) },
+            InstructionSet::Avx512 | InstructionSet::Amx => unsafe { super::avx512::compiled(work) },
             #[cfg(not(target_arch = "x86_64"))]
             _ => work.run(),
         }
@@ -124,7 +129,7 @@ impl fmt::Display for CpuFeatures {
 impl FromStr for CpuFeatures {
     type Err = KernelError;
 
-    /// `auto`, `portable`, `avx2` or `avx512`, in any case.
+    /// `auto`, `portable`, `avx2`, `avx512` or `amx`, in any case.
     fn from_str(name: &str) -> Result<Self, KernelError> {
         let wanted = name.trim().to_ascii_lowercase();
         if wanted == "auto" {

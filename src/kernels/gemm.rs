@@ -1,6 +1,6 @@
 //! The order of work of a matrix product: which thread multiplies which panels with which rows, and which instruction
-//! set does it. Called through [`QuantMatrix::matmul`] and [`matmul_group`]; the arithmetic is in `portable`, `avx2`
-//! and `avx512`, the shape of the data in `panel` and `quantize`.
+//! set does it. Called through [`QuantMatrix::matmul`] and [`matmul_group`]; the arithmetic is in `portable`, `avx2`,
+//! `avx512` and `amx`, the shape of the data in `panel` and `quantize`.
 //!
 //! Weights are read from memory once for each call: a thread takes a group of panels that fits its cache and
 //! multiplies all rows with it, a cache-sized block of rows at a time.
@@ -15,8 +15,30 @@ use super::quantize::{Activation, FloatColumns, LongBlock, ShortBlocks};
 use super::{Kernels, Pool, portable};
 use std::sync::Mutex;
 
-/// Rows of activations that are multiplied with a panel before the next panel comes: their sums stay in L1.
-pub(super) const ROW_BLOCK: usize = 64;
+/// The most rows of activations that are multiplied with a panel before the next panel comes.
+const MAX_ROW_BLOCK: usize = 256;
+
+/// With fewer rows than this, AVX-512 is as fast as AMX: both wait for memory.
+const AMX_ROWS: usize = 6;
+
+/// Rows of activations that are multiplied with a panel before the next panel comes, of `row_bytes` each.
+fn row_block(set: InstructionSet, row_bytes: usize) -> usize {
+    match set {
+        // A panel is unpacked once for all of them, so the more the better, as long as they stay in the L2 cache.
+        InstructionSet::Amx => (AMX_CACHE / row_bytes).next_multiple_of(32).clamp(64, MAX_ROW_BLOCK),
+        // Their sums stay in L1.
+        _ => 64,
+    }
+}
+
+/// Half of the L2 cache of the CPUs that have AMX.
+const AMX_CACHE: usize = 1 << 20;
+
+/// Blocks of activations that an instruction set may read, and not use, after the last row.
+#[cfg(target_arch = "x86_64")]
+const PADDING: usize = super::amx::PADDING;
+#[cfg(not(target_arch = "x86_64"))]
+const PADDING: usize = 0;
 
 /// One product of a group: `out = x · weightsᵀ`.
 #[derive(Debug)]
@@ -106,9 +128,10 @@ impl Part<'_> {
     fn multiply<P: Multiply>(&self, panels: &[P], scratch: &Scratch) {
         let (x, blocks) = (P::X::of(scratch), self.columns.div_ceil(P::COLUMNS));
         let last = (self.first + self.group).min(self.rows.div_ceil(LANES));
-        let mut sums = [[0.0f32; LANES]; ROW_BLOCK];
-        for row in (0..self.m).step_by(ROW_BLOCK) {
-            let sums = &mut sums[..ROW_BLOCK.min(self.m - row)];
+        let mut sums = [[0.0f32; LANES]; MAX_ROW_BLOCK];
+        let row_block = row_block(self.cpu.instruction_set(), blocks * size_of::<P::X>());
+        for row in (0..self.m).step_by(row_block) {
+            let sums = &mut sums[..row_block.min(self.m - row)];
             for panel in self.first..last {
                 sums.fill([0.0; LANES]);
                 P::multiply(self.cpu, &panels[panel * blocks..(panel + 1) * blocks], x, self.m, row, sums);
@@ -149,8 +172,8 @@ impl Kept for FloatColumns {
 /// Brings `x` into the form `X`, laid out `[column block][row]`. `kept` may stay longer than needed.
 fn activations<X: Activation>(cpu: CpuFeatures, pool: &Pool, x: &[f32], columns: usize, kept: &mut Vec<X>) {
     let (m, blocks) = (x.len() / columns, columns.div_ceil(X::COLUMNS));
-    if kept.len() < m * blocks {
-        kept.resize(m * blocks, X::new(&[]));
+    if kept.len() < m * blocks + PADDING {
+        kept.resize(m * blocks + PADDING, X::new(&[]));
     }
     // A few microseconds of work a part; one row is not worth a second thread.
     let part = (16_384 / X::COLUMNS).max(1);
@@ -210,7 +233,7 @@ impl<T: FloatValue + super::avx2::Widen + super::avx512::Widen> AnyFloat for T {
 use FloatValue as AnyFloat;
 
 macro_rules! multiply {
-    ($kernel:ident: [$($generics:tt)*] $ty:ty) => {
+    ($kernel:ident$(, $amx:ident)?: [$($generics:tt)*] $ty:ty) => {
         impl<$($generics)*> Multiply for $ty {
             fn multiply(
                 cpu: CpuFeatures,
@@ -227,7 +250,12 @@ macro_rules! multiply {
                     InstructionSet::Avx2 => unsafe { super::avx2::$kernel(panel, x, m, row, sums) },
                     #[cfg(target_arch = "x86_64")]
                     // SAFETY: as above.
-                    InstructionSet::Avx512 => unsafe { super::avx512::$kernel(panel, x, m, row, sums) },
+                    $(InstructionSet::Amx if sums.len() >= AMX_ROWS => unsafe {
+                        super::amx::$amx(panel, x, m, row, sums)
+                    },)?
+                    #[cfg(target_arch = "x86_64")]
+                    // SAFETY: as above.
+                    InstructionSet::Avx512 | InstructionSet::Amx => unsafe { super::avx512::$kernel(panel, x, m, row, sums) },
                     #[cfg(not(target_arch = "x86_64"))]
                     _ => portable::$kernel(panel, x, m, row, sums),
                 }
@@ -235,9 +263,9 @@ macro_rules! multiply {
         }
     };
 }
-multiply!(long_min: [Q: AnyQuants] LongMin<Q>);
-multiply!(long_six: [] LongSix);
-multiply!(short: [Q: AnyQuants, M: Minima] Short<Q, M>);
+multiply!(long_min, long_min: [Q: AnyQuants] LongMin<Q>);
+multiply!(long_six, long_six: [] LongSix);
+multiply!(short, short: [Q: AnyQuants, M: Minima] Short<Q, M>);
 multiply!(float: [T: AnyFloat] Float<T>);
 
 /// A scratch behind a lock: two callers at once is not the intended use, but must be sound.

@@ -137,8 +137,8 @@ fn check_against_portable(ty: QuantType, rows: usize, columns: usize, m: usize, 
 fn every_row_count_agrees_with_portable() {
     for ty in QuantType::ALL {
         let columns = columns_of(ty)[1];
-        // All tiles of up to 8 rows, and both sides of a block of 64.
-        for m in (1..=9).chain([12, 16, 31, 64, 65, 73]) {
+        // All tiles of up to 8 rows, both sides of tiles of 16 and 32 and of blocks of 64 and 256.
+        for m in (1..=9).chain([12, 16, 17, 31, 32, 33, 64, 65, 73, 256, 257, 300]) {
             check_against_portable(ty, 17, columns, m, m as u64);
         }
     }
@@ -272,7 +272,7 @@ proptest! {
 
     #[test]
     fn random_shapes_agree_with_portable(
-        ty in prop::sample::select(&QuantType::ALL[..]), rows in 1usize..70, blocks in 1usize..4, m in 1usize..12, seed: u64,
+        ty in prop::sample::select(&QuantType::ALL[..]), rows in 1usize..70, blocks in 1usize..4, m in 1usize..70, seed: u64,
     ) {
         let columns = blocks * if ty.block_len() == 1 { 13 } else { ty.block_len() };
         check_against_portable(ty, rows, columns, m, seed);

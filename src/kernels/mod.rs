@@ -7,7 +7,7 @@
 //!
 //! ```text
 //! GGUF bytes ──blocks──▶ panels of 16 rows (panel) ──┐
-//! x (m, k) f32 ──quantize──▶ int8 activations ───────┴─▶ gemm ─▶ portable │ avx2 │ avx512 ──▶ out (m, n) f32
+//! x (m, k) f32 ──quantize──▶ int8 activations ───────┴─▶ gemm ─▶ portable │ avx2 │ avx512 │ amx ──▶ out (m, n) f32
 //! k, v rows ──kv──▶ KvStore (f16 or int8, blocks of 16 tokens) ──attention──▶ out (tokens, heads · head_dim)
 //! ```
 //!
@@ -17,8 +17,7 @@
 //! * **Quantized products are the same on every instruction set**: sums are integers, and the few f32 operations
 //!   that follow them run in one fixed order without fused multiply-add. `portable` is the oracle.
 //!
-//! Unsafe code lives in this module only. A file for AMX would sit beside `avx512.rs`: the panels are already in the
-//! layout that `TDPBSUD` wants for its second operand (4 columns × 16 rows in 64 bytes).
+//! Unsafe code lives in this module only.
 
 #![allow(clippy::needless_range_loop)] // a lane's index runs over several arrays at once
 
@@ -37,6 +36,10 @@ mod portable;
 mod quantize;
 mod rope;
 
+#[cfg(target_arch = "x86_64")]
+mod amx;
+#[cfg(target_arch = "x86_64")]
+mod amx_tiles;
 #[cfg(target_arch = "x86_64")]
 mod attention_avx2;
 #[cfg(target_arch = "x86_64")]
