@@ -3,7 +3,7 @@
 
 /// What was done to a translation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Plant {
+pub(crate) enum Plant {
     ChangedDigit,
     WrongMagnitude,
     DroppedNumber,
@@ -72,7 +72,7 @@ const NAMES: [&str; 12] = [
 ];
 
 /// Every translation with one error that can be made of a good one.
-pub fn plants(english: &str) -> Vec<(Plant, String)> {
+pub(crate) fn plants(english: &str) -> Vec<(Plant, String)> {
     let mut all = Vec::new();
     for (start, end) in digit_runs(english) {
         let run = &english[start..end];
@@ -85,9 +85,9 @@ pub fn plants(english: &str) -> Vec<(Plant, String)> {
                 all.push((Plant::ChangedDigit, replace(&changed)));
             }
         }
-        if run.contains(',') {
+        if let Some((short, _)) = run.rsplit_once(',') {
             all.push((Plant::WrongMagnitude, replace(&format!("{run}0").replace(',', ""))));
-            all.push((Plant::WrongMagnitude, replace(&run[..run.rfind(',').unwrap()])));
+            all.push((Plant::WrongMagnitude, replace(short)));
         }
         if !in_date(english, start, end) {
             all.push((Plant::DroppedNumber, drop_number(english, start, end)));

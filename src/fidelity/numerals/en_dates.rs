@@ -228,7 +228,7 @@ fn year(reader: &Reader, at: usize) -> Option<(Quantity, usize)> {
         || units::english_currency(&window).is_some()
         || window.starts_with('%')
         || window.starts_with("percent");
-    if counted && reader.glued(number.next) || (counted && !window.starts_with("anniversary")) {
+    if counted && (reader.glued(number.next) || !window.starts_with("anniversary")) {
         return None;
     }
     let date = Date { year: Some(year), ..Date::default() };

@@ -100,11 +100,12 @@ fn date(text: &str, at: usize, first: &Number) -> Option<(Date, usize)> {
     let rest = &text[here..];
     let day = rest.starts_with('日') || (rest.starts_with('号') && (number.digits || date.month.is_some()));
     let other = ["日元", "日圆", "日均", "日本", "日游", "号线", "号楼", "号文", "号院", "号机", "号店"];
-    if day && !other.iter().any(|word| rest.starts_with(word)) {
-        if let Some(value) = small(&number, 31).filter(|_| number.digits || date.month.is_some()) {
-            date.day = Some(value);
-            end = here + 3;
-        }
+    if day
+        && !other.iter().any(|word| rest.starts_with(word))
+        && let Some(value) = small(&number, 31).filter(|_| number.digits || date.month.is_some())
+    {
+        date.day = Some(value);
+        end = here + 3;
     }
     (end > at).then_some((date, end))
 }
