@@ -65,7 +65,7 @@ impl Reader<'_> {
     /// The quantity at a token, or only where the text goes on, behind a name with digits in it.
     fn read(&self, at: usize) -> Option<(Option<Quantity>, usize)> {
         if let Some(next) = self.identifier(at) {
-            return Some((None, next));
+            return Some((self.group(at, next), next));
         }
         if let Some((quantity, next)) = en_dates::read(self, at)
             .or_else(|| self.plan(at))
@@ -107,6 +107,15 @@ impl Reader<'_> {
             next += 1;
         }
         Some(next)
+    }
+
+    /// `G20` is 二十国集团: the number of a name with one letter counts when the source has it.
+    fn group(&self, at: usize, next: usize) -> Option<Quantity> {
+        let letter = self.tokens[at].text.chars().count() == 1;
+        let value = self.tokens.get(at + 1).filter(|token| letter && token.plain && next == at + 2)?.value?;
+        let mut quantity = Quantity::new(self.start(at)..self.end(next), value, Kind::Count);
+        quantity.firm = false;
+        Some(quantity)
     }
 
     /// `15th Five-Year Plan`.

@@ -19,7 +19,7 @@ const CLASSIFIERS: &[&str] = &[
     "支", "批", "期", "届", "轮", "场", "场次", "笔", "宗", "起", "例", "种", "类", "级", "层", "站", "所",
     "处", "组", "对", "双", "倍", "集", "款", "列", "班", "趟", "路", "队", "点", "分", "秒", "度", "岁",
     "年", "天", "月", "日", "周", "小时", "分钟", "国", "省", "市", "县", "区", "镇", "乡", "村", "大", "强",
-    "方", "代", "步", "阶段", "成", "人次", "标箱", "周年", "万", "亿", "元",
+    "方", "代", "步", "阶段", "成", "号", "人次", "标箱", "周年", "万", "亿", "元",
 ];
 
 /// Places and things that begin with a numeral and go on with what could be a counting word.
@@ -48,6 +48,34 @@ const NAMES: &[&str] = &[
     "四处",
     "十分",
     "百分百",
+];
+
+/// Days that are known by their numerals, with month and day.
+const DAYS: &[(&str, u8, u8)] = &[
+    ("九一八", 9, 18),
+    ("七七事变", 7, 7),
+    ("五四运动", 5, 4),
+    ("五四青年", 5, 4),
+    ("“五四”", 5, 4),
+    ("五一", 5, 1),
+    ("“五一”", 5, 1),
+    ("“六一”", 6, 1),
+    ("六一儿童", 6, 1),
+    ("“七一”", 7, 1),
+    ("“八一”", 8, 1),
+    ("八一建军", 8, 1),
+    ("“十一”", 10, 1),
+    ("十一国庆", 10, 1),
+    ("十一黄金周", 10, 1),
+    ("“三八”", 3, 8),
+    ("三八妇女", 3, 8),
+    ("一二·九", 12, 9),
+    ("双11", 11, 11),
+    ("双12", 12, 12),
+    ("双十一", 11, 11),
+    ("双十二", 12, 12),
+    ("双１１", 11, 11),
+    ("双１２", 12, 12),
 ];
 
 /// Words before a number that say how exact it is.
@@ -179,16 +207,11 @@ fn named(text: &str, at: usize) -> Option<Read> {
     let rest = &text[at..];
     let quoted = rest.strip_prefix('“').unwrap_or(rest);
     let open = rest.len() - quoted.len();
-    for (name, day) in
-        [("双11", 11), ("双12", 12), ("双十一", 11), ("双十二", 12), ("双１１", 11), ("双１２", 12)]
-    {
-        if quoted.starts_with(name) {
-            let date = Date { month: Some(day), day: Some(day), ..Date::default() };
-            let span = at + open..at + open + name.len();
-            let mut quantity = Quantity::new(span, Decimal::from(day), Kind::Date(date));
-            quantity.firm = false;
-            return Read::some(quantity);
-        }
+    if let Some((name, month, day)) = DAYS.iter().find(|(name, ..)| rest.starts_with(name)) {
+        let date = Date { month: Some(*month), day: Some(*day), ..Date::default() };
+        let mut quantity = Quantity::new(at..at + name.len(), Decimal::from(*month), Kind::Date(date));
+        quantity.firm = false;
+        return Read::some(quantity);
     }
     let run: Vec<char> = quoted.chars().take(4).collect();
     let before = text[..at].chars().next_back();
@@ -261,8 +284,21 @@ fn doubled(text: &str, at: usize) -> Option<Read> {
     Read::some(Quantity::new(at..end, Decimal::from(2_u64.checked_pow(doublings)?), Kind::Times))
 }
 
-/// 半数, 过半, 大半: a half, said so vaguely that a translation need not hold it.
+/// 半数, 过半, 大半, 半年: a half, said so vaguely that a translation need not hold it.
 fn half(text: &str, at: usize) -> Option<Read> {
+    for (word, value, unit) in [
+        ("半年", 6, Unit::Month),
+        ("半个月", 15, Unit::Day),
+        ("半小时", 30, Unit::Minute),
+        ("半个小时", 30, Unit::Minute),
+    ] {
+        if text[at..].starts_with(word) {
+            let mut quantity = Quantity::new(at..at + word.len(), Decimal::from(value), Kind::Count);
+            quantity.unit = Some(unit);
+            quantity.firm = false;
+            return Read::some(quantity);
+        }
+    }
     let word = ["半数", "过半", "大半", "半"].into_iter().find(|word| text[at..].starts_with(word))?;
     let mut quantity = Quantity::new(at..at + word.len(), Decimal::new(5, 1), Kind::Fraction(1, 2));
     quantity.firm = false;
@@ -327,10 +363,26 @@ fn measured(text: &str, at: usize, number: &Number) -> Option<Quantity> {
     if let Some((currency, length)) = units::english_sign(&text[..at].to_ascii_lowercase_tail()) {
         return Some(Quantity::new(at - length..number.end, number.value, Kind::Money(currency)));
     }
+    // 3个半小时, 一个半月
+    for (word, unit) in [("个半小时", Unit::Hour), ("个半月", Unit::Month), ("个半钟头", Unit::Hour)]
+    {
+        if rest.starts_with(word) {
+            let value = number.value.checked_add(Decimal::new(5, 1))?;
+            let mut quantity = Quantity::new(span(gap + word.len()), value, Kind::Count);
+            quantity.unit = Some(unit);
+            return Some(quantity);
+        }
+    }
     if let Some((unit, length)) = units::chinese_unit(rest).filter(|(unit, _)| is_unit(*unit, rest, number)) {
         let mut quantity = Quantity::new(span(gap + length), number.value, Kind::Count);
         quantity.unit = Some(unit);
         quantity.firm = firm || (!number.headless && number.value > Decimal::TWO);
+        // 两年半, but not the 半 of 三天半夜.
+        let behind = &rest[length..];
+        if unit.is_time() && behind.starts_with('半') && !behind.starts_with("半夜") && !number.more {
+            quantity.value = number.value.checked_add(Decimal::new(5, 1))?;
+            quantity.span.end += '半'.len_utf8();
+        }
         return Some(quantity);
     }
     if rest.starts_with(|c: char| c.is_ascii_alphabetic()) {

@@ -176,6 +176,17 @@ fn century(text: &str, at: usize, number: &Number) -> Option<Read> {
         quantity.unit = Some(Unit::Century);
         return Read::some(quantity);
     }
+    // The generation of the 90后.
+    let born = number.digits
+        && number.plain_digits == 2
+        && text[here..].starts_with('后')
+        && (number.value % Decimal::TEN).is_zero();
+    if born && !["后来", "后续", "后期", "后面"].iter().any(|word| text[here..].starts_with(word)) {
+        let date = Date { year: Some(u16::try_from(number.value).ok()?), ..Date::default() };
+        let mut quantity = Quantity::new(at..here + '后'.len_utf8(), number.value, Kind::Date(date));
+        quantity.firm = false;
+        return Read::some(quantity);
+    }
     if text[here..].starts_with("年代") {
         let year = u16::try_from(number.value).ok()?;
         let date = Date { year: Some(year), ..Date::default() };
