@@ -215,11 +215,7 @@ fn year(reader: &Reader, at: usize) -> Option<(Quantity, usize)> {
     let number = scan(reader.tokens, at).filter(|n| n.year)?;
     let start = reader.start(at);
     let before = reader.text[..start].trim_end();
-    let mut from = before.len().saturating_sub(8);
-    while !before.is_char_boundary(from) {
-        from += 1;
-    }
-    if units::english_sign(&before[from..].to_ascii_lowercase()).is_some() {
+    if units::english_sign(before).is_some() {
         return None;
     }
     let rest = reader.text.get(reader.start(number.next)..)?;
