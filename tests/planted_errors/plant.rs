@@ -85,9 +85,9 @@ pub(crate) fn plants(english: &str) -> Vec<(Plant, String)> {
                 all.push((Plant::ChangedDigit, replace(&changed)));
             }
         }
-        if run.contains(',') {
+        if let Some((short, _)) = run.rsplit_once(',') {
             all.push((Plant::WrongMagnitude, replace(&format!("{run}0").replace(',', ""))));
-            all.push((Plant::WrongMagnitude, replace(&run[..run.rfind(',').unwrap()])));
+            all.push((Plant::WrongMagnitude, replace(short)));
         }
         if !in_date(english, start, end) {
             all.push((Plant::DroppedNumber, drop_number(english, start, end)));

@@ -107,6 +107,12 @@ impl Sounds {
     }
 
     fn hold_transcription(&self, word: &str) -> bool {
+        // 哥白尼 is Copernicus without his ending.
+        let latin =
+            ["us", "ius"].iter().filter_map(|ending| word.strip_suffix(ending)).find(|stem| stem.len() >= 4);
+        if latin.is_some_and(|stem| self.hold_transcription(stem)) {
+            return true;
+        }
         let name = latin_sounds(word);
         if name.is_empty() {
             // Only vowels: 奥 and 伊 alone say nothing.

@@ -216,8 +216,12 @@ fn agree(a: &Part, b: &Part) -> Option<Grade> {
         // Pounds are money and a weight.
         (Money(Currency::Pound), Number(Some(Unit::Pound)))
         | (Number(Some(Unit::Pound)), Money(Currency::Pound)) => grade(equal, Grade::Alike),
-        (Percent, Percent) | (Times, Times) | (Year, Year) | (Month, Month) | (Day, Day) => {
-            grade(equal, Grade::Same)
+        (Percent, Percent) | (Times, Times) | (Month, Month) | (Day, Day) => grade(equal, Grade::Same),
+        // 90年代 and the '90s leave out the century.
+        (Year, Year) => {
+            let hundred = Decimal::ONE_HUNDRED;
+            let (low, high) = (a.value.min(b.value), a.value.max(b.value));
+            grade(equal || (low < hundred && high % hundred == low), Grade::Same)
         }
         (Weekday, Weekday) | (Plan, Plan) => grade(equal, Grade::Same),
         (Fraction(..), Fraction(..)) => grade(equal, Grade::Same),

@@ -215,11 +215,7 @@ fn year(reader: &Reader, at: usize) -> Option<(Quantity, usize)> {
     let number = scan(reader.tokens, at).filter(|n| n.year)?;
     let start = reader.start(at);
     let before = reader.text[..start].trim_end();
-    let mut from = before.len().saturating_sub(8);
-    while !before.is_char_boundary(from) {
-        from += 1;
-    }
-    if units::english_sign(&before[from..].to_ascii_lowercase()).is_some() {
+    if units::english_sign(before).is_some() {
         return None;
     }
     let rest = reader.text.get(reader.start(number.next)..)?;
@@ -228,7 +224,7 @@ fn year(reader: &Reader, at: usize) -> Option<(Quantity, usize)> {
         || units::english_currency(&window).is_some()
         || window.starts_with('%')
         || window.starts_with("percent");
-    if counted && reader.glued(number.next) || (counted && !window.starts_with("anniversary")) {
+    if counted && (reader.glued(number.next) || !window.starts_with("anniversary")) {
         return None;
     }
     let date = Date { year: Some(year), ..Date::default() };

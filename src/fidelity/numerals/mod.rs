@@ -14,6 +14,7 @@ mod compare;
 mod en;
 mod en_dates;
 mod en_number;
+mod en_words;
 #[cfg(test)]
 mod properties;
 mod render;
@@ -24,7 +25,9 @@ mod units;
 mod value;
 mod zh;
 mod zh_dates;
+mod zh_measure;
 mod zh_number;
+mod zh_words;
 
 pub use compare::{NumberReport, compare, summary_numbers_not_in};
 pub use en::read_en;

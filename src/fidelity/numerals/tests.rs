@@ -191,7 +191,7 @@ fn english_quantities_are_read_with_value_kind_and_unit() {
             "tens of thousands, several million",
             &["tens of thousands=10000 Magnitude", "several million=1000000 Magnitude"],
         ),
-        ("T5, COVID-19, CO2, Zhuque-3", &[]),
+        ("T5, COVID-19, CO2, Zhuque-3", &["T5=5 soft"]),
         ("the 21st century", &["21st century=21 Ordinal Century"]),
     ] {
         assert_eq!(en(text), expected, "{text}");
@@ -245,6 +245,16 @@ fn right_renderings_are_kept() {
         ("数千年", "thousands of years"),
         ("3.5万多家企业", "more than 35,000 firms"),
         ("2017年1月至10月", "from January to October 2017"),
+        ("上世纪90年代", "in the 1990s"),
+        ("90后青年", "young people born in the 1990s"),
+        ("二十国集团", "the G20"),
+        ("中央一号文件", "the No. 1 central document"),
+        ("两年半", "2.5 years"),
+        ("3个半小时", "three and a half hours"),
+        ("半年", "6 months"),
+        ("九一八事变", "the September 18 Incident"),
+        ("“五一”假期", "the May 1 holiday"),
+        ("2026年1—2月", "January to February 2026"),
         ("双11", "the 11.11 shopping festival"),
     ] {
         let report = compare(chinese, english);

@@ -272,8 +272,18 @@ pub(super) fn english_currency(lower: &str) -> Option<(Currency, usize)> {
     longest(CURRENCIES.iter().map(|row| (row.0, row.3)), |name| starts_with_word(lower, name))
 }
 
-/// The currency whose English sign or code ends the lower-case text, and the length of the sign.
-pub(super) fn english_sign(lower: &str) -> Option<(Currency, usize)> {
+/// The end of a text, of at most so many bytes and whole characters.
+pub(super) fn tail(text: &str, bytes: usize) -> &str {
+    let mut start = text.len().saturating_sub(bytes);
+    while !text.is_char_boundary(start) {
+        start += 1;
+    }
+    &text[start..]
+}
+
+/// The currency whose English sign or code ends the text, in whatever case, and the length of the sign.
+pub(super) fn english_sign(text: &str) -> Option<(Currency, usize)> {
+    let lower = tail(text, 12).to_ascii_lowercase();
     longest(CURRENCIES.iter().map(|row| (row.0, row.2)), |sign| {
         let Some(before) = lower.strip_suffix(sign) else { return false };
         // A code or a sign with letters must begin a word: the `$` of `us$` is not the plain one.

@@ -100,11 +100,12 @@ fn date(text: &str, at: usize, first: &Number) -> Option<(Date, usize)> {
     let rest = &text[here..];
     let day = rest.starts_with('日') || (rest.starts_with('号') && (number.digits || date.month.is_some()));
     let other = ["日元", "日圆", "日均", "日本", "日游", "号线", "号楼", "号文", "号院", "号机", "号店"];
-    if day && !other.iter().any(|word| rest.starts_with(word)) {
-        if let Some(value) = small(&number, 31).filter(|_| number.digits || date.month.is_some()) {
-            date.day = Some(value);
-            end = here + 3;
-        }
+    if day
+        && !other.iter().any(|word| rest.starts_with(word))
+        && let Some(value) = small(&number, 31).filter(|_| number.digits || date.month.is_some())
+    {
+        date.day = Some(value);
+        end = here + 3;
     }
     (end > at).then_some((date, end))
 }
@@ -173,6 +174,17 @@ fn century(text: &str, at: usize, number: &Number) -> Option<Read> {
         }
         let mut quantity = Quantity::new(at..end, Decimal::from(century), Kind::Ordinal);
         quantity.unit = Some(Unit::Century);
+        return Read::some(quantity);
+    }
+    // The generation of the 90后.
+    let born = number.digits
+        && number.plain_digits == 2
+        && text[here..].starts_with('后')
+        && (number.value % Decimal::TEN).is_zero();
+    if born && !["后来", "后续", "后期", "后面"].iter().any(|word| text[here..].starts_with(word)) {
+        let date = Date { year: Some(u16::try_from(number.value).ok()?), ..Date::default() };
+        let mut quantity = Quantity::new(at..here + '后'.len_utf8(), number.value, Kind::Date(date));
+        quantity.firm = false;
         return Read::some(quantity);
     }
     if text[here..].starts_with("年代") {

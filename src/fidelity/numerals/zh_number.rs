@@ -132,8 +132,7 @@ fn mantissa(text: &str, at: usize) -> Option<(Decimal, usize, usize)> {
     let mut end = at;
     let mut groups = 0;
     let mut since_comma = 0;
-    let mut chars = text[at..].char_indices().peekable();
-    while let Some((offset, c)) = chars.next() {
+    for (offset, c) in text[at..].char_indices() {
         if let Some(value) = digit(c) {
             plain.push(char::from_digit(value, 10)?);
             since_comma += 1;
