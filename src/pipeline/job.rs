@@ -1,6 +1,6 @@
 //! One validated request.
 
-use std::{sync::Arc, time::Instant};
+use std::{collections::HashSet, sync::Arc, time::Instant};
 
 use sha2::{Digest, Sha256};
 
@@ -53,6 +53,8 @@ pub struct Job {
     pub priority: Priority,
     /// When the answer is worth nothing any more.
     pub deadline: Option<Instant>,
+    /// Sections, as indices of article and section, that are known already and left out.
+    pub skip: Arc<HashSet<(usize, usize)>>,
 }
 
 impl Job {
@@ -66,6 +68,7 @@ impl Job {
             sampling: Sampling::Greedy,
             priority: Priority::Interactive,
             deadline: None,
+            skip: Arc::default(),
         }
     }
 
