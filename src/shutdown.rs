@@ -2,28 +2,59 @@
 
 /// Completes at the first SIGTERM or Ctrl-C. A second one, of either kind, ends the process at once.
 pub async fn requested() {
-    first_signal().await;
-    tokio::spawn(async {
-        first_signal().await;
+    let mut signals = Signals::listen();
+    signals.next().await;
+    // The same listener goes on, so that no signal is missed in between.
+    tokio::spawn(async move {
+        signals.next().await;
         tracing::warn!("second signal: stopping at once");
         std::process::exit(130);
     });
 }
 
 #[cfg(unix)]
-async fn first_signal() {
-    use tokio::signal::unix::{SignalKind, signal};
-    match signal(SignalKind::terminate()) {
-        Ok(mut terminate) => tokio::select! {
-            _ = terminate.recv() => {}
-            _ = tokio::signal::ctrl_c() => {}
-        },
-        // Without a handler for SIGTERM the system's own is in force, which ends the process.
-        Err(_) => drop(tokio::signal::ctrl_c().await),
+struct Signals {
+    terminate: Option<tokio::signal::unix::Signal>,
+    interrupt: Option<tokio::signal::unix::Signal>,
+}
+
+#[cfg(unix)]
+impl Signals {
+    /// Without a handler for a signal the system's own is in force, which ends the process.
+    fn listen() -> Self {
+        use tokio::signal::unix::{SignalKind, signal};
+        Self {
+            terminate: signal(SignalKind::terminate()).ok(),
+            interrupt: signal(SignalKind::interrupt()).ok(),
+        }
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            () = received(&mut self.terminate) => {}
+            () = received(&mut self.interrupt) => {}
+        }
+    }
+}
+
+#[cfg(unix)]
+async fn received(signal: &mut Option<tokio::signal::unix::Signal>) {
+    match signal {
+        Some(signal) => drop(signal.recv().await),
+        None => std::future::pending().await,
     }
 }
 
 #[cfg(not(unix))]
-async fn first_signal() {
-    drop(tokio::signal::ctrl_c().await);
+struct Signals;
+
+#[cfg(not(unix))]
+impl Signals {
+    fn listen() -> Self {
+        Self
+    }
+
+    async fn next(&mut self) {
+        drop(tokio::signal::ctrl_c().await);
+    }
 }

@@ -17,6 +17,7 @@ use support::{
     PAGE,
     scripted::{Answer, Script, faithful, obedient, pipeline, pipeline_with},
     serving::Server,
+    until,
 };
 use tonic::{Code, Request};
 use tonic_health::pb::{
@@ -40,16 +41,6 @@ fn lines(text: &str) -> Option<pb::Input> {
 
 /// A token a step, so that an endless answer takes as long as its steps say.
 const WITHOUT_DRAFTS: EngineConfig = EngineConfig { max_draft_rows: 0, ..EngineConfig::DEFAULT };
-
-/// Waits for what must come; a test that waits in vain fails and does not hang.
-async fn until(holds: impl Fn() -> bool) {
-    let wait = async {
-        while !holds() {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(60), wait).await.expect("it did not come within a minute");
-}
 
 fn digest(input: Option<pb::Input>, options: pb::DigestOptions) -> pb::DigestRequest {
     pb::DigestRequest { input, options: Some(options), request_id: String::new() }
@@ -427,7 +418,7 @@ async fn while_the_model_loads_callers_are_told_to_come_back() {
 
 #[tokio::test]
 async fn a_full_server_refuses_at_once_over_all_connections() {
-    let limits = Limits { max_requests: 1, ..Limits::default() };
+    let limits = Limits { max_requests: 1, max_queued: 0, ..Limits::default() };
     let slow = pipeline_with(
         Arc::new(|_| Answer::Forever("x ")),
         Duration::from_millis(5),

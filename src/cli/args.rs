@@ -1,16 +1,17 @@
 //! The arguments, and the help that explains what follows from them.
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{path::PathBuf, time::Duration};
 
 use clap::{Parser, Subcommand, ValueEnum};
 
 use super::glossary::GlossaryRef;
+use super::serve_args::ServeArgs;
 use crate::{
     config::{ModelConfig, ModelRef},
     engine::EngineConfig,
     model::{CpuFeatures, DeviceChoice, KvType, ModelOptions},
     pb,
-    server::{Limits, MAX_ATTEMPTS, SUMMARY_CHARS},
+    server::{MAX_ATTEMPTS, SUMMARY_CHARS},
     telemetry::LogFormat,
 };
 
@@ -43,6 +44,14 @@ impl Args {
         };
         self.log.clone().unwrap_or_else(|| default.to_owned())
     }
+
+    /// Where traces are sent.
+    pub(super) fn collector(&self) -> Option<&str> {
+        match &self.command {
+            Command::Serve(args) => args.observability.otlp_endpoint.as_deref(),
+            _ => None,
+        }
+    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -50,7 +59,8 @@ pub(super) enum Command {
     /// Summarise and translate pages or articles
     Digest(DigestArgs),
     /// Run the gRPC service
-    Serve(ServeArgs),
+    #[command(after_help = super::serve_args::AFTER_HELP)]
+    Serve(Box<ServeArgs>),
     /// Show the articles, sections and paragraphs of pages, without running a model
     Segment(SegmentArgs),
     /// List, fetch and check the models that this program knows
@@ -238,35 +248,6 @@ pub(super) struct DigestArgs {
 }
 
 #[derive(Debug, clap::Args)]
-pub(super) struct ServeArgs {
-    /// The address to listen on; port 0 takes a free one, which is logged
-    #[arg(long, env = "YIZHAI_LISTEN", default_value = "127.0.0.1:50051", value_name = "ADDRESS")]
-    pub(super) listen: SocketAddr,
-
-    #[command(flatten)]
-    pub(super) model: ModelArgs,
-
-    /// The most requests that are worked on at once; more are refused with RESOURCE_EXHAUSTED
-    #[arg(long, env = "YIZHAI_MAX_REQUESTS", default_value_t = Limits::default().max_requests,
-          value_parser = at_least_one, value_name = "N")]
-    pub(super) max_requests: usize,
-
-    /// The largest page, in bytes; larger ones are refused with INVALID_ARGUMENT
-    #[arg(long, env = "YIZHAI_MAX_PAGE_BYTES", default_value_t = Limits::default().max_page_bytes,
-          value_parser = at_least_one, value_name = "BYTES")]
-    pub(super) max_page_bytes: usize,
-
-    /// A file of terms (`Chinese<TAB>English` a line) that requests may name by the file's name without the ending;
-    /// may be given several times
-    #[arg(long = "glossary", value_name = "FILE")]
-    pub(super) glossaries: Vec<PathBuf>,
-
-    /// How many seconds requests in flight may take after SIGTERM
-    #[arg(long, env = "YIZHAI_GRACE_PERIOD", default_value = "30", value_parser = seconds, value_name = "SECONDS")]
-    pub(super) grace_period: Duration,
-}
-
-#[derive(Debug, clap::Args)]
 pub(super) struct SegmentArgs {
     #[command(flatten)]
     pub(super) input: InputArgs,
@@ -337,11 +318,11 @@ pub(super) enum ModelsCommand {
     },
 }
 
-fn at_least_one(text: &str) -> Result<usize, String> {
+pub(super) fn at_least_one(text: &str) -> Result<usize, String> {
     text.parse().ok().filter(|n| *n > 0).ok_or_else(|| "must be a whole number of at least 1".to_owned())
 }
 
-fn seconds(text: &str) -> Result<Duration, String> {
+pub(super) fn seconds(text: &str) -> Result<Duration, String> {
     text.parse()
         .ok()
         .filter(|s| *s > 0.0)

@@ -8,7 +8,7 @@ use super::model;
 use crate::{
     client::{self, Client, InProcess},
     config::ModelConfig,
-    server::{self, Glossaries, Limits, ModelSlot, ServerConfig},
+    server::{self, ModelSlot, ServerConfig},
 };
 
 /// How long the server may take to end when the command is through.
@@ -48,11 +48,8 @@ impl Connection {
         let InProcess { client, incoming } = client::in_process();
         let (stop, stopped) = oneshot::channel::<()>();
         let config = ServerConfig {
-            limits: Limits::default(),
-            model_id,
-            known_models: Box::new(model::known_models),
-            glossaries: Glossaries::new(),
             grace_period: GRACE_PERIOD,
+            ..ServerConfig::new(model_id, Box::new(model::known_models))
         };
         let serving = tokio::spawn(server::run(incoming, slot, config, async {
             // Dropped or sent: both mean the end.

@@ -15,10 +15,10 @@ mod output;
 mod progress;
 mod segment;
 mod serve;
+mod serve_args;
+mod settings;
 
 use std::process::ExitCode;
-
-use clap::Parser;
 
 use args::{Args, Command};
 
@@ -35,6 +35,8 @@ enum Outcome {
 
 /// Nothing could be done.
 const FAILED: u8 = 1;
+/// The arguments or the configuration file are wrong.
+const WRONG_ARGUMENTS: u8 = 2;
 /// Some inputs or sections failed.
 const PARTIAL: u8 = 3;
 /// `--strict`, and the checks found something.
@@ -42,7 +44,13 @@ const FINDINGS: u8 = 4;
 
 /// Runs the command that the process was started with.
 pub fn main() -> ExitCode {
-    let args = Args::parse();
+    let args = match settings::parse(std::env::args_os()) {
+        Ok(args) => args,
+        Err(error) => {
+            anstream::eprintln!("yizhai: {error:#}");
+            return ExitCode::from(WRONG_ARGUMENTS);
+        }
+    };
     match run(args) {
         Ok(Outcome::Done) => ExitCode::SUCCESS,
         Ok(Outcome::Partial) => ExitCode::from(PARTIAL),
@@ -57,17 +65,21 @@ pub fn main() -> ExitCode {
 }
 
 fn run(args: Args) -> anyhow::Result<Outcome> {
-    crate::telemetry::init(&args.log_filter(), args.log_format)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let telemetry = {
+        let _within = runtime.enter();
+        crate::telemetry::init(&args.log_filter(), args.log_format, args.collector())?
+    };
     let outcome = runtime.block_on(async {
         match args.command {
             Command::Digest(args) => digest::run(args).await,
-            Command::Serve(args) => serve::run(args).await,
+            Command::Serve(args) => serve::run(*args).await,
             Command::Segment(args) => segment::run(args).await,
             Command::Models(args) => models::run(args).await,
             Command::Bench(args) => bench::run(args).await,
         }
     });
+    drop(telemetry);
     // Threads that still compute for nobody are not waited for.
     runtime.shutdown_background();
     outcome

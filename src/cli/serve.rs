@@ -1,58 +1,74 @@
 //! `yizhai serve`: the gRPC service on a socket.
 
+use std::net::SocketAddr;
+
 use anyhow::Context as _;
 use tokio::net::TcpListener;
-use tokio_stream::wrappers::TcpListenerStream;
 
-use super::{Outcome, args::ServeArgs, glossary, model};
+use super::{Outcome, glossary, model, serve_args::ServeArgs};
 use crate::{
     config::ModelConfig,
-    server::{self, Limits, ModelSlot, ServerConfig},
+    server::{self, Http2, Limits, Metrics, ModelSlot, RestartPolicy, ServerConfig},
     shutdown,
 };
 
 pub(super) async fn run(args: ServeArgs) -> anyhow::Result<Outcome> {
-    let config = ModelConfig::from(args.model);
+    // Everything that can be wrong is looked at before the model is loaded.
+    args.check()?;
+    let metrics = Metrics::default();
+    let listen = args.listen_config(metrics.clone())?;
+    let config = ModelConfig::from(args.model.clone());
     let model_id = model::id(&config)?;
-    let glossaries = glossary::of_server(&args.glossaries)?;
-    let listener = TcpListener::bind(args.listen).await.with_context(|| {
-        format!(
-            "cannot listen on {}; is another server running there? choose another with --listen",
-            args.listen
-        )
-    })?;
-    // The socket is open before the model is there: callers are told to come back, not refused.
-    tracing::info!(address = %listener.local_addr()?, model = model_id, "listening");
-    let slot = ModelSlot::loading();
-    let loading = load(slot.clone(), config);
     let server_config = ServerConfig {
-        limits: Limits {
-            max_requests: args.max_requests,
-            max_page_bytes: args.max_page_bytes,
-            ..Limits::default()
-        },
-        model_id,
-        known_models: Box::new(model::known_models),
-        glossaries,
-        grace_period: args.grace_period,
+        limits: Limits::from(&args.limits),
+        http2: Http2::from(&args.connections),
+        access: args.access()?,
+        reload_interval: args.reload_interval(),
+        reflection: args.security.reflection,
+        glossaries: glossary::of_server(&args.server.glossaries)?,
+        grace_period: args.server.grace_period,
+        cache: args.cache(&config, metrics.clone())?,
+        metrics: metrics.clone(),
+        ..ServerConfig::new(model_id.clone(), Box::new(model::known_models))
     };
-    let serving = server::run(TcpListenerStream::new(listener), slot, server_config, shutdown::requested());
-    tokio::pin!(serving);
-    tokio::select! {
-        served = &mut serving => served?,
-        loaded = loading => {
-            loaded?;
-            tracing::info!("serving");
-            serving.await?;
+    let slot = ModelSlot::loading();
+    let watched = async {
+        match args.observability.metrics_listen {
+            Some(address) => {
+                let socket = bind(address, "--metrics-listen").await?;
+                tracing::info!(address = %socket.local_addr()?, "metrics, /livez and /readyz");
+                server::serve_metrics(socket, metrics.clone(), slot.clone())
+                    .await
+                    .context("the metrics' socket failed")
+            }
+            None => std::future::pending().await,
         }
+    };
+    let listener = bind(args.server.listen, "--listen").await?;
+    // The socket is open before the model is there: callers are told to come back, not refused.
+    tracing::info!(address = %listener.local_addr()?, tls = listen.tls.is_some(), model = model_id, "listening");
+    let incoming = server::incoming(listener, listen);
+    let serving = server::run(incoming, slot.clone(), server_config, shutdown::requested());
+    let policy = RestartPolicy { tries: args.server.engine_restarts, ..RestartPolicy::default() };
+    let load = move || model::load(model::locate(&config, false)?, &config);
+    let supervising = server::supervise(slot.clone(), policy, metrics.clone(), load);
+    let ready = async {
+        let _ = slot.watch().wait_for(|readiness| matches!(readiness, server::Readiness::Ready(_))).await;
+        tracing::info!("serving");
+        std::future::pending::<()>().await;
+    };
+    tokio::select! {
+        served = serving => served?,
+        Err(reason) = supervising => anyhow::bail!(reason),
+        Err(error) = watched => return Err(error),
+        () = ready => {}
     }
     tracing::info!("stopped");
     Ok(Outcome::Done)
 }
 
-/// Fetches and loads the model on a thread of its own and puts it into the slot.
-async fn load(slot: ModelSlot, config: ModelConfig) -> anyhow::Result<()> {
-    let load = move || model::load(model::locate(&config, false)?, &config);
-    slot.fill(tokio::task::spawn_blocking(load).await??);
-    Ok(())
+async fn bind(address: SocketAddr, flag: &str) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address).await.with_context(|| {
+        format!("cannot listen on {address}; is another server running there? choose another with {flag}")
+    })
 }

@@ -13,6 +13,17 @@ pub enum ClientError {
         /// Why it does not parse.
         cause: tonic::transport::Error,
     },
+    /// The token holds what no header may.
+    #[error("the token holds characters that no token may have")]
+    Token,
+    /// The certificates cannot be used.
+    #[error("the certificates for {address} cannot be used ({})", root(.source))]
+    Tls {
+        /// Where to.
+        address: String,
+        /// Why.
+        source: tonic::transport::Error,
+    },
     /// Nobody listens there.
     #[error("no server can be reached at {address} ({}); is `yizhai serve` running there?", root(.cause))]
     Unreachable {

@@ -1,17 +1,11 @@
 //! What the rest of the program holds of the engine: a handle to send prompts, and the tokens that
 //! come back.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
-    time::Instant,
-};
+use std::time::Instant;
 
 use tokio::sync::{mpsc, watch};
 
-use super::{EngineConfig, FinishReason, Prompt, worker};
+use super::{EngineConfig, EngineMetrics, FinishReason, Prompt, worker};
 use crate::model::{Model, ModelError};
 
 /// Whether the engine can work.
@@ -90,13 +84,8 @@ impl Generation {
 pub(super) struct Submission {
     pub(super) prompt: Prompt,
     pub(super) events: mpsc::Sender<GenerationEvent>,
-}
-
-/// Counts that the worker keeps for others to read.
-#[derive(Debug, Default)]
-pub(super) struct Gauges {
-    pub(super) running: AtomicUsize,
-    pub(super) waiting: AtomicUsize,
+    /// When it was sent.
+    pub(super) at: Instant,
 }
 
 /// A handle to the engine; cheap to clone. The worker ends when the last handle is dropped.
@@ -104,7 +93,7 @@ pub(super) struct Gauges {
 pub struct Engine {
     submissions: mpsc::Sender<Submission>,
     health: watch::Receiver<Health>,
-    gauges: Arc<Gauges>,
+    metrics: EngineMetrics,
     config: EngineConfig,
 }
 
@@ -120,12 +109,12 @@ impl Engine {
         };
         let (submissions, inbox) = mpsc::channel(config.queue_len);
         let (health_sender, health) = watch::channel(Health::Ready);
-        let gauges = Arc::new(Gauges::default());
-        let worker = worker::Worker::new(model, config, inbox, gauges.clone())?;
+        let metrics = EngineMetrics::default();
+        let worker = worker::Worker::new(model, config, inbox, metrics.clone())?;
         // It ends by itself when the channel closes with the last handle; nobody waits for it, because that
         // handle may be dropped on a runtime's thread in the middle of a step.
         std::thread::Builder::new().name("engine".to_owned()).spawn(move || worker.run(&health_sender))?;
-        Ok(Self { submissions, health, gauges, config })
+        Ok(Self { submissions, health, metrics, config })
     }
 
     /// Sends a prompt; waits while the queue is full.
@@ -145,7 +134,7 @@ impl Engine {
         }
         // Room for every event of the sequence, so that the worker never waits for a slow reader.
         let (events, receiver) = mpsc::channel(prompt.max_new_tokens + 2);
-        let sent = self.submissions.send(Submission { prompt, events }).await;
+        let sent = self.submissions.send(Submission { prompt, events, at: Instant::now() }).await;
         sent.map_err(|_| SubmitError::Stopped(self.failure()))?;
         Ok(Generation { events: receiver })
     }
@@ -167,12 +156,17 @@ impl Engine {
 
     /// Sequences that are being decoded now.
     pub fn running(&self) -> usize {
-        self.gauges.running.load(Ordering::Relaxed)
+        usize::try_from(self.metrics.running.get()).unwrap_or_default()
     }
 
     /// Sequences that wait in the scheduler.
     pub fn waiting(&self) -> usize {
-        self.gauges.waiting.load(Ordering::Relaxed)
+        usize::try_from(self.metrics.waiting.get()).unwrap_or_default()
+    }
+
+    /// What it counts of its work.
+    pub fn metrics(&self) -> &EngineMetrics {
+        &self.metrics
     }
 
     fn failure(&self) -> String {

@@ -14,6 +14,7 @@
 mod blocks;
 mod draft;
 mod handle;
+mod metrics;
 mod sampler;
 mod scheduler;
 mod worker;
@@ -21,6 +22,7 @@ mod worker;
 use std::{sync::Arc, time::Instant};
 
 pub use handle::{Engine, Generation, GenerationEvent, Health, StartError, SubmitError};
+pub use metrics::EngineMetrics;
 pub use scheduler::{Scheduler, SchedulerLimits, SequenceId, Work};
 
 /// How the next token is chosen out of the logits.

@@ -6,7 +6,7 @@
 use std::{
     collections::HashMap,
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::{Arc, atomic::Ordering},
+    sync::Arc,
     time::Instant,
 };
 
@@ -14,10 +14,12 @@ use candle_core::Tensor;
 use tokio::sync::{mpsc, watch};
 
 use super::{
-    EngineConfig, FinishReason, GenerationEvent, Health, Scheduler, SchedulerLimits, SequenceId, Work,
+    EngineConfig, EngineMetrics, FinishReason, GenerationEvent, Health, Scheduler, SchedulerLimits,
+    SequenceId, Work,
     blocks::{BlockPool, whole_blocks},
     draft::draft,
-    handle::{Gauges, Submission},
+    handle::Submission,
+    metrics::TokenClock,
     sampler::Sampler,
 };
 use crate::model::{Batch, KV_BLOCK_TOKENS, KvCache, Model, ModelError};
@@ -34,6 +36,7 @@ struct Sequence {
     guessed: usize,
     /// Its blocks of the KV cache; none while it waits.
     blocks: Arc<[u32]>,
+    clock: TokenClock,
 }
 
 pub(super) struct Worker {
@@ -43,7 +46,7 @@ pub(super) struct Worker {
     scheduler: Scheduler,
     sequences: HashMap<SequenceId, Sequence>,
     inbox: mpsc::Receiver<Submission>,
-    gauges: Arc<Gauges>,
+    metrics: EngineMetrics,
     next_id: u64,
     max_draft_rows: usize,
 }
@@ -53,7 +56,7 @@ impl Worker {
         model: Box<dyn Model>,
         config: EngineConfig,
         inbox: mpsc::Receiver<Submission>,
-        gauges: Arc<Gauges>,
+        metrics: EngineMetrics,
     ) -> Result<Self, ModelError> {
         let blocks = config.kv_tokens / KV_BLOCK_TOKENS;
         let cache = model.new_cache(blocks)?;
@@ -62,10 +65,11 @@ impl Worker {
             max_step_tokens: config.max_step_tokens,
             kv_tokens: blocks * KV_BLOCK_TOKENS,
         });
+        metrics.kv_tokens_total.set(gauge(blocks * KV_BLOCK_TOKENS));
         let blocks = BlockPool::new(blocks);
         let sequences = HashMap::new();
         let max_draft_rows = config.max_draft_rows;
-        Ok(Self { model, cache, blocks, scheduler, sequences, inbox, gauges, next_id: 0, max_draft_rows })
+        Ok(Self { model, cache, blocks, scheduler, sequences, inbox, metrics, next_id: 0, max_draft_rows })
     }
 
     /// Runs until the last handle is dropped or a step fails.
@@ -117,6 +121,7 @@ impl Worker {
             read: 0,
             guessed: 0,
             blocks: Arc::new([]),
+            clock: TokenClock::default(),
             submission,
         };
         self.sequences.insert(id, sequence);
@@ -125,13 +130,15 @@ impl Worker {
     fn step(&mut self) -> Result<(), ModelError> {
         self.drop_unwanted();
         let plan = self.plan();
-        self.gauges.running.store(self.scheduler.running(), Ordering::Relaxed);
-        self.gauges.waiting.store(self.scheduler.waiting(), Ordering::Relaxed);
+        self.show();
         if plan.is_empty() {
             return Ok(());
         }
         let batch = self.prepare(&plan);
+        let began = Instant::now();
         let logits = self.model.forward(&batch, &mut self.cache)?;
+        self.metrics.step_time_s.observe(began.elapsed().as_secs_f64());
+        self.metrics.batch_size.observe(plan.len() as f64);
         self.file_prompts(&plan);
         let mut row = 0;
         for (work, segment) in plan.iter().zip(&batch.segments) {
@@ -139,8 +146,15 @@ impl Worker {
             row = rows.end;
             self.sample(work.id, rows.map(|row| logits.get(row)))?;
         }
-        self.gauges.running.store(self.scheduler.running(), Ordering::Relaxed);
+        self.show();
         Ok(())
+    }
+
+    /// Shows how full the engine is.
+    fn show(&self) {
+        self.metrics.running.set(gauge(self.scheduler.running()));
+        self.metrics.waiting.set(gauge(self.scheduler.waiting()));
+        self.metrics.kv_tokens_reserved.set(gauge(self.scheduler.kv_reserved()));
     }
 
     /// Ends sequences whose receiver is gone or whose deadline has passed.
@@ -153,6 +167,7 @@ impl Worker {
             .filter(|(_, s)| s.submission.events.is_closed() || overdue(s))
             .map(|(&id, _)| id)
             .collect();
+        self.metrics.dropped.inc_by(unwanted.len() as u64);
         for id in unwanted {
             self.finish(id, FinishReason::Deadline);
         }
@@ -160,14 +175,17 @@ impl Worker {
 
     /// Asks the scheduler for the next step and gives new sequences their blocks of the cache.
     fn plan(&mut self) -> Vec<Work> {
-        let Self { scheduler, sequences, blocks, .. } = self;
+        let Self { scheduler, sequences, blocks, metrics, .. } = self;
         scheduler.plan(|id, kv_tokens| {
             let sequence = sequences.get_mut(&id).expect("the scheduler knows the worker's sequences only");
             let lease = blocks.take(&sequence.tokens, kv_tokens).expect("what is admitted has room");
             sequence.blocks = lease.blocks;
             sequence.read = lease.cached;
-            let cached_tokens = lease.cached;
-            sequence.emit(GenerationEvent::Started { at: Instant::now(), cached_tokens });
+            let (cached_tokens, at) = (lease.cached, Instant::now());
+            metrics.queue_time_s.observe(at.duration_since(sequence.submission.at).as_secs_f64());
+            metrics.prompt_tokens.inc_by((sequence.tokens.len() - cached_tokens) as u64);
+            metrics.cached_tokens.inc_by(cached_tokens as u64);
+            sequence.emit(GenerationEvent::Started { at, cached_tokens });
             lease.cached
         })
     }
@@ -222,6 +240,7 @@ impl Worker {
                 return Ok(());
             }
             sequence.tokens.push(token);
+            sequence.clock.token(sequence.submission.at, &self.metrics);
             sequence.emit(GenerationEvent::Token(token));
             if sequence.tokens.len() - sequence.submission.prompt.tokens.len()
                 >= sequence.submission.prompt.max_new_tokens
@@ -244,6 +263,7 @@ impl Worker {
         self.scheduler.remove(id);
         if let Some(sequence) = self.sequences.remove(&id) {
             self.blocks.give_back(&sequence.blocks);
+            sequence.clock.end(&self.metrics);
             sequence.emit(GenerationEvent::Finished(reason));
         }
     }
@@ -264,6 +284,10 @@ impl Sequence {
         // The channel has room for every event; a closed one is noticed at the next step.
         let _ = self.submission.events.try_send(event);
     }
+}
+
+fn gauge(count: usize) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
 }
 
 fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {

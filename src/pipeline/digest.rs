@@ -107,6 +107,7 @@ impl Pipeline {
             .iter()
             .enumerate()
             .flat_map(|(article, a)| (0..a.sections.len()).map(move |section| (article, section)))
+            .filter(|place| !job.skip.contains(place))
             .collect();
         // Twice the sequences that run together, so that the engine never waits for the next section.
         let at_once = 2 * self.engine.max_sequences();

@@ -1,6 +1,6 @@
 //! One validated request.
 
-use std::{sync::Arc, time::Instant};
+use std::{collections::HashSet, sync::Arc, time::Instant};
 
 use crate::{
     document::Document,
@@ -47,6 +47,8 @@ pub struct Job {
     pub priority: Priority,
     /// When the answer is worth nothing any more.
     pub deadline: Option<Instant>,
+    /// Sections, as indices of article and section, that are known already and left out.
+    pub skip: Arc<HashSet<(usize, usize)>>,
 }
 
 impl Job {
@@ -61,6 +63,7 @@ impl Job {
             sampling: Sampling::Greedy,
             priority: Priority::Interactive,
             deadline: None,
+            skip: Arc::default(),
         }
     }
 }

@@ -1,62 +1,296 @@
-//! How much the server takes on: one semaphore for the whole process, and the sizes of requests.
+//! How much the server takes on: one set of places for the whole process, a queue before them, and a share
+//! for each client. Asked by `gate` before the body of a request is read, so that memory stays flat however many
+//! requests arrive.
 
-use std::sync::Arc;
+use std::{
+    collections::HashMap,
+    num::NonZeroU32,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
 
+use governor::{DefaultKeyedRateLimiter, Quota, clock::Clock as _, clock::DefaultClock};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::status::Refusal;
+use super::{deadline, metrics::Metrics, status::Refusal};
+
+/// After this many clients, those that were silent for a while are forgotten by the rate limit.
+const FORGET_CLIENTS_ABOVE: usize = 10_000;
 
 /// The bounds on requests. Over one of them a request is refused at once, naming the bound.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
     /// The largest page or article, in bytes.
     pub max_page_bytes: usize,
+    /// The largest message, in bytes; `None` means twice the page and what may stand beside it.
+    pub max_message_bytes: Option<usize>,
     /// The most sections of one request.
     pub max_sections: usize,
-    /// The most requests that are worked on at once, over all connections.
-    pub max_requests: usize,
-    /// The most items of one DigestMany call that are worked on at once.
-    pub max_items_in_flight: usize,
     /// The most terms of one request.
     pub max_terms: usize,
+    /// The most requests that are worked on at once, over all connections.
+    pub max_requests: usize,
+    /// The most requests that wait for a place, first come first served.
+    pub max_queued: usize,
+    /// The most requests of one client that are worked on or wait.
+    pub max_requests_per_client: usize,
+    /// The most requests of one client in a minute; `None` means any number.
+    pub requests_per_minute: Option<NonZeroU32>,
+    /// The most items of one DigestMany call that are worked on at once.
+    pub max_items_in_flight: usize,
+    /// The most items of one DigestMany call.
+    pub max_items: usize,
+    /// How long a message may take to arrive, and a stream of items may stay silent while the server waits for it.
+    pub receive_timeout: Duration,
+    /// How long a reader of a stream may take nothing before the work for it is given up.
+    pub stall_timeout: Duration,
 }
 
 impl Default for Limits {
     fn default() -> Self {
         Self {
             max_page_bytes: crate::document::Limits::default().max_bytes,
+            max_message_bytes: None,
             max_sections: 10_000,
-            max_requests: 64,
-            max_items_in_flight: 8,
             max_terms: 10_000,
+            max_requests: 64,
+            max_queued: 256,
+            max_requests_per_client: 320,
+            requests_per_minute: None,
+            max_items_in_flight: 8,
+            max_items: 100_000,
+            receive_timeout: Duration::from_secs(60),
+            stall_timeout: Duration::from_secs(60),
         }
     }
 }
 
 impl Limits {
-    /// The largest message: a page and what may stand beside it. Larger ones are refused by the transport.
-    pub(super) fn max_message_bytes(&self) -> usize {
-        self.max_page_bytes.saturating_mul(2).max(4 << 20)
+    /// The largest message, in bytes.
+    pub(super) fn message_bytes(&self) -> usize {
+        self.max_message_bytes.unwrap_or_else(|| self.max_page_bytes.saturating_mul(2).max(4 << 20))
     }
 }
 
-/// Lets requests in while there is room.
+/// A caller, as far as quotas are concerned.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Client {
+    /// The name of its token, of its certificate, or its address.
+    pub(super) name: Arc<str>,
+    /// Its own bound on requests in flight, if its token has one.
+    pub(super) max_requests: Option<usize>,
+    /// Its own bound on requests in a minute, if its token has one.
+    pub(super) requests_per_minute: Option<NonZeroU32>,
+}
+
+/// Lets requests in while there is room; cheap to clone.
 #[derive(Clone)]
 pub(super) struct Admission {
-    permits: Arc<Semaphore>,
-    max_requests: usize,
+    inner: Arc<Inner>,
 }
 
+struct Inner {
+    limits: Limits,
+    places: Arc<Semaphore>,
+    waiting: AtomicUsize,
+    /// Requests in flight of each client that has any.
+    clients: Mutex<HashMap<Arc<str>, usize>>,
+    /// One limiter for each rate that is in force: the server's, and those of tokens.
+    rates: Mutex<HashMap<NonZeroU32, Arc<DefaultKeyedRateLimiter<Arc<str>>>>>,
+    metrics: Metrics,
+}
+
+/// A place; free again when the last clone is dropped.
+#[derive(Clone)]
+pub(super) struct Place {
+    _held: Arc<Held>,
+}
+
+struct Held {
+    _permit: OwnedSemaphorePermit,
+    share: Share,
+}
+
+/// One of a client's requests.
+struct Share {
+    admission: Admission,
+    client: Arc<str>,
+}
+
+/// One of the requests that wait.
+struct Turn<'a>(&'a Inner);
+
 impl Admission {
-    pub(super) fn new(max_requests: usize) -> Self {
-        Self { permits: Arc::new(Semaphore::new(max_requests)), max_requests }
+    pub(super) fn new(limits: Limits, metrics: Metrics) -> Self {
+        let inner = Inner {
+            places: Arc::new(Semaphore::new(limits.max_requests)),
+            limits,
+            waiting: AtomicUsize::new(0),
+            clients: Mutex::default(),
+            rates: Mutex::default(),
+            metrics,
+        };
+        Self { inner: Arc::new(inner) }
     }
 
-    /// A permit to be held as long as the request is worked on.
-    pub(super) fn admit(&self) -> Result<OwnedSemaphorePermit, Refusal> {
-        self.permits
-            .clone()
-            .try_acquire_owned()
-            .map_err(|_| Refusal::TooManyRequests { limit: self.max_requests })
+    /// A place to be held as long as the request is worked on. Waits for it while the queue has room, and no longer
+    /// than to `deadline`.
+    pub(super) async fn admit(&self, client: &Client, deadline: Option<Instant>) -> Result<Place, Refusal> {
+        self.check_rate(client)?;
+        let share = self.share(client)?;
+        let places = self.inner.places.clone();
+        let permit = match places.clone().try_acquire_owned() {
+            Ok(permit) => permit,
+            Err(_) => {
+                let _turn = self.queue()?;
+                let began = Instant::now();
+                let waited = deadline::until(deadline, places.acquire_owned()).await;
+                self.inner.metrics.queue_time_s.observe(began.elapsed().as_secs_f64());
+                // The semaphore is never closed.
+                waited.ok_or(Refusal::DeadlineInQueue)?.map_err(|_| Refusal::Draining)?
+            }
+        };
+        self.inner.metrics.in_flight.inc();
+        Ok(Place { _held: Arc::new(Held { _permit: permit, share }) })
+    }
+
+    fn queue(&self) -> Result<Turn<'_>, Refusal> {
+        let Inner { limits, waiting, metrics, .. } = &*self.inner;
+        let joined = waiting.fetch_update(Ordering::AcqRel, Ordering::Acquire, |waiting| {
+            (waiting < limits.max_queued).then_some(waiting + 1)
+        });
+        let (limit, queued) = (limits.max_requests, limits.max_queued);
+        joined.map_err(|_| Refusal::TooManyRequests { limit, queued })?;
+        metrics.queued.inc();
+        Ok(Turn(&self.inner))
+    }
+
+    /// Counts a request of a client.
+    fn share(&self, client: &Client) -> Result<Share, Refusal> {
+        let limit = client.max_requests.unwrap_or(self.inner.limits.max_requests_per_client);
+        let mut clients = self.inner.clients.lock().unwrap_or_else(PoisonError::into_inner);
+        let in_flight = clients.entry(client.name.clone()).or_default();
+        if *in_flight >= limit {
+            return Err(Refusal::ClientBusy { limit });
+        }
+        *in_flight += 1;
+        Ok(Share { admission: self.clone(), client: client.name.clone() })
+    }
+
+    fn check_rate(&self, client: &Client) -> Result<(), Refusal> {
+        let Some(limit) = client.requests_per_minute.or(self.inner.limits.requests_per_minute) else {
+            return Ok(());
+        };
+        let limiter = {
+            let mut rates = self.inner.rates.lock().unwrap_or_else(PoisonError::into_inner);
+            let new = || Arc::new(DefaultKeyedRateLimiter::keyed(Quota::per_minute(limit)));
+            rates.entry(limit).or_insert_with(new).clone()
+        };
+        if limiter.len() > FORGET_CLIENTS_ABOVE {
+            limiter.retain_recent();
+        }
+        limiter.check_key(&client.name).map_err(|until| Refusal::ClientTooFast {
+            limit: limit.get(),
+            retry_after: until.wait_time_from(DefaultClock::default().now()),
+        })
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        self.0.waiting.fetch_sub(1, Ordering::AcqRel);
+        self.0.metrics.queued.dec();
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.share.admission.inner.metrics.in_flight.dec();
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        let mut clients = self.admission.inner.clients.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(in_flight) = clients.get_mut(&self.client) {
+            *in_flight -= 1;
+            if *in_flight == 0 {
+                clients.remove(&self.client);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn client(name: &str) -> Client {
+        Client { name: name.into(), max_requests: None, requests_per_minute: None }
+    }
+
+    fn admission(limits: Limits) -> Admission {
+        Admission::new(limits, Metrics::default())
+    }
+
+    #[tokio::test]
+    async fn those_who_wait_have_their_turn_in_order_and_the_queue_is_bounded() {
+        let limits = Limits { max_requests: 1, max_queued: 2, ..Limits::default() };
+        let admission = admission(limits);
+        let first = admission.admit(&client("a"), None).await.unwrap();
+        let order = Arc::new(Mutex::new(Vec::new()));
+        let waiting: Vec<_> = ["b", "c"]
+            .map(|name| {
+                let (admission, order) = (admission.clone(), order.clone());
+                tokio::spawn(async move {
+                    let _place = admission.admit(&client(name), None).await.unwrap();
+                    order.lock().unwrap().push(name);
+                })
+            })
+            .into();
+        while admission.inner.waiting.load(Ordering::Acquire) < 2 {
+            tokio::task::yield_now().await;
+        }
+        let refused = admission.admit(&client("d"), None).await.err();
+        assert_eq!(refused, Some(Refusal::TooManyRequests { limit: 1, queued: 2 }));
+        drop(first);
+        for task in waiting {
+            task.await.unwrap();
+        }
+        assert_eq!(*order.lock().unwrap(), ["b", "c"]);
+        assert!(admission.inner.clients.lock().unwrap().is_empty(), "clients are forgotten");
+    }
+
+    #[tokio::test]
+    async fn a_client_has_its_share_and_its_rate_and_others_are_not_harmed() {
+        let per_minute = NonZeroU32::new(3);
+        let limits =
+            Limits { max_requests_per_client: 1, requests_per_minute: per_minute, ..Limits::default() };
+        let admission = admission(limits);
+        let held = admission.admit(&client("a"), None).await.unwrap();
+        assert_eq!(admission.admit(&client("a"), None).await.err(), Some(Refusal::ClientBusy { limit: 1 }));
+        assert!(admission.admit(&client("b"), None).await.is_ok());
+        drop(held);
+        assert!(admission.admit(&client("a"), None).await.is_ok());
+        let Some(Refusal::ClientTooFast { limit: 3, retry_after }) =
+            admission.admit(&client("a"), None).await.err()
+        else {
+            panic!("the fourth request within a minute was let in")
+        };
+        assert!(retry_after > Duration::ZERO && retry_after <= Duration::from_secs(60));
+        let own = Client { requests_per_minute: NonZeroU32::new(100), ..client("a") };
+        assert!(admission.admit(&own, None).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn nobody_waits_beyond_the_deadline() {
+        let admission = admission(Limits { max_requests: 1, ..Limits::default() });
+        let _held = admission.admit(&client("a"), None).await.unwrap();
+        let soon = Instant::now() + Duration::from_millis(20);
+        assert_eq!(admission.admit(&client("b"), Some(soon)).await.err(), Some(Refusal::DeadlineInQueue));
+        assert_eq!(admission.inner.waiting.load(Ordering::Acquire), 0);
     }
 }

@@ -14,8 +14,7 @@ use crate::{
     glossary::{Glossary, Term},
     pb,
     pipeline::{
-        DEFAULT_MAX_ATTEMPTS, DEFAULT_SUMMARY_CHARS, Job, Located, SectionDigest, SectionOutcome, Statistics,
-        Task, Tasks,
+        DEFAULT_MAX_ATTEMPTS, DEFAULT_SUMMARY_CHARS, Job, Located, SectionDigest, SectionOutcome, Task, Tasks,
     },
 };
 
@@ -28,10 +27,10 @@ pub const NO_GLOSSARY: &str = "none";
 /// The longest request or item id, in bytes.
 const MAX_ID_BYTES: usize = 128;
 
-/// The caller's id of a request, or a new one.
-pub(super) fn request_id(given: &str) -> Result<String, Refusal> {
+/// The caller's id of a request, or the one that the server gave the call.
+pub(super) fn request_id(given: &str, call: &str) -> Result<String, Refusal> {
     if given.is_empty() {
-        return Ok(uuid::Uuid::new_v4().to_string());
+        return Ok(call.to_owned());
     }
     check_id("request_id", given)?;
     Ok(given.to_owned())
@@ -282,19 +281,21 @@ fn span_message(span: Span) -> pb::Span {
     pb::Span { start_byte: signed(span.start), end_byte: signed(span.end) }
 }
 
+/// A section's message and nothing but its place in the page.
+pub(super) fn place(message: &mut pb::SectionDigest, document: &Document, article: usize, section: usize) {
+    message.article_index = index(article);
+    message.section_index = index(section);
+    message.spans = document.articles[article].sections[section].spans().map(span_message).collect();
+}
+
 /// What became of a section, as a message.
 pub(super) fn outcome_message(
     outcome: SectionOutcome,
     document: &Document,
     request_id: &str,
 ) -> pb::SectionDigest {
-    let section = &document.articles[outcome.article].sections[outcome.section];
-    let mut message = pb::SectionDigest {
-        article_index: index(outcome.article),
-        section_index: index(outcome.section),
-        spans: section.spans().map(span_message).collect(),
-        ..pb::SectionDigest::default()
-    };
+    let mut message = pb::SectionDigest::default();
+    place(&mut message, document, outcome.article, outcome.section);
     match outcome.result {
         Ok(digest) => fill(&mut message, digest),
         Err(error) => message.error = Some(to_rpc_status(&pipeline_status(&error, request_id))),
@@ -363,6 +364,7 @@ fn fill(message: &mut pb::SectionDigest, digest: SectionDigest) {
         weights_sha256: digest.model.weights_sha256.clone(),
         prompt_version: digest.prompt_version,
         glossary_sha256: digest.glossary_sha256,
+        from_cache: false,
     });
     message.timings = Some(pb::Timings {
         queue_time_ms: millis(digest.timings.queue_time_ms),
@@ -373,8 +375,9 @@ fn fill(message: &mut pb::SectionDigest, digest: SectionDigest) {
     });
 }
 
-fn finding_message(located: &Located) -> pb::Finding {
-    let kind = match &located.found.finding {
+/// What a check found, by the API's names.
+pub(super) fn finding_kind(finding: &Finding) -> pb::FindingKind {
+    match finding {
         Finding::Truncated => pb::FindingKind::Truncated,
         Finding::Empty => pb::FindingKind::Empty,
         Finding::HanInTranslation(_) => pb::FindingKind::HanInTranslation,
@@ -390,7 +393,11 @@ fn finding_message(located: &Located) -> pb::Finding {
         Finding::TooShort => pb::FindingKind::TooShort,
         Finding::TooLong => pb::FindingKind::TooLong,
         Finding::ListItemsMissing { .. } => pb::FindingKind::ListItemsMissing,
-    };
+    }
+}
+
+fn finding_message(located: &Located) -> pb::Finding {
+    let kind = finding_kind(&located.found.finding);
     let task = match located.task {
         Task::Summary => pb::Task::Summary,
         Task::Translation => pb::Task::Translation,
@@ -427,17 +434,15 @@ fn terms_message(counts: TermCounts) -> pb::Tally {
     }
 }
 
-/// Sums, as a message.
-pub(super) fn statistics_message(statistics: &Statistics, total_time_ms: u128) -> pb::DigestStatistics {
-    pb::DigestStatistics {
-        sections: index(statistics.sections),
-        failed_sections: index(statistics.failed),
-        sections_with_findings: index(statistics.with_findings),
-        total_time_ms: i64::try_from(total_time_ms).unwrap_or(i64::MAX),
-        prompt_tokens: signed(statistics.prompt_tokens),
-        cached_tokens: signed(statistics.cached_tokens),
-        completion_tokens: signed(statistics.completion_tokens),
-    }
+/// Adds a section to the sums.
+pub(super) fn add(sums: &mut pb::DigestStatistics, section: &pb::SectionDigest) {
+    let timings = section.timings.unwrap_or_default();
+    sums.sections += 1;
+    sums.failed_sections += i32::from(section.error.is_some());
+    sums.sections_with_findings += i32::from(section.verdict.as_ref().is_some_and(|verdict| !verdict.passed));
+    sums.prompt_tokens += timings.prompt_tokens;
+    sums.cached_tokens += timings.cached_tokens;
+    sums.completion_tokens += timings.completion_tokens;
 }
 
 fn index(value: usize) -> i32 {

@@ -2,16 +2,30 @@
 
 use std::time::{Duration, Instant};
 
-use tonic::metadata::MetadataMap;
+use http::HeaderMap;
+
+use super::status::Refusal;
 
 /// The answer is given this much before the deadline, so that it still arrives: a tenth of the time
 /// allowed, at most this.
 const MARGIN: Duration = Duration::from_millis(100);
 
-/// When the caller stops waiting; `None` without a (readable) header.
-pub(super) fn of(metadata: &MetadataMap) -> Option<Instant> {
-    let timeout = parse(metadata.get("grpc-timeout")?.to_str().ok()?)?;
-    Instant::now().checked_add(timeout.saturating_sub(MARGIN.min(timeout / 10)))
+/// When the caller stops waiting; `None` without a header.
+pub(super) fn of(headers: &HeaderMap) -> Result<Option<Instant>, Refusal> {
+    let Some(value) = headers.get("grpc-timeout") else { return Ok(None) };
+    let timeout = value.to_str().ok().and_then(parse).ok_or_else(|| {
+        Refusal::field("grpc-timeout", "is at most eight digits and one of H, M, S, m, u, n")
+    })?;
+    // A deadline beyond what the clock can hold is none.
+    Ok(Instant::now().checked_add(timeout.saturating_sub(MARGIN.min(timeout / 10))))
+}
+
+/// What comes of `work`, if it comes in time.
+pub(super) async fn until<T>(deadline: Option<Instant>, work: impl Future<Output = T>) -> Option<T> {
+    match deadline {
+        Some(deadline) => tokio::time::timeout_at(deadline.into(), work).await.ok(),
+        None => Some(work.await),
+    }
 }
 
 /// At most eight digits and a unit, as the gRPC protocol over HTTP/2 lays down.

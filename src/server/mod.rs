@@ -1,18 +1,34 @@
 //! The gRPC server: the API over a pipeline.
 //!
 //! ```text
-//! request ─convert─▶ Job ─admission─▶ pipeline ─convert─▶ response
-//!            └──────────── status ◀── errors ────────────┘
+//! socket ─listen, tls─▶ observe ─▶ gate ─▶ service ─convert─▶ Job ─work─▶ pipeline
+//!                          │        │         └───── status ◀── errors ──────┘
+//!                       metrics   auth, admission, deadline
 //! ```
 //!
 //! Called by `cli`. Owns what is gRPC and nothing else: no segmentation, no prompts, no checks.
 
 mod admission;
+mod auth;
+mod cache;
 mod convert;
 mod deadline;
+mod forward;
+mod gate;
+mod health;
+mod http2;
+mod listen;
+mod metrics;
+mod observe;
+mod reload;
 mod service;
+mod slow_body;
 mod state;
 mod status;
+mod supervise;
+mod tls;
+mod watch_http;
+mod work;
 
 use std::{collections::BTreeMap, future::Future, io, sync::Arc, time::Duration};
 
@@ -21,9 +37,17 @@ use tokio_stream::Stream;
 use tonic::transport::server::Connected;
 
 pub use admission::Limits;
+pub use auth::{Access, Tokens, TokensError};
+pub use cache::{DiskError, ResultCache};
 pub use convert::{MAX_ATTEMPTS, NO_GLOSSARY, SUMMARY_CHARS};
+pub use http2::Http2;
+pub use listen::{Connection, ListenConfig, Peer, incoming};
+pub use metrics::Metrics;
 pub use state::{ModelSlot, Readiness};
 pub use status::to_rpc_status;
+pub use supervise::{RestartPolicy, supervise};
+pub use tls::{Tls, TlsError, TlsFiles};
+pub use watch_http::serve as serve_metrics;
 
 use crate::{
     glossary::Glossary,
@@ -37,6 +61,14 @@ pub type Glossaries = BTreeMap<String, Arc<Glossary>>;
 pub struct ServerConfig {
     /// The bounds on requests.
     pub limits: Limits,
+    /// The bounds on what a connection may do.
+    pub http2: Http2,
+    /// Who may call.
+    pub access: Access,
+    /// How often the tokens are looked at for changes.
+    pub reload_interval: Duration,
+    /// Whether the server describes its API to callers.
+    pub reflection: bool,
     /// The id of the model that the slot holds or will hold.
     pub model_id: String,
     /// Tells the models that this build knows, for ListModels; `running` is filled in by the server.
@@ -45,6 +77,29 @@ pub struct ServerConfig {
     pub glossaries: Glossaries,
     /// How long requests in flight may take after the shutdown began.
     pub grace_period: Duration,
+    /// Results that were made before; `None` makes everything anew.
+    pub cache: Option<ResultCache>,
+    /// Where calls are counted.
+    pub metrics: Metrics,
+}
+
+impl ServerConfig {
+    /// The defaults: everybody may call, within the default bounds.
+    pub fn new(model_id: String, known_models: Box<dyn Fn() -> Vec<pb::Model> + Send + Sync>) -> Self {
+        Self {
+            limits: Limits::default(),
+            http2: Http2::default(),
+            access: Access::open(),
+            reload_interval: Duration::from_secs(30),
+            reflection: true,
+            model_id,
+            known_models,
+            glossaries: Glossaries::new(),
+            grace_period: Duration::from_secs(30),
+            cache: None,
+            metrics: Metrics::default(),
+        }
+    }
 }
 
 /// What can end a server other than its shutdown.
@@ -82,16 +137,24 @@ where
             .register_encoded_file_descriptor_set(pb::FILE_DESCRIPTOR_SET)
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
     };
-    let max_message_bytes = config.limits.max_message_bytes();
-    let grace_period = config.grace_period;
+    let reflection = match config.reflection {
+        true => Some((reflection().build_v1()?, reflection().build_v1alpha()?)),
+        false => None,
+    };
+    let (v1, v1alpha) = reflection.unzip();
+    let ServerConfig { limits, http2, ref access, reload_interval, grace_period, ref metrics, .. } = config;
+    metrics.show(slot.clone());
+    let admission = admission::Admission::new(limits, metrics.clone());
+    let gate = gate::GateLayer { access: access.clone(), admission, limits };
+    let observe = observe::ObserveLayer { metrics: metrics.clone() };
+    let tokens = access.tokens.clone();
     let service = service::Service::new(slot.clone(), config);
     let digest = DigestServiceServer::new(service)
-        .max_decoding_message_size(max_message_bytes)
+        .max_decoding_message_size(limits.message_bytes())
         .max_encoding_message_size(usize::MAX);
     let draining = tokio_util::sync::CancellationToken::new();
-    let reporting = tokio::spawn(report_health(slot.clone(), reporter));
     let begin_drain = {
-        let draining = draining.clone();
+        let (draining, slot) = (draining.clone(), slot.clone());
         async move {
             shutdown.await;
             slot.drain();
@@ -99,41 +162,29 @@ where
             draining.cancel();
         }
     };
-    let serving = tonic::transport::Server::builder()
-        .tcp_nodelay(true)
+    let serving = http2
+        .server()
+        .layer(observe)
+        .layer(gate)
         .add_service(health)
-        .add_service(reflection().build_v1()?)
-        .add_service(reflection().build_v1alpha()?)
+        .add_optional_service(v1)
+        .add_optional_service(v1alpha)
         .add_service(digest)
         .serve_with_incoming_shutdown(incoming, begin_drain);
     let overdue = async {
         draining.cancelled().await;
         tokio::time::sleep(grace_period).await;
     };
-    let outcome = tokio::select! {
+    let reloading = async {
+        match tokens {
+            Some(tokens) => reload::watch(tokens, reload_interval).await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
         served = serving => served.map_err(ServerError::from),
         () = overdue => Err(ServerError::GracePeriod(grace_period)),
-    };
-    reporting.abort();
-    outcome
-}
-
-/// Keeps the health service at what the model slot says.
-async fn report_health(slot: ModelSlot, reporter: tonic_health::server::HealthReporter) {
-    const NAMES: [&str; 2] = ["", "yizhai.v1.DigestService"];
-    let mut readiness = slot.watch();
-    loop {
-        let status = match &*readiness.borrow_and_update() {
-            Readiness::Ready(_) => tonic_health::ServingStatus::Serving,
-            Readiness::Loading | Readiness::Failed(_) | Readiness::Draining => {
-                tonic_health::ServingStatus::NotServing
-            }
-        };
-        for name in NAMES {
-            reporter.set_service_status(name, status).await;
-        }
-        if readiness.changed().await.is_err() {
-            return;
-        }
+        never = health::report(slot, reporter) => match never {},
+        () = reloading => Ok(()),
     }
 }

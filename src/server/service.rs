@@ -3,31 +3,28 @@
 
 use std::{
     collections::HashSet,
-    pin::Pin,
     sync::{Arc, Mutex, PoisonError},
     time::Instant,
 };
 
 use futures::{Stream, StreamExt, stream};
-use tokio::sync::OwnedSemaphorePermit;
-use tonic::{Code, Request, Response, Status, Streaming};
+use tonic::{Code, Extensions, Request, Response, Status, Streaming};
+use tracing::Instrument as _;
 
 use super::{
-    ServerConfig,
-    admission::Admission,
-    convert, deadline,
+    Limits, ServerConfig, convert,
+    forward::{ResponseStream, forward},
+    gate::{Call, new_id, refused_by_transport},
     state::{ModelSlot, Readiness},
-    status::Refusal,
-    to_rpc_status,
+    status::{Refusal, from_rpc_status, to_rpc_status},
+    work::{Work, millis_since},
 };
 use crate::{
     document::Document,
     engine::Priority,
     pb::{self, digest_service_server::DigestService},
-    pipeline::{Pipeline, SectionOutcome, Statistics},
+    pipeline::Pipeline,
 };
-
-type ResponseStream<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
 /// The service; cheap to clone.
 #[derive(Clone)]
@@ -38,21 +35,11 @@ pub(super) struct Service {
 struct Inner {
     slot: ModelSlot,
     config: ServerConfig,
-    admission: Admission,
-}
-
-/// A job on its way: the parsed document and the outcomes of its sections as they come.
-struct Running<S> {
-    request_id: String,
-    document: Arc<Document>,
-    outcomes: S,
-    arrived: Instant,
 }
 
 impl Service {
     pub(super) fn new(slot: ModelSlot, config: ServerConfig) -> Self {
-        let admission = Admission::new(config.limits.max_requests);
-        Self { inner: Arc::new(Inner { slot, config, admission }) }
+        Self { inner: Arc::new(Inner { slot, config }) }
     }
 
     fn pipeline(&self) -> Result<Pipeline, Refusal> {
@@ -62,10 +49,6 @@ impl Service {
             Readiness::Draining => Err(Refusal::Draining),
             Readiness::Failed(_) => Err(Refusal::Broken),
         }
-    }
-
-    fn admit(&self) -> Result<OwnedSemaphorePermit, Refusal> {
-        self.inner.admission.admit()
     }
 
     /// Parses on a thread where it may take its time.
@@ -78,119 +61,115 @@ impl Service {
     /// Validates a request and starts its work.
     async fn start(
         &self,
+        call: &Call,
         request_id: &str,
         input: Option<pb::Input>,
         options: Option<pb::DigestOptions>,
         priority: Priority,
-        deadline: Option<Instant>,
-    ) -> Result<Running<impl Stream<Item = SectionOutcome> + Send + use<>>, Status> {
-        let arrived = Instant::now();
+    ) -> Result<Work, Status> {
+        let arrived = match priority {
+            Priority::Interactive => call.arrived,
+            Priority::Batch => Instant::now(),
+        };
+        let config = &self.inner.config;
         let started = async {
             let pipeline = self.pipeline()?;
             let document = self.parse(input).await?;
-            let ServerConfig { limits, glossaries, .. } = &self.inner.config;
-            let model = &pipeline.model().id;
-            let job = convert::job(document, options, model, glossaries, limits, priority, deadline)?;
-            let document = job.document.clone();
-            Ok((document, pipeline.digest(job)))
+            let running = &pipeline.model().id;
+            let job = convert::job(
+                document,
+                options,
+                running,
+                &config.glossaries,
+                &config.limits,
+                priority,
+                call.deadline,
+            )?;
+            let (cache, metrics) = (config.cache.clone(), config.metrics.clone());
+            Ok(Work::start(&pipeline, job, request_id.to_owned(), arrived, cache, metrics).await)
         };
-        let (document, outcomes) = started.await.map_err(|refusal: Refusal| refusal.status(request_id))?;
-        Ok(Running { request_id: request_id.to_owned(), document, outcomes, arrived })
+        started.await.map_err(|refusal: Refusal| refusal.status(request_id))
     }
 }
 
-impl<S: Stream<Item = SectionOutcome>> Running<S> {
-    /// Waits for every section. Fails only when all of them did.
-    async fn whole(self) -> Result<pb::DigestResponse, Status> {
-        let Self { request_id, document, outcomes, arrived } = self;
-        let mut outcomes = std::pin::pin!(outcomes);
-        let mut statistics = Statistics::default();
-        let mut sections = Vec::new();
-        while let Some(outcome) = outcomes.next().await {
-            statistics.add(&outcome);
-            sections.push(convert::outcome_message(outcome, &document, &request_id));
-        }
-        sections.sort_by_key(|section| (section.article_index, section.section_index));
-        if statistics.sections > 0 && statistics.failed == statistics.sections {
-            let error = sections.into_iter().find_map(|section| section.error).unwrap_or_default();
-            return Err(from_rpc_status(&error));
-        }
-        Ok(pb::DigestResponse {
-            request_id,
-            document: Some(convert::document_message(&document)),
-            sections,
-            statistics: Some(convert::statistics_message(&statistics, arrived.elapsed().as_millis())),
-        })
-    }
+/// What the gate knows of a call.
+fn call(extensions: &mut Extensions) -> Call {
+    let none = || Call { id: new_id().into(), arrived: Instant::now(), deadline: None, place: None };
+    extensions.remove().unwrap_or_else(none)
+}
+
+/// The id of a request, which from then on stands in the log.
+fn request_id(given: &str, call: &Call) -> Result<String, Status> {
+    let id = convert::request_id(given, &call.id).map_err(|refusal| refusal.status(&call.id))?;
+    tracing::Span::current().record("request_id", id.as_str());
+    Ok(id)
 }
 
 #[tonic::async_trait]
 impl DigestService for Service {
     async fn digest(
         &self,
-        request: Request<pb::DigestRequest>,
+        mut request: Request<pb::DigestRequest>,
     ) -> Result<Response<pb::DigestResponse>, Status> {
-        let deadline = deadline::of(request.metadata());
-        let pb::DigestRequest { input, options, request_id } = request.into_inner();
-        let request_id = convert::request_id(&request_id).map_err(|r| r.status(""))?;
-        let _permit = self.admit().map_err(|r| r.status(&request_id))?;
-        let running = self.start(&request_id, input, options, Priority::Interactive, deadline).await?;
-        Ok(Response::new(running.whole().await?))
+        let call = call(request.extensions_mut());
+        let pb::DigestRequest { input, options, request_id: given } = request.into_inner();
+        let request_id = request_id(&given, &call)?;
+        let work = self.start(&call, &request_id, input, options, Priority::Interactive).await?;
+        Ok(Response::new(work.whole().await?))
     }
 
     type StreamDigestStream = ResponseStream<pb::StreamDigestResponse>;
 
     async fn stream_digest(
         &self,
-        request: Request<pb::StreamDigestRequest>,
+        mut request: Request<pb::StreamDigestRequest>,
     ) -> Result<Response<Self::StreamDigestStream>, Status> {
-        let deadline = deadline::of(request.metadata());
-        let pb::StreamDigestRequest { input, options, request_id } = request.into_inner();
-        let request_id = convert::request_id(&request_id).map_err(|r| r.status(""))?;
-        let permit = self.admit().map_err(|r| r.status(&request_id))?;
-        let running = self.start(&request_id, input, options, Priority::Interactive, deadline).await?;
-        Ok(Response::new(Box::pin(events(running, permit))))
+        let call = call(request.extensions_mut());
+        let pb::StreamDigestRequest { input, options, request_id: given } = request.into_inner();
+        let request_id = request_id(&given, &call)?;
+        let work = self.start(&call, &request_id, input, options, Priority::Interactive).await?;
+        let patience = self.inner.config.limits.stall_timeout;
+        Ok(Response::new(forward(events(work), call.place, patience, request_id)))
     }
 
     type DigestManyStream = ResponseStream<pb::DigestManyResponse>;
 
     async fn digest_many(
         &self,
-        request: Request<Streaming<pb::DigestManyRequest>>,
+        mut request: Request<Streaming<pb::DigestManyRequest>>,
     ) -> Result<Response<Self::DigestManyStream>, Status> {
-        let deadline = deadline::of(request.metadata());
-        let permit = self.admit().map_err(|r| r.status(""))?;
+        let mut call = call(request.extensions_mut());
+        let place = call.place.take();
+        let id = call.id.to_string();
+        let limits = self.inner.config.limits;
+        let (items, end) = items(request.into_inner(), limits, &call);
         let service = self.clone();
         let seen = Arc::new(Mutex::new(HashSet::new()));
-        let at_once = self.inner.config.limits.max_items_in_flight;
-        let answers = request
-            .into_inner()
+        let answers = items
             .map(move |item| {
-                let (service, seen) = (service.clone(), seen.clone());
-                async move { service.digest_item(item?, deadline, &seen).await }
+                let (service, seen, call) = (service.clone(), seen.clone(), call.clone());
+                async move { Ok(service.digest_item(item, &call, &seen).await) }.in_current_span()
             })
-            .buffer_unordered(at_once)
-            // The permit is held until the stream ends.
-            .map(move |answer| {
-                let _held = &permit;
-                answer
-            });
-        Ok(Response::new(Box::pin(answers)))
+            .buffer_unordered(limits.max_items_in_flight)
+            .chain(end.map(Err));
+        Ok(Response::new(forward(answers, place, limits.stall_timeout, id)))
     }
 
     async fn segment(
         &self,
-        request: Request<pb::SegmentRequest>,
+        mut request: Request<pb::SegmentRequest>,
     ) -> Result<Response<pb::SegmentResponse>, Status> {
-        let _permit = self.admit().map_err(|r| r.status(""))?;
-        let document = self.parse(request.into_inner().input).await.map_err(|r| r.status(""))?;
+        let call = call(request.extensions_mut());
+        let document =
+            self.parse(request.into_inner().input).await.map_err(|refusal| refusal.status(&call.id))?;
         Ok(Response::new(pb::SegmentResponse { document: Some(convert::document_message(&document)) }))
     }
 
     async fn list_models(
         &self,
-        request: Request<pb::ListModelsRequest>,
+        mut request: Request<pb::ListModelsRequest>,
     ) -> Result<Response<pb::ListModelsResponse>, Status> {
+        let call = call(request.extensions_mut());
         let running = matches!(self.inner.slot.readiness(), Readiness::Ready(_));
         let config = &self.inner.config;
         let mut models = (config.known_models)();
@@ -198,7 +177,7 @@ impl DigestService for Service {
             model.running = running && model.id == config.model_id;
         }
         models.sort_by_key(|model| !model.running);
-        page(models, &request.into_inner()).map(Response::new).map_err(|r| r.status(""))
+        page(models, &request.into_inner()).map(Response::new).map_err(|r| r.status(&call.id))
     }
 }
 
@@ -207,68 +186,90 @@ impl Service {
     async fn digest_item(
         &self,
         item: pb::DigestManyRequest,
-        deadline: Option<Instant>,
+        call: &Call,
         seen: &Mutex<HashSet<String>>,
-    ) -> Result<pb::DigestManyResponse, Status> {
+    ) -> pb::DigestManyResponse {
         use pb::digest_many_response::Result as Outcome;
         let pb::DigestManyRequest { item_id, input, options } = item;
         let work = async {
-            convert::check_id("item_id", &item_id).map_err(|r| r.status(""))?;
+            convert::check_id("item_id", &item_id).map_err(|r| r.status(&call.id))?;
             let is_new = seen.lock().unwrap_or_else(PoisonError::into_inner).insert(item_id.clone());
             if !is_new {
                 return Err(Refusal::field("item_id", "was used before in this stream").status(&item_id));
             }
-            let running = self.start(&item_id, input, options, Priority::Batch, deadline).await?;
-            running.whole().await
+            self.start(call, &item_id, input, options, Priority::Batch).await?.whole().await
         };
         let result = match work.await {
             Ok(digest) => Outcome::Digest(digest),
             Err(status) => Outcome::Error(to_rpc_status(&status)),
         };
-        Ok(pb::DigestManyResponse { item_id, result: Some(result) })
+        pb::DigestManyResponse { item_id, result: Some(result) }
     }
+}
+
+/// The items of a batch as they arrive, and then why no more of them are taken, if the caller did not end the
+/// stream itself: its deadline, a broken message, too many items. What was taken is answered first.
+fn items(
+    requests: Streaming<pb::DigestManyRequest>,
+    limits: Limits,
+    call: &Call,
+) -> (impl Stream<Item = pb::DigestManyRequest> + Send + use<>, impl Stream<Item = Status> + Send + use<>) {
+    let (id, deadline) = (call.id.clone(), call.deadline);
+    let why = Arc::new(Mutex::new(None::<Status>));
+    let overdue = async move {
+        match deadline {
+            Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
+            None => std::future::pending().await,
+        }
+    };
+    let stop = {
+        let (id, why) = (id.clone(), why.clone());
+        move |status: Status| {
+            let refusal = refused_by_transport(&status, limits.message_bytes());
+            let status = refusal.map_or(status, |refusal| refusal.status(&id));
+            why.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(status);
+        }
+    };
+    let too_many = Refusal::TooManyItems { limit: limits.max_items }.status(&id);
+    let taken = requests.enumerate().map(move |(index, item)| match item {
+        Ok(_) if index >= limits.max_items => Err(too_many.clone()),
+        item => item,
+    });
+    let taken = taken.map(move |item| item.map_err(&stop).ok());
+    let taken = taken.take_while(|item| std::future::ready(item.is_some())).filter_map(std::future::ready);
+    let end = stream::once(async move {
+        let why = why.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let is_over = deadline.is_some_and(|deadline| deadline <= Instant::now());
+        why.or_else(|| is_over.then(|| Refusal::Deadline.status(&id)))
+    });
+    (taken.take_until(overdue), end.filter_map(std::future::ready))
 }
 
 /// The messages of a streamed digest: the structure, the sections as they come, the sums. A deadline that
 /// passed is said at the end, after all that was finished.
-fn events(
-    running: Running<impl Stream<Item = SectionOutcome> + Send + 'static>,
-    permit: OwnedSemaphorePermit,
-) -> impl Stream<Item = Result<pb::StreamDigestResponse, Status>> + Send {
+fn events(work: Work) -> impl Stream<Item = Result<pb::StreamDigestResponse, Status>> + Send {
     use pb::stream_digest_response::Event;
-    let Running { request_id, document, outcomes, arrived } = running;
+    let Work { request_id, document, sections, arrived } = work;
     let structure = Event::Document(convert::document_message(&document));
-    let totals = Arc::new(Mutex::new((Statistics::default(), None::<Status>)));
+    let sums = Arc::new(Mutex::new((pb::DigestStatistics::default(), None::<Status>)));
     let sections = {
-        let (request_id, totals) = (request_id.clone(), totals.clone());
-        outcomes.map(move |outcome| {
-            let _held = &permit;
-            let mut totals = totals.lock().unwrap_or_else(PoisonError::into_inner);
-            totals.0.add(&outcome);
-            let message = convert::outcome_message(outcome, &document, &request_id);
-            let overdue = message.error.as_ref().filter(|e| e.code == Code::DeadlineExceeded as i32);
-            totals.1 = totals.1.take().or(overdue.map(from_rpc_status));
-            Ok(Event::Section(message))
+        let sums = sums.clone();
+        sections.map(move |section| {
+            let mut sums = sums.lock().unwrap_or_else(PoisonError::into_inner);
+            convert::add(&mut sums.0, &section);
+            let overdue = section.error.as_ref().filter(|e| e.code == Code::DeadlineExceeded as i32);
+            sums.1 = sums.1.take().or(overdue.map(from_rpc_status));
+            Ok(Event::Section(section))
         })
     };
     let end = stream::once(async move {
-        let (statistics, overdue) = totals.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        match overdue {
-            Some(status) => Err(status),
-            None => {
-                Ok(Event::Statistics(convert::statistics_message(&statistics, arrived.elapsed().as_millis())))
-            }
-        }
+        let (mut statistics, overdue) = sums.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        statistics.total_time_ms = millis_since(arrived);
+        overdue.map_or(Ok(Event::Statistics(statistics)), Err)
     });
     stream::once(async { Ok(structure) }).chain(sections).chain(end).map(move |event| {
         event.map(|event| pb::StreamDigestResponse { request_id: request_id.clone(), event: Some(event) })
     })
-}
-
-/// The status that a message stands for.
-fn from_rpc_status(status: &tonic_types::pb::Status) -> Status {
-    let details = prost::Message::encode_to_vec(status);
-    Status::with_details(Code::from_i32(status.code), status.message.clone(), details.into())
 }
 
 /// One page of the list of models.

@@ -2,9 +2,13 @@
 
 use std::sync::Arc;
 
+use arc_swap::ArcSwapOption;
 use tokio::sync::watch;
 
-use crate::{engine::Health, pipeline::Pipeline};
+use crate::{
+    engine::{EngineMetrics, Health},
+    pipeline::Pipeline,
+};
 
 /// Whether the server can digest.
 #[derive(Clone)]
@@ -23,12 +27,14 @@ pub enum Readiness {
 #[derive(Clone)]
 pub struct ModelSlot {
     sender: Arc<watch::Sender<Readiness>>,
+    /// The counts of the engine that ran last; they outlive it.
+    engine: Arc<ArcSwapOption<EngineMetrics>>,
 }
 
 impl ModelSlot {
     /// An empty slot: the model is still loading.
     pub fn loading() -> Self {
-        Self { sender: Arc::new(watch::Sender::new(Readiness::Loading)) }
+        Self { sender: Arc::new(watch::Sender::new(Readiness::Loading)), engine: Arc::default() }
     }
 
     /// A slot with a model that is ready. Must be called within a runtime.
@@ -41,6 +47,7 @@ impl ModelSlot {
     /// Puts the model in, and watches its engine from then on. Must be called within a runtime.
     pub fn fill(&self, pipeline: Pipeline) {
         let mut health = pipeline.engine().health();
+        self.engine.store(Some(Arc::new(pipeline.engine().metrics().clone())));
         self.sender.send_if_modified(|readiness| {
             let loading = matches!(readiness, Readiness::Loading);
             if loading {
@@ -58,9 +65,34 @@ impl ModelSlot {
         });
     }
 
-    /// Says that there will be no model.
+    /// Says that the model has failed. A server that is about to end stays so.
     pub fn fail(&self, reason: String) {
-        self.sender.send_replace(Readiness::Failed(reason));
+        self.turn(Readiness::Failed(reason));
+    }
+
+    /// Says that the model is loaded again.
+    pub(super) fn load_again(&self) {
+        self.turn(Readiness::Loading);
+    }
+
+    fn turn(&self, to: Readiness) {
+        self.sender.send_if_modified(|readiness| {
+            let goes_on = !matches!(readiness, Readiness::Draining);
+            if goes_on {
+                *readiness = to;
+            }
+            goes_on
+        });
+    }
+
+    /// Whether the model answers.
+    pub(super) fn is_ready(&self) -> bool {
+        matches!(*self.sender.borrow(), Readiness::Ready(_))
+    }
+
+    /// The counts of the engine that ran last.
+    pub(super) fn engine_metrics(&self) -> Option<EngineMetrics> {
+        self.engine.load().as_deref().cloned()
     }
 
     /// Says that the server is about to end.

@@ -26,8 +26,34 @@ pub(super) enum Refusal {
     UnknownModel { asked: String, running: String },
     #[error("this server holds no glossary named `{0}`")]
     UnknownGlossary(String),
-    #[error("{limit} requests are being worked on, which is this server's limit; try again")]
-    TooManyRequests { limit: usize },
+    #[error("the message is larger than {limit} bytes, which is this server's limit; split it")]
+    MessageTooLarge { limit: usize },
+    #[error("the message is malformed: {0}")]
+    Malformed(String),
+    #[error("the message did not arrive within {0:?}")]
+    TooSlow(Duration),
+    #[error("nothing was read of the answer for {0:?}; the rest was given up")]
+    Stalled(Duration),
+    #[error("the deadline passed while the request waited for its turn")]
+    DeadlineInQueue,
+    #[error("the deadline passed; what was finished has been sent")]
+    Deadline,
+    #[error(
+        "{limit} requests are being worked on and {queued} wait, which is this server's limit; try again"
+    )]
+    TooManyRequests { limit: usize, queued: usize },
+    #[error("{limit} of your requests are being worked on or wait, which is your limit; try again")]
+    ClientBusy { limit: usize },
+    #[error("you may send {limit} requests in a minute; try again")]
+    ClientTooFast { limit: u32, retry_after: Duration },
+    #[error("a stream may hold {limit} items; send the rest in another one")]
+    TooManyItems { limit: usize },
+    #[error("this server wants a token: send `authorization: Bearer TOKEN`")]
+    NoToken,
+    #[error("the token is not one of this server's")]
+    WrongToken,
+    #[error("the token `{name}` may not call {rpc}")]
+    NotAllowed { name: String, rpc: String },
     #[error("the model is being loaded; try again")]
     Loading,
     #[error("the server is about to end; try again")]
@@ -62,9 +88,38 @@ impl Refusal {
                 details.set_resource_info("glossary", name, "", self.to_string());
                 (Code::NotFound, "UNKNOWN_GLOSSARY")
             }
+            Self::MessageTooLarge { .. } => {
+                details.add_bad_request_violation("message", self.to_string());
+                (Code::InvalidArgument, "MESSAGE_TOO_LARGE")
+            }
+            Self::Malformed(_) => {
+                details.add_bad_request_violation("message", self.to_string());
+                (Code::InvalidArgument, "MALFORMED_MESSAGE")
+            }
+            Self::TooSlow(_) => (Code::DeadlineExceeded, "MESSAGE_TOO_SLOW"),
+            Self::Stalled(_) => (Code::Aborted, "READER_TOO_SLOW"),
+            Self::DeadlineInQueue | Self::Deadline => (Code::DeadlineExceeded, "DEADLINE_EXCEEDED"),
             Self::TooManyRequests { .. } => {
                 details.set_retry_info(Some(RETRY_WHEN_FULL));
                 (Code::ResourceExhausted, "TOO_MANY_REQUESTS")
+            }
+            Self::ClientBusy { .. } => {
+                details.set_retry_info(Some(RETRY_WHEN_FULL));
+                (Code::ResourceExhausted, "CLIENT_BUSY")
+            }
+            Self::ClientTooFast { retry_after, .. } => {
+                details.set_retry_info(Some(*retry_after));
+                (Code::ResourceExhausted, "CLIENT_TOO_FAST")
+            }
+            Self::TooManyItems { .. } => {
+                details.add_bad_request_violation("item_id", self.to_string());
+                (Code::InvalidArgument, "TOO_MANY_ITEMS")
+            }
+            Self::NoToken => (Code::Unauthenticated, "NO_TOKEN"),
+            Self::WrongToken => (Code::Unauthenticated, "WRONG_TOKEN"),
+            Self::NotAllowed { name, .. } => {
+                details.set_resource_info("token", name, "", self.to_string());
+                (Code::PermissionDenied, "RPC_NOT_ALLOWED")
             }
             Self::Loading => {
                 details.set_retry_info(Some(RETRY_WHEN_UNAVAILABLE));
@@ -126,4 +181,10 @@ pub fn to_rpc_status(status: &Status) -> tonic_types::pb::Status {
         message: status.message().to_owned(),
         details: Vec::new(),
     })
+}
+
+/// The status that a message stands for.
+pub(super) fn from_rpc_status(status: &tonic_types::pb::Status) -> Status {
+    let details = status.encode_to_vec();
+    Status::with_details(Code::from_i32(status.code), status.message.clone(), details.into())
 }

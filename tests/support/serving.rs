@@ -3,18 +3,39 @@
 use std::{net::SocketAddr, time::Duration};
 
 use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle};
-use tokio_stream::wrappers::TcpListenerStream;
 use tonic::transport::Channel;
 use yizhai::{
     client::Client,
     pb::digest_service_client::DigestServiceClient,
     pipeline::Pipeline,
-    server::{self, Glossaries, Limits, ModelSlot, ServerConfig, ServerError},
+    server::{self, Limits, ListenConfig, Metrics, ModelSlot, ServerConfig, ServerError},
 };
+
+/// A server's configuration for a test.
+pub fn config() -> ServerConfig {
+    let known_models = Box::new(|| {
+        let model = |id: &str| yizhai::pb::Model { id: id.to_owned(), ..Default::default() };
+        vec![model("another"), model("scripted"), model("third")]
+    });
+    let grace_period = Duration::from_secs(5);
+    ServerConfig { grace_period, ..ServerConfig::new("scripted".to_owned(), known_models) }
+}
+
+/// How a test's server takes connections.
+pub fn listen() -> ListenConfig {
+    ListenConfig {
+        tls: None,
+        max_connections: 1024,
+        handshake_timeout: Duration::from_secs(5),
+        reload_interval: Duration::from_millis(20),
+        metrics: Metrics::default(),
+    }
+}
 
 pub struct Server {
     pub address: SocketAddr,
     pub slot: ModelSlot,
+    pub metrics: Metrics,
     stop: Option<oneshot::Sender<()>>,
     pub serving: JoinHandle<Result<(), ServerError>>,
 }
@@ -25,24 +46,23 @@ impl Server {
     }
 
     pub async fn start_with(slot: ModelSlot, limits: Limits) -> Self {
+        Self::start_config(slot, ServerConfig { limits, ..config() }).await
+    }
+
+    pub async fn start_config(slot: ModelSlot, config: ServerConfig) -> Self {
+        Self::start_listen(slot, config, listen()).await
+    }
+
+    pub async fn start_listen(slot: ModelSlot, config: ServerConfig, listen: ListenConfig) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel();
-        let config = ServerConfig {
-            limits,
-            model_id: "scripted".to_owned(),
-            known_models: Box::new(|| {
-                let model = |id: &str| yizhai::pb::Model { id: id.to_owned(), ..Default::default() };
-                vec![model("another"), model("scripted"), model("third")]
-            }),
-            glossaries: Glossaries::new(),
-            grace_period: Duration::from_secs(5),
-        };
-        let serving =
-            tokio::spawn(server::run(TcpListenerStream::new(listener), slot.clone(), config, async {
-                let _ = stopped.await;
-            }));
-        Self { address, slot, stop: Some(stop), serving }
+        let listen = ListenConfig { metrics: config.metrics.clone(), ..listen };
+        let metrics = config.metrics.clone();
+        let serving = server::run(server::incoming(listener, listen), slot.clone(), config, async {
+            let _ = stopped.await;
+        });
+        Self { address, slot, metrics, stop: Some(stop), serving: tokio::spawn(serving) }
     }
 
     pub fn url(&self) -> String {

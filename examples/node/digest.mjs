@@ -1,0 +1,53 @@
+#!/usr/bin/env node
+// Uses every RPC of `yizhai serve` from Node: structure, models, a digest, a stream, a batch.
+//
+//   npm install --prefix examples/node
+//   node examples/node/digest.mjs 127.0.0.1:50051 [TEXT]
+//
+// Set TOKEN to send a bearer token, and CA to a PEM file to speak TLS.
+import { readFileSync } from "node:fs";
+import { fileURLToPath } from "node:url";
+import grpc from "@grpc/grpc-js";
+import loader from "@grpc/proto-loader";
+
+const [address = "127.0.0.1:50051", text = "今天天气很好。"] = process.argv.slice(2);
+const proto = fileURLToPath(new URL("../../proto", import.meta.url));
+const definition = loader.loadSync("yizhai/v1/digest.proto", {
+  includeDirs: [proto], keepCase: true, longs: Number, enums: String, defaults: true, oneofs: true,
+});
+const { DigestService } = grpc.loadPackageDefinition(definition).yizhai.v1;
+const credentials = process.env.CA
+  ? grpc.credentials.createSsl(readFileSync(process.env.CA))
+  : grpc.credentials.createInsecure();
+const client = new DigestService(address, credentials, { "grpc.max_receive_message_length": -1 });
+
+const metadata = () => {
+  const metadata = new grpc.Metadata({ waitForReady: true });
+  if (process.env.TOKEN) metadata.set("authorization", `Bearer ${process.env.TOKEN}`);
+  return metadata;
+};
+// A caller that gives no deadline waits for ever when something on the way hangs.
+const deadline = () => ({ deadline: Date.now() + 300_000 });
+const unary = (rpc, request) => new Promise((resolve, reject) => {
+  client[rpc](request, metadata(), deadline(), (error, answer) => (error ? reject(error) : resolve(answer)));
+});
+
+const input = { page_text: text, page_format: "PAGE_FORMAT_LINES" };
+const options = { tasks: ["TASK_SUMMARY"] };
+
+const { models } = await unary("ListModels", {});
+console.log("runs", models.find((model) => model.running)?.id);
+const { document } = await unary("Segment", { input });
+console.log("sections", document.articles.reduce((sum, article) => sum + article.sections.length, 0));
+const { sections } = await unary("Digest", { input, options });
+console.log("summary", sections[0].summary.text);
+
+for await (const event of client.StreamDigest({ input, options }, metadata(), deadline())) {
+  console.log("event", event.event);
+}
+
+const batch = client.DigestMany(metadata(), deadline());
+for (const item_id of ["a", "b"]) batch.write({ item_id, input, options });
+batch.end();
+for await (const answer of batch) console.log("item", answer.item_id, answer.result);
+client.close();

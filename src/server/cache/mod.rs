@@ -1,0 +1,214 @@
+//! Results that were made before: in memory, and by choice on disk.
+//!
+//! Asked by `work` for every section before the pipeline is. An entry is named by a hash of everything that the result
+//! depends on, so that nothing is ever invalidated: what changed has another name. It holds the section's message
+//! without its place in the page. What cannot be read is a miss.
+
+mod disk;
+
+use std::{path::Path, sync::Arc};
+
+use moka::sync::Cache;
+use prost::Message as _;
+use sha2::{Digest as _, Sha256};
+
+pub use disk::DiskError;
+
+use super::metrics::{Metrics, ResultLabel};
+use crate::{
+    document::{Article, Text},
+    pb,
+    pipeline::{Job, ModelInfo},
+};
+use disk::Disk;
+
+/// To be raised when the same input would be digested differently and nothing else in the key tells it.
+const VERSION: u32 = 1;
+
+/// The name of an entry.
+pub(super) type Key = [u8; 32];
+
+/// The cache of one server; cheap to clone.
+#[derive(Clone)]
+pub struct ResultCache {
+    memory: Cache<Key, Arc<[u8]>>,
+    disk: Option<Disk>,
+    /// What the results of this process depend on beside model and request, such as the type of the KV cache.
+    setup: Arc<str>,
+    metrics: Metrics,
+}
+
+impl ResultCache {
+    /// A cache of at most `memory_bytes`. `setup` names what results depend on beside model and request.
+    pub fn new(memory_bytes: u64, setup: &str, metrics: Metrics) -> Self {
+        let memory = Cache::builder()
+            .max_capacity(memory_bytes)
+            .weigher(|_: &Key, value: &Arc<[u8]>| {
+                u32::try_from(size_of::<Key>() + value.len()).unwrap_or(u32::MAX)
+            })
+            .build();
+        Self { memory, disk: None, setup: setup.into(), metrics }
+    }
+
+    /// The same, with a file of at most `max_bytes` of results behind it. A file that is broken is put aside.
+    ///
+    /// # Errors
+    /// When the file cannot be made, or another process has it open.
+    pub fn on_disk(mut self, path: &Path, max_bytes: u64) -> Result<Self, DiskError> {
+        self.disk = Some(Disk::open(path, max_bytes, self.metrics.clone())?);
+        Ok(self)
+    }
+
+    /// The names of an article's sections in a job.
+    pub(super) fn keys(
+        &self,
+        job: &Job,
+        model: &ModelInfo,
+        prompt_version: &str,
+        article: &Article,
+    ) -> Vec<Key> {
+        let mut hash = Sha256::new();
+        let mut field = |text: &str| {
+            // With its length, so that no two fields can be taken for two others.
+            hash.update((text.len() as u64).to_le_bytes());
+            hash.update(text);
+        };
+        field(&VERSION.to_string());
+        field(env!("CARGO_PKG_VERSION"));
+        field(&self.setup);
+        field(&model.id);
+        field(&model.weights_sha256);
+        field(prompt_version);
+        let options = (job.tasks, job.summary_max_chars, job.max_attempts, job.sampling);
+        field(&format!("{options:?}"));
+        field(job.glossary.sha256());
+        // The whole article, not the section alone: what stands around it may be told to the model.
+        let element =
+            |text: &Option<Text>| text.as_ref().map_or(String::new(), |text| format!("={}", text.text));
+        for text in
+            [&article.kicker, &article.headline, &article.subtitle, &article.dateline, &article.byline]
+        {
+            field(&element(text));
+        }
+        for section in &article.sections {
+            field(&element(&section.heading));
+            field(&section.paragraphs.len().to_string());
+            section.paragraphs.iter().for_each(|paragraph| field(&paragraph.text));
+        }
+        let section_key = |section: usize| {
+            let mut hash = hash.clone();
+            hash.update((section as u64).to_le_bytes());
+            hash.finalize().into()
+        };
+        (0..article.sections.len()).map(section_key).collect()
+    }
+
+    /// The entries that are there, each as a message without its place.
+    pub(super) async fn get(&self, keys: Vec<Key>) -> Vec<Option<pb::SectionDigest>> {
+        let mut found: Vec<Option<pb::SectionDigest>> =
+            keys.iter().map(|key| self.memory.get(key).and_then(|bytes| decode(&bytes))).collect();
+        self.count("memory", found.iter().flatten().count());
+        let missing: Vec<usize> = (0..keys.len()).filter(|&at| found[at].is_none()).collect();
+        if let (Some(disk), false) = (&self.disk, missing.is_empty()) {
+            let wanted = missing.iter().map(|&at| keys[at]).collect();
+            for (at, bytes) in missing.into_iter().zip(disk.get(wanted).await) {
+                let Some(bytes) = bytes else { continue };
+                found[at] = decode(&bytes);
+                self.memory.insert(keys[at], bytes);
+            }
+        }
+        self.count("miss", found.iter().filter(|entry| entry.is_none()).count());
+        found
+    }
+
+    /// Keeps a section that was done.
+    pub(super) fn put(&self, key: Key, section: &pb::SectionDigest) {
+        let placeless =
+            pb::SectionDigest { article_index: 0, section_index: 0, spans: Vec::new(), ..section.clone() };
+        let bytes: Arc<[u8]> = placeless.encode_to_vec().into();
+        self.memory.insert(key, bytes.clone());
+        if let Some(disk) = &self.disk {
+            disk.put(key, bytes);
+        }
+    }
+
+    fn count(&self, result: &'static str, lookups: usize) {
+        self.metrics.cache_lookups.get_or_create(&ResultLabel { result }).inc_by(lookups as u64);
+    }
+}
+
+/// The message of an entry, which says where it comes from and that it took no time.
+fn decode(bytes: &[u8]) -> Option<pb::SectionDigest> {
+    let mut section = pb::SectionDigest::decode(bytes).ok()?;
+    section.provenance.get_or_insert_default().from_cache = true;
+    section.timings = Some(pb::Timings::default());
+    Some(section)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        document::{self, InputFormat},
+        engine::Sampling,
+        glossary::{Glossary, Term},
+        pipeline::Tasks,
+    };
+
+    fn job(text: &str) -> Job {
+        Job::new(document::parse_text(text, InputFormat::Lines, &document::Limits::default()).unwrap())
+    }
+
+    #[test]
+    fn an_entry_is_named_by_all_that_the_result_depends_on() {
+        let cache = ResultCache::new(1 << 20, "f16", Metrics::default());
+        let model = |id: &str, hash: &str| ModelInfo { id: id.to_owned(), weights_sha256: hash.to_owned() };
+        let key = |cache: &ResultCache, job: &Job, model: &ModelInfo, version: &str| {
+            cache.keys(job, model, version, &job.document.articles[0])[0]
+        };
+        let base = key(&cache, &job("甲。"), &model("m", "h"), "1");
+        assert_eq!(base, key(&cache, &job("甲。"), &model("m", "h"), "1"));
+        let glossary = std::sync::Arc::new(Glossary::new([Term::new("甲", "A")]));
+        let random = Sampling::Random { temperature: 1.0, top_p: 1.0, top_k: None, seed: 1 };
+        let others = [
+            key(&cache, &job("乙。"), &model("m", "h"), "1"),
+            key(&cache, &job("甲。"), &model("n", "h"), "1"),
+            key(&cache, &job("甲。"), &model("m", "i"), "1"),
+            key(&cache, &job("甲。"), &model("m", "h"), "2"),
+            key(&cache, &Job { glossary, ..job("甲。") }, &model("m", "h"), "1"),
+            key(&cache, &Job { max_attempts: 1, ..job("甲。") }, &model("m", "h"), "1"),
+            key(&cache, &Job { summary_max_chars: 99, ..job("甲。") }, &model("m", "h"), "1"),
+            key(&cache, &Job { sampling: random, ..job("甲。") }, &model("m", "h"), "1"),
+            key(
+                &cache,
+                &Job { tasks: Tasks { summary: false, translation: true }, ..job("甲。") },
+                &model("m", "h"),
+                "1",
+            ),
+            key(&ResultCache::new(1, "int8", Metrics::default()), &job("甲。"), &model("m", "h"), "1"),
+        ];
+        let distinct: std::collections::HashSet<Key> = others.into_iter().chain([base]).collect();
+        assert_eq!(distinct.len(), others.len() + 1);
+    }
+
+    #[tokio::test]
+    async fn memory_is_bounded_and_a_hit_says_so() {
+        let cache = ResultCache::new(1000, "", Metrics::default());
+        let section = pb::SectionDigest {
+            section_index: 7,
+            summary: Some(pb::Summary { text: "摘要。".repeat(10), ..Default::default() }),
+            ..Default::default()
+        };
+        for n in 0..100 {
+            cache.put([n; 32], &section);
+        }
+        cache.memory.run_pending_tasks();
+        assert!(cache.memory.weighted_size() <= 1000 && cache.memory.entry_count() > 0);
+        cache.put([1; 32], &section);
+        cache.memory.run_pending_tasks();
+        let found = (0..100).find_map(|n| cache.memory.get(&[n; 32])).unwrap();
+        let found = decode(&found).unwrap();
+        assert!(found.provenance.unwrap().from_cache && found.section_index == 0);
+        assert_eq!(found.summary, section.summary);
+    }
+}

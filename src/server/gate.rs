@@ -1,0 +1,171 @@
+//! What every call passes before its body is read: who it comes from, whether it may, by when, and whether there is
+//! room. Turns the transport's own errors into those of the API.
+//!
+//! A tower layer around all services, put in place by [`super::run`]. Knows headers and no messages.
+
+use std::{
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Instant,
+};
+
+use http::{HeaderMap, Request, Response};
+use tonic::{Code, Status, body::Body};
+use tower::{Layer, Service};
+
+use super::{
+    admission::{Admission, Client, Limits, Place},
+    auth::Access,
+    deadline,
+    listen::Peer,
+    slow_body::SlowBody,
+    status::Refusal,
+};
+
+/// The path of the API's service.
+const DIGEST_SERVICE: &str = "/yizhai.v1.DigestService/";
+const HEALTH_SERVICE: &str = "/grpc.health.v1.Health/";
+
+/// What is known of a call before its message is read; found in the request's extensions.
+#[derive(Clone)]
+pub(super) struct Call {
+    /// The id that the server gave it.
+    pub(super) id: Arc<str>,
+    /// When it arrived.
+    pub(super) arrived: Instant,
+    /// When its answer must be there.
+    pub(super) deadline: Option<Instant>,
+    /// Its place; `None` for calls that cost nothing.
+    pub(super) place: Option<Place>,
+}
+
+/// The id of a call and when it arrived; put into the extensions by `observe`.
+#[derive(Clone)]
+pub(super) struct Arrival {
+    pub(super) id: Arc<str>,
+    pub(super) at: Instant,
+}
+
+/// Puts a [`Gate`] around a service.
+#[derive(Clone)]
+pub(super) struct GateLayer {
+    pub(super) access: Access,
+    pub(super) admission: Admission,
+    pub(super) limits: Limits,
+}
+
+impl<S> Layer<S> for GateLayer {
+    type Service = Gate<S>;
+
+    fn layer(&self, inner: S) -> Gate<S> {
+        Gate { inner, layer: self.clone() }
+    }
+}
+
+/// A service behind the gate.
+#[derive(Clone)]
+pub(super) struct Gate<S> {
+    inner: S,
+    layer: GateLayer,
+}
+
+impl<S> Service<Request<Body>> for Gate<S>
+where
+    S: Service<Request<Body>, Response = Response<Body>> + Clone + Send + 'static,
+    S::Future: Send,
+{
+    type Response = Response<Body>;
+    type Error = S::Error;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, mut request: Request<Body>) -> Self::Future {
+        // What was polled ready is called; the clone takes its place.
+        let next = self.inner.clone();
+        let mut inner = std::mem::replace(&mut self.inner, next);
+        let layer = self.layer.clone();
+        Box::pin(async move {
+            let arrival = request.extensions_mut().remove::<Arrival>();
+            let Arrival { id, at } =
+                arrival.unwrap_or_else(|| Arrival { id: new_id().into(), at: Instant::now() });
+            let path = request.uri().path().to_owned();
+            match layer.pass(&path, request.headers(), request.extensions().get(), &id, at).await {
+                Ok(call) => request.extensions_mut().insert(call),
+                Err(refusal) => return Ok(refusal.status(&id).into_http()),
+            };
+            let is_streamed = path.strip_prefix(DIGEST_SERVICE) == Some("DigestMany");
+            let received = layer.limits.receive_timeout;
+            let request = match path.starts_with(HEALTH_SERVICE) {
+                true => request,
+                false => request.map(|body| Body::new(SlowBody::new(body, received, is_streamed))),
+            };
+            let response = inner.call(request).await?;
+            Ok(match transport_error(response.headers(), layer.limits.message_bytes()) {
+                Some(refusal) => refusal.status(&id).into_http(),
+                None => response,
+            })
+        })
+    }
+}
+
+impl GateLayer {
+    async fn pass(
+        &self,
+        path: &str,
+        headers: &HeaderMap,
+        peer: Option<&Peer>,
+        id: &Arc<str>,
+        arrived: Instant,
+    ) -> Result<Call, Refusal> {
+        let rpc = path.strip_prefix(DIGEST_SERVICE);
+        let is_open = path.starts_with(HEALTH_SERVICE) && self.access.health_open;
+        let client = match is_open {
+            true => None,
+            false => Some(self.access.client(headers, peer, rpc)?),
+        };
+        let deadline = deadline::of(headers)?;
+        let place = match (rpc, client) {
+            (Some("Digest" | "StreamDigest" | "DigestMany" | "Segment"), Some(client)) => {
+                Some(self.admit(&client, deadline).await?)
+            }
+            _ => None,
+        };
+        Ok(Call { id: id.clone(), arrived, deadline, place })
+    }
+
+    async fn admit(&self, client: &Client, deadline: Option<Instant>) -> Result<Place, Refusal> {
+        tracing::Span::current().record("client", &*client.name);
+        self.admission.admit(client, deadline).await
+    }
+}
+
+/// A new id for a call.
+pub(super) fn new_id() -> String {
+    uuid::Uuid::new_v4().to_string()
+}
+
+/// What the caller did wrong when the transport refused its message; nothing when the answer is the service's own.
+fn transport_error(headers: &HeaderMap, limit: usize) -> Option<Refusal> {
+    // Most answers carry their status at the end, so that there is none yet.
+    headers.get("grpc-status")?;
+    refused_by_transport(&Status::from_header_map(headers)?, limit)
+}
+
+/// The same for a status that came out of a stream of requests.
+pub(super) fn refused_by_transport(status: &Status, limit: usize) -> Option<Refusal> {
+    // All statuses of the API have details.
+    if !status.details().is_empty() {
+        return None;
+    }
+    match status.code() {
+        Code::OutOfRange => Some(Refusal::MessageTooLarge { limit }),
+        Code::Internal if status.message().contains("decode") => {
+            Some(Refusal::Malformed(status.message().to_owned()))
+        }
+        _ => None,
+    }
+}

@@ -1,0 +1,226 @@
+//! What the server counts, in Prometheus' form.
+//!
+//! One registry a server, no globals: several servers in one process (as in tests) do not mix. The engine's counts
+//! are read at the moment of a scrape, from the engine that runs then.
+
+use std::{
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use prometheus_client::{
+    collector::Collector,
+    encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric, text::encode},
+    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
+    registry::Registry,
+};
+
+use super::state::ModelSlot;
+use crate::{
+    engine::EngineMetrics,
+    pipeline::{SectionOutcome, Task},
+};
+
+/// Times from a millisecond to ten minutes, in seconds.
+const TIMES_S: [f64; 14] =
+    [0.001, 0.005, 0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0, 180.0, 600.0];
+
+/// Which calls: by RPC and by gRPC code.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct CallLabels {
+    pub(super) rpc: &'static str,
+    pub(super) code: &'static str,
+}
+
+/// Which calls: by RPC.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct RpcLabel {
+    pub(super) rpc: &'static str,
+}
+
+/// Which result of a lookup or of a section.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct ResultLabel {
+    pub(super) result: &'static str,
+}
+
+/// Which findings.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct FindingLabels {
+    pub(super) kind: &'static str,
+    pub(super) task: &'static str,
+}
+
+/// The counts of one server; cheap to clone, all clones count together.
+#[derive(Clone)]
+pub struct Metrics {
+    pub(super) requests: Family<CallLabels, Counter>,
+    pub(super) request_time_s: Family<RpcLabel, Histogram>,
+    pub(super) in_flight: Gauge,
+    pub(super) queued: Gauge,
+    pub(super) queue_time_s: Histogram,
+    pub(super) sections: Family<ResultLabel, Counter>,
+    pub(super) findings: Family<FindingLabels, Counter>,
+    pub(super) attempts: Histogram,
+    pub(super) cache_lookups: Family<ResultLabel, Counter>,
+    pub(super) cache_writes_failed: Counter,
+    pub(super) connections: Gauge,
+    pub(super) connections_refused: Counter,
+    pub(super) engine_restarts: Counter,
+    registry: Arc<Mutex<Registry>>,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let metrics = Self {
+            requests: Family::default(),
+            request_time_s: Family::new_with_constructor(|| Histogram::new(TIMES_S)),
+            in_flight: Gauge::default(),
+            queued: Gauge::default(),
+            queue_time_s: Histogram::new(TIMES_S),
+            sections: Family::default(),
+            findings: Family::default(),
+            attempts: Histogram::new([1.0, 2.0, 3.0, 4.0, 6.0]),
+            cache_lookups: Family::default(),
+            cache_writes_failed: Counter::default(),
+            connections: Gauge::default(),
+            connections_refused: Counter::default(),
+            engine_restarts: Counter::default(),
+            registry: Arc::new(Mutex::new(Registry::with_prefix("yizhai"))),
+        };
+        metrics.register();
+        metrics
+    }
+}
+
+impl Metrics {
+    fn register(&self) {
+        let mut registry = self.registry.lock().unwrap_or_else(PoisonError::into_inner);
+        let r = &mut *registry;
+        r.register("requests", "Calls that ended, by RPC and gRPC code", self.requests.clone());
+        r.register("request_seconds", "From the arrival of a call to its end", self.request_time_s.clone());
+        r.register("requests_in_flight", "Requests that are worked on", self.in_flight.clone());
+        r.register("requests_queued", "Requests that wait for a place", self.queued.clone());
+        r.register(
+            "request_queue_seconds",
+            "How long requests waited for a place",
+            self.queue_time_s.clone(),
+        );
+        r.register("sections", "Sections that came to an end", self.sections.clone());
+        r.register("findings", "What the checks found, by kind and task", self.findings.clone());
+        r.register("summary_attempts", "How often the model was asked for a summary", self.attempts.clone());
+        r.register("cache_lookups", "Sections looked up in the result cache", self.cache_lookups.clone());
+        r.register(
+            "cache_writes_failed",
+            "Results that could not be kept on disk",
+            self.cache_writes_failed.clone(),
+        );
+        r.register("connections", "Open connections", self.connections.clone());
+        r.register("connections_refused", "Connections over the limit", self.connections_refused.clone());
+        r.register("engine_restarts", "Times the engine was started again", self.engine_restarts.clone());
+    }
+
+    /// Shows the state of a model slot, and what its engine counts.
+    pub(super) fn show(&self, slot: ModelSlot) {
+        let mut registry = self.registry.lock().unwrap_or_else(PoisonError::into_inner);
+        registry.register_collector(Box::new(EngineCollector { slot }));
+    }
+
+    /// Counts what became of a section.
+    pub(super) fn count_section(&self, outcome: &SectionOutcome) {
+        let result = match &outcome.result {
+            Ok(digest) => {
+                for located in &digest.findings {
+                    let task = match located.task {
+                        Task::Summary => "summary",
+                        Task::Translation => "translation",
+                    };
+                    let kind = super::convert::finding_kind(&located.found.finding).as_str_name();
+                    self.findings.get_or_create(&FindingLabels { kind, task }).inc();
+                }
+                if let Some(summary) = &digest.summary {
+                    self.attempts.observe(summary.attempts as f64);
+                }
+                "done"
+            }
+            Err(crate::pipeline::PipelineError::Deadline) => "deadline",
+            Err(_) => "failed",
+        };
+        self.sections.get_or_create(&ResultLabel { result }).inc();
+    }
+
+    /// All counts as text, in OpenMetrics' form.
+    pub fn text(&self) -> String {
+        let mut text = String::new();
+        let registry = self.registry.lock().unwrap_or_else(PoisonError::into_inner);
+        // Writing into a string cannot fail.
+        let _ = encode(&mut text, &registry);
+        text
+    }
+}
+
+/// Reads the running engine's counts.
+struct EngineCollector {
+    slot: ModelSlot,
+}
+
+impl fmt::Debug for EngineCollector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("EngineCollector")
+    }
+}
+
+impl Collector for EngineCollector {
+    fn encode(&self, mut encoder: DescriptorEncoder) -> Result<(), fmt::Error> {
+        let mut show = |name: &str, help: &str, metric: &dyn Encode| -> fmt::Result {
+            metric.encode_as(&mut encoder, name, help)
+        };
+        let ready = Gauge::<i64>::default();
+        ready.set(i64::from(self.slot.is_ready()));
+        show("ready", "1 when the model answers", &ready)?;
+        let Some(engine) = self.slot.engine_metrics() else { return Ok(()) };
+        let EngineMetrics {
+            running,
+            waiting,
+            kv_tokens_reserved,
+            kv_tokens_total,
+            prompt_tokens,
+            cached_tokens,
+            completion_tokens,
+            dropped,
+            queue_time_s,
+            first_token_time_s,
+            token_time_s,
+            batch_size,
+            step_time_s,
+        } = &engine;
+        show("engine_sequences_running", "Sequences that are being decoded", running)?;
+        show("engine_sequences_waiting", "Sequences that wait in the engine", waiting)?;
+        show("engine_kv_tokens_reserved", "Tokens reserved in the KV cache", kv_tokens_reserved)?;
+        show("engine_kv_tokens", "Tokens that the KV cache holds", kv_tokens_total)?;
+        show("engine_prompt_tokens", "Tokens of prompts that were read", prompt_tokens)?;
+        show("engine_cached_tokens", "Tokens of prompts that need not be read again", cached_tokens)?;
+        show("engine_completion_tokens", "Tokens that were written", completion_tokens)?;
+        show("engine_sequences_dropped", "Sequences given up for a gone reader or a deadline", dropped)?;
+        show("engine_queue_seconds", "From the arrival of a prompt to its first step", queue_time_s)?;
+        show(
+            "engine_first_token_seconds",
+            "From the arrival of a prompt to its first token",
+            first_token_time_s,
+        )?;
+        show("engine_token_seconds", "Between the tokens of a sequence", token_time_s)?;
+        show("engine_batch_size", "Sequences in a step", batch_size)?;
+        show("engine_step_seconds", "How long a step takes", step_time_s)
+    }
+}
+
+/// A metric of any type, to be written by name.
+trait Encode {
+    fn encode_as(&self, encoder: &mut DescriptorEncoder, name: &str, help: &str) -> fmt::Result;
+}
+
+impl<M: EncodeMetric> Encode for M {
+    fn encode_as(&self, encoder: &mut DescriptorEncoder, name: &str, help: &str) -> fmt::Result {
+        self.encode(encoder.encode_descriptor(name, help, None, self.metric_type())?)
+    }
+}

@@ -1,0 +1,164 @@
+//! One job on its way: the outcomes of its sections as they come, all of them by the deadline.
+//!
+//! Made by `service` out of a pipeline and a job. Whatever happens, every section has exactly one outcome: at the
+//! deadline those that are missing are told as such, without waiting for the engine's next step.
+
+use std::{
+    collections::{BTreeSet, HashMap, HashSet},
+    pin::Pin,
+    sync::Arc,
+    time::Instant,
+};
+
+use futures::{Stream, StreamExt, stream};
+use tonic::Status;
+
+use super::{
+    cache::{Key, ResultCache},
+    convert, deadline,
+    metrics::{Metrics, ResultLabel},
+    status::from_rpc_status,
+};
+use crate::{
+    document::Document,
+    pb,
+    pipeline::{Job, Pipeline, PipelineError, SectionOutcome},
+};
+
+type Outcomes = Pin<Box<dyn Stream<Item = SectionOutcome> + Send>>;
+/// Where a section stands: indices of article and section.
+type Place = (usize, usize);
+
+/// The parsed document and the digests of its sections as they come.
+pub(super) struct Work {
+    pub(super) request_id: String,
+    pub(super) document: Arc<Document>,
+    pub(super) sections: Pin<Box<dyn Stream<Item = pb::SectionDigest> + Send>>,
+    pub(super) arrived: Instant,
+}
+
+impl Work {
+    /// Starts a job with what the cache does not hold. Dropping it cancels what is left.
+    pub(super) async fn start(
+        pipeline: &Pipeline,
+        mut job: Job,
+        request_id: String,
+        arrived: Instant,
+        cache: Option<ResultCache>,
+        metrics: Metrics,
+    ) -> Self {
+        let (document, deadline) = (job.document.clone(), job.deadline);
+        let (known, keys) = match &cache {
+            Some(cache) => look_up(cache, pipeline, &job).await,
+            None => Default::default(),
+        };
+        let places: BTreeSet<Place> = places(&document).filter(|place| !known.contains_key(place)).collect();
+        job.skip = Arc::new(known.keys().copied().collect::<HashSet<_>>());
+        let outcomes = by_deadline(pipeline.digest(job).boxed(), places, deadline);
+        let made = {
+            let (document, request_id, metrics) = (document.clone(), request_id.clone(), metrics.clone());
+            outcomes.map(move |outcome| {
+                metrics.count_section(&outcome);
+                let place = (outcome.article, outcome.section);
+                let section = convert::outcome_message(outcome, &document, &request_id);
+                if let (Some(cache), Some(key), None) = (&cache, keys.get(&place), &section.error) {
+                    cache.put(*key, &section);
+                }
+                section
+            })
+        };
+        let known: Vec<_> = known
+            .into_iter()
+            .map(|((article, section), mut message)| {
+                metrics.sections.get_or_create(&ResultLabel { result: "cached" }).inc();
+                convert::place(&mut message, &document, article, section);
+                message
+            })
+            .collect();
+        Self { request_id, document, sections: stream::iter(known).chain(made).boxed(), arrived }
+    }
+
+    /// Waits for every section. Fails only when all of them did.
+    pub(super) async fn whole(self) -> Result<pb::DigestResponse, Status> {
+        let Self { request_id, document, sections, arrived } = self;
+        let mut sections: Vec<_> = sections.collect().await;
+        let mut statistics = pb::DigestStatistics::default();
+        sections.iter().for_each(|section| convert::add(&mut statistics, section));
+        sections.sort_by_key(|section| (section.article_index, section.section_index));
+        if statistics.sections > 0 && statistics.failed_sections == statistics.sections {
+            let error = sections.into_iter().find_map(|section| section.error).unwrap_or_default();
+            return Err(from_rpc_status(&error));
+        }
+        statistics.total_time_ms = millis_since(arrived);
+        let document = Some(convert::document_message(&document));
+        Ok(pb::DigestResponse { request_id, document, sections, statistics: Some(statistics) })
+    }
+}
+
+/// Milliseconds since then.
+pub(super) fn millis_since(then: Instant) -> i64 {
+    i64::try_from(then.elapsed().as_millis()).unwrap_or(i64::MAX)
+}
+
+fn places(document: &Document) -> impl Iterator<Item = Place> {
+    let sections = |(article, a): (usize, &crate::document::Article)| {
+        (0..a.sections.len()).map(move |section| (article, section)).collect::<Vec<_>>()
+    };
+    document.articles.iter().enumerate().flat_map(sections)
+}
+
+/// The sections of a job that the cache holds, and the names of all.
+async fn look_up(
+    cache: &ResultCache,
+    pipeline: &Pipeline,
+    job: &Job,
+) -> (HashMap<Place, pb::SectionDigest>, HashMap<Place, Key>) {
+    let key = |article| cache.keys(job, pipeline.model(), pipeline.prompt_version(), article);
+    let keys: Vec<Key> = job.document.articles.iter().flat_map(key).collect();
+    let found = cache.get(keys.clone()).await;
+    let known = places(&job.document).zip(found).filter_map(|(place, entry)| Some((place, entry?))).collect();
+    (known, places(&job.document).zip(keys).collect())
+}
+
+/// The outcomes that come in time; then, for every section that is missing, that it is overdue.
+fn by_deadline(
+    outcomes: Outcomes,
+    sections: BTreeSet<Place>,
+    deadline: Option<Instant>,
+) -> impl Stream<Item = SectionOutcome> + Send {
+    stream::unfold((Some(outcomes), sections), move |(mut outcomes, mut missing)| async move {
+        if let Some(running) = &mut outcomes {
+            if let Some(Some(outcome)) = deadline::until(deadline, running.next()).await {
+                missing.remove(&(outcome.article, outcome.section));
+                return Some((outcome, (outcomes, missing)));
+            }
+            // Dropped here, so that the engine is free of it.
+            outcomes = None;
+        }
+        let (article, section) = missing.pop_first()?;
+        Some((SectionOutcome { article, section, result: Err(PipelineError::Deadline) }, (outcomes, missing)))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn every_section_has_one_outcome_even_when_the_engine_is_silent() {
+        let failed = |section| SectionOutcome {
+            article: 0,
+            section,
+            result: Err(PipelineError::Engine("for the test".to_owned())),
+        };
+        let silent = stream::iter([failed(1)]).chain(stream::pending()).boxed();
+        let sections = (0..3).map(|section| (0, section)).collect();
+        let deadline = Instant::now() + Duration::from_millis(20);
+        let outcomes: Vec<_> = by_deadline(silent, sections, Some(deadline)).collect().await;
+        let told: Vec<_> =
+            outcomes.iter().map(|o| (o.section, matches!(o.result, Err(PipelineError::Deadline)))).collect();
+        assert_eq!(told, [(1, false), (0, true), (2, true)]);
+    }
+}

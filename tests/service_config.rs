@@ -1,0 +1,176 @@
+//! `yizhai serve` as a black box: where its settings come from, what it refuses to start with, what it logs, and how it
+//! ends.
+#![cfg(unix)]
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use std::{
+    io::{BufRead as _, BufReader},
+    process::{Child, Command, Output, Stdio},
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use serde_json::Value;
+use support::tiny_gguf;
+use yizhai::pb::{self, digest_service_client::DigestServiceClient, input::Source};
+
+/// `yizhai serve` in an environment where nothing of the user's counts.
+fn serve(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_yizhai"));
+    command.arg("serve").args(arguments).env_clear().env("YIZHAI_CACHE_DIR", "/nonexistent/cache");
+    command.env("YIZHAI_MODEL", tiny_gguf::path()).stdin(Stdio::null());
+    command
+}
+
+/// The settings in force, as `--print-config` tells them.
+fn in_force(command: &mut Command) -> toml::Table {
+    let output = command.arg("--print-config").output().unwrap();
+    assert!(output.status.success(), "{}", stderr(&output));
+    toml::from_str(&String::from_utf8(output.stdout).unwrap()).unwrap()
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+/// A settings file.
+fn file(text: &str) -> (tempfile::TempDir, String) {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("yizhai.toml");
+    std::fs::write(&path, text).unwrap();
+    let path = path.to_str().unwrap().to_owned();
+    (directory, path)
+}
+
+#[test]
+fn the_file_gives_way_to_the_environment_and_both_to_flags() {
+    let (_kept, path) = file(
+        "[limits]\nmax_requests = 5\nmax_queued = 6\nmax_sections = 7\n[security]\nreflection = false\n\
+         [server]\ngrace_period = 2.5\n",
+    );
+    let mut command = serve(&["--config", &path, "--max-sections", "70"]);
+    let settings = in_force(command.env("YIZHAI_MAX_QUEUED", "60").env("YIZHAI_MAX_SECTIONS", "71"));
+    let limits = &settings["limits"];
+    let number = |name: &str| limits[name].as_integer().unwrap();
+    assert_eq!((number("max_requests"), number("max_queued"), number("max_sections")), (5, 60, 70));
+    assert_eq!(number("max_terms"), 10_000);
+    assert_eq!(settings["security"]["reflection"].as_bool(), Some(false));
+    // What is printed is a file that means the same.
+    let (_kept, printed) = file(&settings.to_string());
+    let mut again = serve(&["--config", &printed]);
+    assert_eq!(in_force(&mut again), settings);
+}
+
+#[test]
+fn what_is_wrong_with_the_settings_is_named_before_anything_is_started() {
+    let cases = [
+        ("[limits]\nmax_reqeusts = 5\n", "max_reqeusts"),
+        ("[limit]\nmax_requests = 5\n", "[limit]"),
+        ("[server]\nmax_requests = 5\n", "max_requests"),
+        ("max_requests = 5\n", "table"),
+        ("[limits]\nmax_requests = 0\n", "at least 1"),
+        ("[limits]\nmax_requests = \"many\"\n", "many"),
+        ("[limits\n", "no TOML"),
+        ("[security]\ntls_certificate = \"x.pem\"\n", "tls-key"),
+    ];
+    for (text, named) in cases {
+        let (_kept, path) = file(text);
+        let output = serve(&["--config", &path]).output().unwrap();
+        let told = stderr(&output);
+        assert_eq!(output.status.code(), Some(2), "{text}: {told}");
+        assert!(told.contains(named) && told.contains("yizhai.toml"), "{text}: {told}");
+    }
+    let missing = serve(&["--config", "/nonexistent/yizhai.toml"]).output().unwrap();
+    assert!(stderr(&missing).contains("/nonexistent/yizhai.toml"));
+    for (arguments, named) in [
+        (&["--listen", "0.0.0.0:0"][..], "--allow-plaintext"),
+        (&["--tls-certificate", "/none.pem", "--tls-key", "/none.pem"][..], "/none.pem"),
+        (&["--tokens", "/none.toml"][..], "/none.toml"),
+        (&["--max-message-bytes", "10"][..], "max_message_bytes"),
+        (&["--cache-bytes", "0", "--cache-file", "x"][..], "cache_file"),
+    ] {
+        let output = serve(arguments).output().unwrap();
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}");
+        assert!(stderr(&output).contains(named), "{}", stderr(&output));
+    }
+}
+
+#[test]
+fn a_secret_is_not_printed() {
+    let mut command = serve(&["--otlp-endpoint", "http://user:geheim@127.0.0.1:4317"]);
+    let output = command.arg("--print-config").output().unwrap();
+    let printed = String::from_utf8(output.stdout).unwrap();
+    assert!(printed.contains("otlp_endpoint") && !printed.contains("geheim"), "{printed}");
+}
+
+/// A running server, killed at the end of the test.
+struct Running {
+    child: Child,
+    address: String,
+    log: Arc<Mutex<String>>,
+}
+
+impl Running {
+    fn start(arguments: &[&str]) -> Self {
+        let fixed = ["--listen", "127.0.0.1:0", "--log-format", "json"];
+        let mut child = serve(&fixed).args(arguments).stderr(Stdio::piped()).spawn().unwrap();
+        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
+        let log = Arc::new(Mutex::new(String::new()));
+        let mut address = None;
+        for line in &mut lines {
+            let fields = serde_json::from_str::<Value>(&line).unwrap_or_else(|_| panic!("no JSON: {line}"));
+            *log.lock().unwrap() += &(line + "\n");
+            if fields["fields"]["message"] == "listening" {
+                address = fields["fields"]["address"].as_str().map(str::to_owned);
+            }
+            if fields["fields"]["message"] == "serving" {
+                break;
+            }
+        }
+        let told = log.clone();
+        std::thread::spawn(move || lines.for_each(|line| *told.lock().unwrap() += &(line + "\n")));
+        Self { child, address: address.expect("it did not say where it listens"), log }
+    }
+
+    async fn client(&self) -> DigestServiceClient<tonic::transport::Channel> {
+        DigestServiceClient::connect(format!("http://{}", self.address)).await.unwrap()
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[tokio::test]
+async fn the_log_tells_who_called_what_and_neither_texts_nor_tokens() {
+    use sha2::{Digest, Sha256};
+    let sha256: String = Sha256::digest("geheim").iter().map(|b| format!("{b:02x}")).collect();
+    let (_kept, tokens) = file(&format!("[[token]]\nname = \"news\"\nsha256 = \"{sha256}\"\n"));
+    let server = Running::start(&["--tokens", &tokens, "--log", "info"]);
+    for (text, token) in [("机密正文。", "geheim"), ("\u{3000}", "geheim"), ("机密正文。", "falsch")]
+    {
+        let page_format = pb::PageFormat::Lines.into();
+        let input = Some(pb::Input { source: Some(Source::PageText(text.to_owned())), page_format });
+        let options = Some(pb::DigestOptions {
+            terms: vec![pb::Term { source: "机密".to_owned(), target: "Secretword".to_owned() }],
+            ..Default::default()
+        });
+        let message = pb::DigestRequest { input, options, request_id: "call-7".to_owned() };
+        let mut request = tonic::Request::new(message);
+        request.metadata_mut().insert("authorization", format!("Bearer {token}").parse().unwrap());
+        let _ = server.client().await.digest(request).await;
+    }
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    let log = server.log.lock().unwrap().clone();
+    for told in ["call-7", "token:news", "Digest", "INVALID_ARGUMENT", "UNAUTHENTICATED"] {
+        assert!(log.contains(told), "{told} is not in\n{log}");
+    }
+    for secret in ["机密", "正文", "Secretword", "geheim", "falsch", &sha256] {
+        assert!(!log.contains(secret), "{secret} is in\n{log}");
+    }
+}

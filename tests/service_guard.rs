@@ -1,0 +1,456 @@
+//! What keeps a server safe from its callers: limits, quotas, tokens, TLS, and the bounds of HTTP/2, over real sockets.
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use std::{num::NonZeroU32, path::Path, sync::Arc, time::Duration};
+
+use futures::StreamExt;
+use support::{
+    scripted::{Answer, Script, obedient, pipeline, pipeline_with},
+    serving::{Server, config, listen},
+};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tonic::{
+    Code, Request, Status,
+    transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity},
+};
+use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
+use tonic_types::StatusExt;
+use yizhai::{
+    engine::EngineConfig,
+    pb::{
+        self, digest_many_response::Result as Answered, digest_service_client::DigestServiceClient,
+        input::Source,
+    },
+    server::{Access, Http2, Limits, ListenConfig, ModelSlot, ServerConfig, Tls, TlsFiles, Tokens},
+};
+
+fn lines(text: &str) -> Option<pb::Input> {
+    let page_format = pb::PageFormat::Lines.into();
+    Some(pb::Input { source: Some(Source::PageText(text.to_owned())), page_format })
+}
+
+fn digest(text: &str) -> pb::DigestRequest {
+    pb::DigestRequest { input: lines(text), ..Default::default() }
+}
+
+fn reason(status: &Status) -> String {
+    status.get_details_error_info().unwrap_or_else(|| panic!("no ErrorInfo: {status}")).reason
+}
+
+/// A model that never ends its answer, in steps that take a while.
+fn endless() -> ModelSlot {
+    let script: Script = Arc::new(|_| Answer::Forever("x "));
+    let engine = EngineConfig { max_draft_rows: 0, ..EngineConfig::DEFAULT };
+    ModelSlot::ready(pipeline_with(script, Duration::from_millis(5), Arc::default(), engine))
+}
+
+fn ready() -> ModelSlot {
+    ModelSlot::ready(pipeline(obedient()))
+}
+
+/// A stream whose request is being worked on.
+async fn busy(client: &mut DigestServiceClient<Channel>) -> tonic::Streaming<pb::StreamDigestResponse> {
+    let request = pb::StreamDigestRequest { input: lines("文。"), ..Default::default() };
+    let mut stream = client.stream_digest(request).await.unwrap().into_inner();
+    stream.next().await.unwrap().unwrap();
+    stream
+}
+
+// ---- limits ----
+
+#[tokio::test]
+async fn a_message_over_the_limit_or_broken_is_the_callers_fault() {
+    let limits = Limits { max_page_bytes: 1000, max_message_bytes: Some(5000), ..Limits::default() };
+    let server = Server::start_with(ready(), limits).await;
+    let status = server.raw().await.digest(digest(&"文".repeat(100_000))).await.unwrap_err();
+    assert_eq!((status.code(), reason(&status).as_str()), (Code::InvalidArgument, "MESSAGE_TOO_LARGE"));
+    assert!(status.message().contains("5000"), "{status}");
+    assert_eq!(status.get_details_bad_request().unwrap().field_violations[0].field, "message");
+
+    // In the middle of a stream of items: what was taken before is answered first.
+    let item = |id: &str, text: &str| pb::DigestManyRequest {
+        item_id: id.to_owned(),
+        input: lines(text),
+        options: None,
+    };
+    let items = futures::stream::iter([item("a", "文。"), item("b", &"文".repeat(100_000))]);
+    let answers = server.raw().await.digest_many(items).await.unwrap().into_inner();
+    let answers: Vec<_> = answers.collect().await;
+    assert!(matches!(answers[0].as_ref().unwrap().result, Some(Answered::Digest(_))));
+    assert_eq!(reason(answers[1].as_ref().unwrap_err()), "MESSAGE_TOO_LARGE");
+
+    let channel = server.channel().await;
+    let status = send_bytes(channel, vec![0x0a, 0xff, 0xff, 0xff]).await.unwrap_err();
+    assert_eq!((status.code(), reason(&status).as_str()), (Code::InvalidArgument, "MALFORMED_MESSAGE"));
+}
+
+/// Sends bytes that need not be a message to Segment.
+async fn send_bytes(channel: Channel, bytes: Vec<u8>) -> Result<Vec<u8>, Status> {
+    let mut client = tonic::client::Grpc::new(channel);
+    client.ready().await.unwrap();
+    let path = tonic::codegen::http::uri::PathAndQuery::from_static("/yizhai.v1.DigestService/Segment");
+    client.unary(Request::new(bytes), path, support::raw_codec::Raw).await.map(tonic::Response::into_inner)
+}
+
+#[tokio::test]
+async fn a_stream_of_items_has_a_bound_and_all_within_it_are_answered() {
+    let server = Server::start_with(ready(), Limits { max_items: 2, ..Limits::default() }).await;
+    let item =
+        |id: i32| pb::DigestManyRequest { item_id: id.to_string(), input: lines("文。"), options: None };
+    let items = futures::stream::iter((0..5).map(item));
+    let answers: Vec<_> = server.raw().await.digest_many(items).await.unwrap().into_inner().collect().await;
+    assert_eq!(answers.len(), 3);
+    assert!(answers[..2].iter().all(|answer| answer.is_ok()));
+    assert_eq!(reason(answers[2].as_ref().unwrap_err()), "TOO_MANY_ITEMS");
+}
+
+#[tokio::test]
+async fn beyond_the_queue_requests_are_refused_and_within_it_they_wait() {
+    let limits = Limits { max_requests: 1, max_queued: 1, ..Limits::default() };
+    let server = Server::start_with(endless(), limits).await;
+    let first = busy(&mut server.raw().await).await;
+    let mut waiting = server.raw().await;
+    let waiting =
+        tokio::spawn(async move { waiting.segment(pb::SegmentRequest { input: lines("文。") }).await });
+    support::until(|| server.metrics.text().contains("yizhai_requests_queued 1")).await;
+    let status = server.raw().await.digest(digest("文。")).await.unwrap_err();
+    assert_eq!((status.code(), reason(&status).as_str()), (Code::ResourceExhausted, "TOO_MANY_REQUESTS"));
+    assert!(status.get_details_retry_info().unwrap().retry_delay.unwrap() > Duration::ZERO);
+    drop(first);
+    waiting.await.unwrap().unwrap();
+    support::until(|| server.metrics.text().contains("yizhai_requests_in_flight 0")).await;
+}
+
+#[tokio::test]
+async fn a_client_over_its_rate_is_told_when_to_come_back() {
+    let limits = Limits { requests_per_minute: NonZeroU32::new(2), ..Limits::default() };
+    let server = Server::start_with(ready(), limits).await;
+    let mut client = server.raw().await;
+    for _ in 0..2 {
+        client.digest(digest("文。")).await.unwrap();
+    }
+    let status = client.digest(digest("文。")).await.unwrap_err();
+    assert_eq!((status.code(), reason(&status).as_str()), (Code::ResourceExhausted, "CLIENT_TOO_FAST"));
+    let wait = status.get_details_retry_info().unwrap().retry_delay.unwrap();
+    assert!(wait > Duration::from_secs(1) && wait <= Duration::from_secs(60), "{wait:?}");
+}
+
+#[tokio::test]
+async fn a_message_that_does_not_arrive_holds_no_place() {
+    let receive_timeout = Duration::from_millis(100);
+    let limits = Limits { max_requests: 1, max_queued: 0, receive_timeout, ..Limits::default() };
+    let server = Server::start_with(ready(), limits).await;
+    // A batch whose first item never comes.
+    let silent = futures::stream::pending::<pb::DigestManyRequest>();
+    let answers = server.raw().await.digest_many(silent).await.unwrap().into_inner();
+    let answers: Vec<_> = answers.collect().await;
+    assert_eq!(reason(answers[0].as_ref().unwrap_err()), "MESSAGE_TOO_SLOW");
+    server.raw().await.digest(digest("文。")).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_reader_that_reads_nothing_is_given_up() {
+    let limits = Limits {
+        max_requests: 1,
+        max_queued: 0,
+        stall_timeout: Duration::from_millis(200),
+        ..Limits::default()
+    };
+    let server = Server::start_with(ready(), limits).await;
+    // Long enough to fill the buffers on the way.
+    let text = "这是一句用来填满缓冲区的话。\n".repeat(8000);
+    let request = pb::StreamDigestRequest { input: lines(&text), ..Default::default() };
+    let endpoint = Endpoint::from_shared(server.url()).unwrap().initial_stream_window_size(1024);
+    let mut client = DigestServiceClient::new(endpoint.connect().await.unwrap());
+    let stream = client.stream_digest(request).await.unwrap().into_inner();
+    support::until(|| server.metrics.text().contains("yizhai_requests_in_flight 0")).await;
+    let engine = server.metrics.text();
+    assert!(engine.contains("yizhai_engine_sequences_running 0"), "{engine}");
+    drop(stream);
+}
+
+#[tokio::test]
+async fn a_timeout_that_cannot_be_read_is_refused() {
+    let server = Server::start_with(ready(), Limits::default()).await;
+    let mut request = Request::new(digest("文。"));
+    request.metadata_mut().insert("grpc-timeout", "soon".parse().unwrap());
+    let status = server.raw().await.digest(request).await.unwrap_err();
+    assert_eq!(status.code(), Code::InvalidArgument, "{status}");
+    assert_eq!(status.get_details_bad_request().unwrap().field_violations[0].field, "grpc-timeout");
+}
+
+// ---- tokens ----
+
+fn token_file(path: &Path, tokens: &[(&str, &str, &str)]) {
+    use sha2::{Digest, Sha256};
+    let mut text = String::new();
+    for (name, secret, rest) in tokens {
+        let sha256: String = Sha256::digest(secret).iter().map(|b| format!("{b:02x}")).collect();
+        text += &format!("[[token]]\nname = \"{name}\"\nsha256 = \"{sha256}\"\n{rest}\n");
+    }
+    std::fs::write(path, text).unwrap();
+}
+
+fn with_token<T>(message: T, token: &str) -> Request<T> {
+    let mut request = Request::new(message);
+    request.metadata_mut().insert("authorization", format!("Bearer {token}").parse().unwrap());
+    request
+}
+
+#[tokio::test]
+async fn only_those_with_a_token_may_call_and_each_has_its_own_quota() {
+    let files = tempfile::tempdir().unwrap();
+    let path = files.path().join("tokens.toml");
+    token_file(
+        &path,
+        &[("news", "one", "requests_per_minute = 2"), ("reader", "two", "rpcs = [\"Segment\"]")],
+    );
+    let access = Access { tokens: Some(Tokens::load(&path).unwrap()), health_open: true };
+    let reload_interval = Duration::from_millis(20);
+    let server = Server::start_config(ready(), ServerConfig { access, reload_interval, ..config() }).await;
+    let mut client = server.raw().await;
+    for (request, expected) in [
+        (Request::new(digest("文。")), (Code::Unauthenticated, "NO_TOKEN")),
+        (with_token(digest("文。"), "three"), (Code::Unauthenticated, "WRONG_TOKEN")),
+        (with_token(digest("文。"), "two"), (Code::PermissionDenied, "RPC_NOT_ALLOWED")),
+    ] {
+        let status = client.digest(request).await.unwrap_err();
+        assert_eq!((status.code(), reason(&status).as_str()), expected, "{status}");
+    }
+    client.segment(with_token(pb::SegmentRequest { input: lines("文。") }, "two")).await.unwrap();
+    for _ in 0..2 {
+        client.digest(with_token(digest("文。"), "one")).await.unwrap();
+    }
+    let status = client.digest(with_token(digest("文。"), "one")).await.unwrap_err();
+    assert_eq!(reason(&status), "CLIENT_TOO_FAST");
+    let mut health = HealthClient::new(server.channel().await);
+    health.check(HealthCheckRequest::default()).await.unwrap();
+
+    // A new file is taken over while the server runs; a broken one is not.
+    token_file(&path, &[("new", "three", "")]);
+    let client = server.raw().await;
+    let accepted = async |token: &str| client.clone().digest(with_token(digest("文。"), token)).await.is_ok();
+    while !accepted("three").await {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert!(!accepted("one").await);
+    std::fs::write(&path, "[[token]]\nname = 3\n").unwrap();
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert!(accepted("three").await, "a broken file took the tokens away");
+}
+
+#[tokio::test]
+async fn health_and_reflection_can_be_closed() {
+    let files = tempfile::tempdir().unwrap();
+    let path = files.path().join("tokens.toml");
+    token_file(&path, &[("news", "one", "")]);
+    let access = Access { tokens: Some(Tokens::load(&path).unwrap()), health_open: false };
+    let server = Server::start_config(ready(), ServerConfig { access, reflection: false, ..config() }).await;
+    let mut health = HealthClient::new(server.channel().await);
+    let status = health.check(HealthCheckRequest::default()).await.unwrap_err();
+    assert_eq!(status.code(), Code::Unauthenticated);
+    health.check(with_token(HealthCheckRequest::default(), "one")).await.unwrap();
+    use tonic_reflection::pb::v1::{
+        ServerReflectionRequest, server_reflection_client::ServerReflectionClient,
+    };
+    let asked = futures::stream::iter([ServerReflectionRequest::default()]);
+    let mut reflection = ServerReflectionClient::new(server.channel().await);
+    let status = reflection.server_reflection_info(with_token(asked, "one")).await.unwrap_err();
+    assert_eq!(status.code(), Code::Unimplemented);
+}
+
+// ---- TLS ----
+
+/// A certificate authority and what it signs.
+struct Authority {
+    certificate: rcgen::Certificate,
+    issuer: rcgen::Issuer<'static, rcgen::KeyPair>,
+}
+
+impl Authority {
+    fn new() -> Self {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let mut params = rcgen::CertificateParams::new(Vec::<String>::new()).unwrap();
+        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        let certificate = params.self_signed(&key).unwrap();
+        Self { certificate, issuer: rcgen::Issuer::new(params, key) }
+    }
+
+    /// A certificate for a name and its key, as PEM.
+    fn sign(&self, name: &str) -> (String, String) {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let params = rcgen::CertificateParams::new([name.to_owned()]).unwrap();
+        (params.signed_by(&key, &self.issuer).unwrap().pem(), key.serialize_pem())
+    }
+
+    fn root(&self) -> Certificate {
+        Certificate::from_pem(self.certificate.pem())
+    }
+}
+
+/// Writes keys to where the server reads them.
+fn write_keys(directory: &Path, authority: &Authority, client_ca: Option<&Authority>) -> TlsFiles {
+    let (certificate, key) = authority.sign("localhost");
+    let path = |name: &str| directory.join(name);
+    std::fs::write(path("key.pem"), key).unwrap();
+    std::fs::write(path("certificate.pem"), certificate).unwrap();
+    if let Some(ca) = client_ca {
+        std::fs::write(path("ca.pem"), ca.certificate.pem()).unwrap();
+    }
+    TlsFiles {
+        certificate: path("certificate.pem"),
+        key: path("key.pem"),
+        client_ca: client_ca.map(|_| path("ca.pem")),
+    }
+}
+
+async fn tls_server(files: TlsFiles) -> Server {
+    let tls = Some(Tls::load(files).unwrap());
+    Server::start_listen(ready(), config(), ListenConfig { tls, ..listen() }).await
+}
+
+/// Digests over TLS, on a connection of its own.
+async fn digest_tls(server: &Server, tls: ClientTlsConfig) -> Result<pb::DigestResponse, String> {
+    let url = format!("https://localhost:{}", server.address.port());
+    let endpoint = Endpoint::from_shared(url).unwrap().tls_config(tls.domain_name("localhost")).unwrap();
+    let channel = endpoint.connect().await.map_err(|error| error.to_string())?;
+    let answer = DigestServiceClient::new(channel).digest(digest("文。")).await;
+    answer.map(tonic::Response::into_inner).map_err(|status| status.to_string())
+}
+
+#[tokio::test]
+async fn certificates_are_replaced_while_the_server_runs() {
+    let directory = tempfile::tempdir().unwrap();
+    let (old, new) = (Authority::new(), Authority::new());
+    let server = tls_server(write_keys(directory.path(), &old, None)).await;
+    let trusting = |authority: &Authority| ClientTlsConfig::new().ca_certificate(authority.root());
+    digest_tls(&server, trusting(&old)).await.unwrap();
+    assert!(digest_tls(&server, trusting(&new)).await.is_err());
+    let plain = Endpoint::from_shared(server.url()).unwrap().connect().await;
+    if let Ok(channel) = plain {
+        assert!(DigestServiceClient::new(channel).digest(digest("文。")).await.is_err());
+    }
+    write_keys(directory.path(), &new, None);
+    while digest_tls(&server, trusting(&new)).await.is_err() {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    // A key that does not belong to the certificate is not taken over.
+    std::fs::write(directory.path().join("key.pem"), old.sign("localhost").1).unwrap();
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    digest_tls(&server, trusting(&new)).await.unwrap();
+}
+
+#[tokio::test]
+async fn with_mutual_tls_a_client_needs_a_certificate_of_the_right_root() {
+    let directory = tempfile::tempdir().unwrap();
+    let (authority, clients, strangers) = (Authority::new(), Authority::new(), Authority::new());
+    let server = tls_server(write_keys(directory.path(), &authority, Some(&clients))).await;
+    let tls = || ClientTlsConfig::new().ca_certificate(authority.root());
+    let identity = |authority: &Authority| {
+        let (certificate, key) = authority.sign("newsroom");
+        Identity::from_pem(certificate, key)
+    };
+    digest_tls(&server, tls().identity(identity(&clients))).await.unwrap();
+    assert!(digest_tls(&server, tls()).await.is_err(), "let in without a certificate");
+    assert!(digest_tls(&server, tls().identity(identity(&strangers))).await.is_err());
+}
+
+// ---- HTTP/2 ----
+
+#[tokio::test]
+async fn connections_over_the_limit_are_closed_and_free_ones_taken_again() {
+    let listen = ListenConfig { max_connections: 2, ..listen() };
+    let server = Server::start_listen(ready(), config(), listen).await;
+    let hold = async || tokio::net::TcpStream::connect(server.address).await.unwrap();
+    let held = (hold().await, hold().await);
+    support::until(|| server.metrics.text().contains("yizhai_connections 2")).await;
+    let mut third = hold().await;
+    assert!(matches!(third.read(&mut [0; 1]).await, Ok(0) | Err(_)), "the third connection stays open");
+    drop(held);
+    support::until(|| server.metrics.text().contains("yizhai_connections 0")).await;
+    server.raw().await.digest(digest("文。")).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_handshake_that_is_not_finished_is_given_up() {
+    let directory = tempfile::tempdir().unwrap();
+    let tls = Some(Tls::load(write_keys(directory.path(), &Authority::new(), None)).unwrap());
+    let listen = ListenConfig { tls, handshake_timeout: Duration::from_millis(50), ..listen() };
+    let server = Server::start_listen(ready(), config(), listen).await;
+    let mut silent = tokio::net::TcpStream::connect(server.address).await.unwrap();
+    silent.write_all(&[0x16, 3, 1]).await.unwrap();
+    let closed = tokio::time::timeout(Duration::from_secs(10), silent.read(&mut [0; 1])).await;
+    assert!(matches!(closed.unwrap(), Ok(0) | Err(_)));
+}
+
+#[tokio::test]
+async fn a_flood_of_headers_is_refused_and_others_go_on() {
+    let http2 = Http2 { max_header_list_bytes: 4096, ..Http2::default() };
+    let server = Server::start_config(ready(), ServerConfig { http2, ..config() }).await;
+    let mut request = Request::new(digest("文。"));
+    for n in 0..100 {
+        let key = tonic::metadata::MetadataKey::from_bytes(format!("x-flood-{n}").as_bytes()).unwrap();
+        request.metadata_mut().insert(key, "x".repeat(100).parse().unwrap());
+    }
+    assert!(server.raw().await.digest(request).await.is_err());
+    server.raw().await.digest(digest("文。")).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_rapid_reset_closes_the_abusers_connection_only() {
+    let server = Server::start_with(ready(), Limits::default()).await;
+    let mut socket = tokio::net::TcpStream::connect(server.address).await.unwrap();
+    let frame = |kind: u8, flags: u8, stream: u32, payload: &[u8]| {
+        let mut frame = (payload.len() as u32).to_be_bytes()[1..].to_vec();
+        frame.extend([kind, flags]);
+        frame.extend(stream.to_be_bytes());
+        frame.extend(payload);
+        frame
+    };
+    let mut flood = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
+    flood.extend(frame(4, 0, 0, &[]));
+    // :method POST, :scheme http, :path /, out of HPACK's static table; each stream opened and reset at once.
+    for stream in (1..4001).step_by(2) {
+        flood.extend(frame(1, 4, stream, &[0x83, 0x86, 0x84]));
+        flood.extend(frame(3, 0, stream, &8u32.to_be_bytes()));
+    }
+    // The server may close while we still write.
+    let _ = socket.write_all(&flood).await;
+    let mut answer = Vec::new();
+    let ended = tokio::time::timeout(Duration::from_secs(20), socket.read_to_end(&mut answer)).await;
+    assert!(ended.is_ok(), "the connection of a rapid reset stays open");
+    server.raw().await.digest(digest("文。")).await.unwrap();
+}
+
+#[tokio::test]
+async fn random_bytes_harm_nobody() {
+    let server = Server::start_with(ready(), Limits::default()).await;
+    let mut state = 7u64;
+    let mut random = move || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) as u8
+    };
+    for round in 0..200 {
+        let mut socket = tokio::net::TcpStream::connect(server.address).await.unwrap();
+        let mut bytes: Vec<u8> = (0..512).map(|_| random()).collect();
+        if round % 2 == 0 {
+            // As far as the frames.
+            bytes.splice(..0, *b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
+        }
+        let _ = socket.write_all(&bytes).await;
+    }
+    // Messages that are broken in random places.
+    let channel = server.channel().await;
+    let whole = prost::Message::encode_to_vec(&digest("文。"));
+    for _ in 0..200 {
+        let mut broken = whole.clone();
+        let at = usize::from(random()) % broken.len();
+        broken[at] = random();
+        if let Err(status) = send_bytes(channel.clone(), broken).await {
+            assert_eq!(status.code(), Code::InvalidArgument, "{status}");
+        }
+    }
+    server.raw().await.digest(digest("文。")).await.unwrap();
+}
