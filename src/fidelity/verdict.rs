@@ -282,6 +282,32 @@ mod tests {
         verdict.findings.iter().map(|found| found.finding.clone()).collect()
     }
 
+    proptest::proptest! {
+        #![proptest_config(proptest::prelude::ProptestConfig::with_cases(500))]
+
+        #[test]
+        fn no_text_is_too_strange_and_places_lie_between_characters(
+            source in "([一-龥0-9万亿年月日。，：“”·]|[a-zA-Z]{1,5}|\\PC){0,60}",
+            output in "([A-Z][a-z]{0,9}|[ .,:'’\\n-]|[0-9]{1,5}|[啊安德森马克龙万亿]|\\PC){0,60}",
+        ) {
+            for verdict in [check_translation(&source, &[], &output, true), check_summary(&source, &output, true)] {
+                for found in &verdict.findings {
+                    proptest::prop_assert!(found.source.clone().is_none_or(|range| source.get(range).is_some()));
+                    proptest::prop_assert!(found.output.clone().is_none_or(|range| output.get(range).is_some()));
+                    proptest::prop_assert!(!found.finding.to_string().is_empty());
+                }
+                let numbers = verdict.numbers;
+                proptest::prop_assert!(numbers.kept <= numbers.expected && numbers.missing <= numbers.expected);
+            }
+        }
+    }
+
+    #[test]
+    fn a_word_without_end_is_no_name() {
+        let (source, output) = ("啊".repeat(100_000), format!("Then A{} said so.", "a".repeat(100_000)));
+        assert_eq!(check_translation(&source, &[], &output, true).terms, TermCounts::default());
+    }
+
     #[test]
     fn every_fault_of_a_translation_is_found_with_its_place() {
         let source = "蓝箭航天12月3日融资35亿元。";

@@ -8,6 +8,9 @@ use super::{
 };
 use crate::fidelity::han;
 
+/// A word with fewer or more letters is no name that could be looked for.
+const LETTERS: std::ops::RangeInclusive<usize> = 3..=32;
+
 /// Capitalised words that name nothing: titles, forms of address, ordinals, days and months.
 const NO_NAMES: &[&str] = &[
     "mr",
@@ -197,7 +200,7 @@ fn doubt(
             explained = true;
         } else if full_name && !acronym && !sounds.hold(&lower) && !NO_NAMES.contains(&lower.as_str()) {
             unexplained.push(at);
-        } else if lower.chars().count() <= 2
+        } else if !LETTERS.contains(&lower.chars().count())
             || acronym
             || NO_NAMES.contains(&lower.as_str())
             || is_common(&lower)
