@@ -23,10 +23,17 @@ pub enum ClientError {
     },
     /// The server refused or failed.
     #[error("{}", describe(.0))]
-    Status(#[from] tonic::Status),
+    Status(tonic::Status),
     /// The server ended a stream before it was complete.
     #[error("the server broke off before {0} was complete")]
     BrokenOff(&'static str),
+}
+
+// Not as the source of the error: a chain of causes would say what the server said a second time.
+impl From<tonic::Status> for ClientError {
+    fn from(status: tonic::Status) -> Self {
+        Self::Status(status)
+    }
 }
 
 /// The innermost cause, which says most.
