@@ -9,9 +9,9 @@ use super::{
     args::{OutputFormat, SegmentArgs},
     embedded::Connection,
     input::{Item, Source},
-    output::structure,
+    output::structure::{self, Structure},
 };
-use crate::client::Client;
+use crate::{client::Client, pb};
 
 pub(super) async fn run(args: SegmentArgs) -> anyhow::Result<Outcome> {
     let sources = Source::all(&args.input)?;
@@ -26,7 +26,7 @@ pub(super) async fn run(args: SegmentArgs) -> anyhow::Result<Outcome> {
 
 async fn segment_all(client: &Client, sources: &[Source], format: OutputFormat) -> anyhow::Result<Outcome> {
     let mut out = anstream::stdout();
-    let mut whole = Vec::new();
+    let mut whole: Vec<(pb::Document, Option<serde_json::Value>)> = Vec::new();
     let mut outcome = Outcome::Done;
     let items =
         sources.iter().map(|source| -> anyhow::Result<Box<dyn Iterator<Item = anyhow::Result<Item>>>> {
@@ -58,14 +58,21 @@ async fn segment_all(client: &Client, sources: &[Source], format: OutputFormat) 
             };
             match format {
                 OutputFormat::Text => write!(out, "{}", structure::drawing(&document))?,
-                OutputFormat::Jsonl => writeln!(out, "{}", structure::json(&document, id))?,
-                OutputFormat::Json => whole.push(structure::json(&document, id)),
+                OutputFormat::Jsonl => {
+                    writeln!(out, "{}", serde_json::to_string(&Structure::of(&document, id.as_ref()))?)?;
+                }
+                OutputFormat::Json => whole.push((document, id)),
             }
         }
     }
     if format == OutputFormat::Json {
-        let value = if sources.len() == 1 && whole.len() == 1 { whole.remove(0) } else { whole.into() };
-        writeln!(out, "{}", serde_json::to_string_pretty(&value)?)?;
+        let all: Vec<Structure<'_>> =
+            whole.iter().map(|(document, id)| Structure::of(document, id.as_ref())).collect();
+        let written = match all.as_slice() {
+            [only] if sources.len() == 1 => serde_json::to_string_pretty(only)?,
+            all => serde_json::to_string_pretty(all)?,
+        };
+        writeln!(out, "{written}")?;
     }
     out.flush()?;
     Ok(outcome)

@@ -67,7 +67,8 @@ pub(super) fn are_names(text: &str) -> bool {
 
 /// Whether `text`, a whole line, is nothing but the names of one to four people: 王民, 王 民, 王民 李强.
 pub(super) fn are_only_names(text: &str) -> bool {
-    if text.len() > 60 {
+    const LONGEST: usize = 18;
+    if text.len() > 4 * LONGEST || text.chars().nth(LONGEST).is_some() {
         return false;
     }
     let text = strip_bullets(text);
@@ -101,7 +102,8 @@ pub(super) fn is_signature(text: &str) -> bool {
 }
 
 fn words_of(text: &str) -> impl Iterator<Item = &str> {
-    text.split(|c: char| c.is_whitespace() || "、,，/／|".contains(c)).filter(|word| !word.is_empty())
+    text.split(|c: char| matches!(c, '、' | ',' | '，' | '/' | '／' | '|') || c.is_whitespace())
+        .filter(|word| !word.is_empty())
 }
 
 /// The first role word of `text`, if it stands within its first `within` characters: where it starts and ends.

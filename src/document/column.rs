@@ -32,10 +32,13 @@ pub(super) fn join(mut blocks: Vec<Block<'_>>) -> Vec<Block<'_>> {
         indented: uses_indents(&blocks),
     };
     let count = blocks.len();
+    page.streams[0].blocks.reserve_exact(count);
     let mut blocks = blocks.into_iter().peekable();
     while let Some(block) = blocks.next() {
-        let next = blocks.peek().filter(|next| next.form == Form::Body).map(|next| next.text.clone());
-        page.push(block, next.as_deref());
+        page.push(block, blocks.peek().filter(|next| next.form == Form::Body).map(|next| next.text.as_ref()));
+    }
+    if page.streams.len() == 1 {
+        return page.streams.pop().map(|stream| stream.blocks).unwrap_or_default();
     }
     let mut joined = Vec::with_capacity(count);
     for stream in page.streams {

@@ -47,6 +47,9 @@ fn is_page_name(text: &str) -> bool {
 
 /// 2025年12月6日 星期六, 1951-09-15, 第28012期, alone or with the name of the paper.
 fn is_issue_date(text: &str) -> bool {
+    if !text.contains(is_digit) {
+        return false;
+    }
     // All of the words must be of such a line, and one of them a date or a number of an issue.
     let mut dated = false;
     let words = text.split(|c: char| {
@@ -102,6 +105,9 @@ fn is_source(text: &str) -> bool {
     if count_within(text, 60) && is_reference(text) {
         return true;
     }
+    if !text.starts_with(|first| "来來发字浏阅分打2".contains(first)) {
+        return false;
+    }
     let dated = text.starts_with("20")
         && text.contains(':')
         && text.chars().filter(char::is_ascii_digit).count() >= 8;
@@ -137,7 +143,11 @@ fn is_imprint(text: &str, count: usize) -> bool {
         "发行部", "版权所有", "未经授权", "http://", "https://", "www.", "扫码", "扫一扫", "本报社址",
         "热线电话", "订阅热线", "统一刊号", "邮发代号", "代号",
     ];
-    count <= 100 && WORDS.iter().any(|word| text.starts_with(word)) && !text.ends_with('。')
+    let first = |c: char| "hw代印发国地定广扫未本热版电社统网订邮零".contains(c);
+    count <= 100
+        && text.starts_with(first)
+        && WORDS.iter().any(|word| text.starts_with(word))
+        && !text.ends_with('。')
 }
 
 #[cfg(test)]

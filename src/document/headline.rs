@@ -24,6 +24,10 @@ const WITHIN: usize = 6;
 
 /// Joins broken headlines.
 pub(super) fn join(blocks: Vec<Block<'_>>) -> Vec<Block<'_>> {
+    let is_whole = |block: &Block<'_>| !is_part(block) || !title::is_unfinished(&block.text);
+    if blocks.iter().all(is_whole) {
+        return join_retold(blocks);
+    }
     let mut joined: Vec<Block<'_>> = Vec::with_capacity(blocks.len());
     let mut at = 0;
     while at < blocks.len() {
@@ -90,6 +94,9 @@ fn follows_a_title(block: &Block<'_>) -> bool {
 
 /// Joins two titles in a row where the text under them says both in one breath.
 fn join_retold(blocks: Vec<Block<'_>>) -> Vec<Block<'_>> {
+    if !blocks.windows(2).any(|pair| pair.iter().all(|block| block.form == Form::Title)) {
+        return blocks;
+    }
     let mut joined: Vec<Block<'_>> = Vec::with_capacity(blocks.len());
     let mut lead = (0, String::new());
     for at in 0..blocks.len() {

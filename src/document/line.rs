@@ -42,7 +42,7 @@ pub(super) struct Line<'a> {
 
 /// Cuts clean text into its lines. `hints` are of ranges of it, in order.
 pub(super) fn lines<'a>(text: &'a str, hints: &[(Range<usize>, Hint)]) -> Vec<Line<'a>> {
-    let mut lines = Vec::new();
+    let mut lines = Vec::with_capacity(text.bytes().filter(|byte| *byte == b'\n').count() + 1);
     let mut hints = hints.iter().peekable();
     let (mut at, mut blank_above, mut new_page) = (0, 0, true);
     for raw in text.split_inclusive(['\n', PAGE_BREAK]) {

@@ -43,6 +43,10 @@ pub(super) fn whole_continuation(text: &str) -> Option<Continuation> {
     }
     let text = strip_bullets(text);
     let text = unbracketed(text).unwrap_or(text);
+    // Told by one character, because every short line of a page is looked at.
+    if !text.starts_with(|first| "上紧緊承续接下转轉見详".contains(first)) {
+        return None;
+    }
     let way = continuation(text)?;
     let at = text.find(['版', '页', '頁'])?;
     let rest = text[at..].trim_start_matches(['版', '页', '頁', '）', ')', '】', '。']).trim();
@@ -77,7 +81,7 @@ pub(super) fn is_pointer(text: &str) -> bool {
     } else {
         head.ends_with(['▶', '►', '→', '>', '/', '…', '·', '>', '■'])
     };
-    (1..=4).contains(&number) && marked && !whole_continuation(text).is_some()
+    (1..=4).contains(&number) && marked && whole_continuation(text).is_none()
 }
 
 /// 今日导读, 要目: the title of a table of contents.
@@ -115,22 +119,28 @@ pub(super) fn goes_on_elsewhere(text: &str) -> bool {
     })
 }
 
+/// What makers of a page are called, and the characters that these begin with.
+#[rustfmt::skip]
+const MAKERS: &[&str] = &[
+    "责编", "责任编辑", "責任編輯", "責編", "本版编辑", "本版責編", "本版责编", "版式设计", "版式", "美编",
+    "美術編輯", "美术编辑", "校对", "校對", "编辑", "編輯", "主编", "执行主编", "值班编辑", "视觉",
+    "视觉设计", "统筹", "组版", "排版", "制图", "製圖", "检校", "审校", "值班主任", "值班总编", "总值班",
+    "见习编辑", "实习编辑", "图片编辑", "新媒体编辑", "审核", "监制", "策划", "编审", "本期统筹",
+    "本期编辑", "责任校对",
+];
+const FIRST_OF_MAKERS: &str = "主值制图实审总执排新本校检版监策編组统编美製见视責责";
+
 /// Whether the line names the editors and makers of the page.
 pub(super) fn is_editor(text: &str) -> bool {
-    #[rustfmt::skip]
-    const WORDS: &[&str] = &[
-        "责编", "责任编辑", "責任編輯", "責編", "本版编辑", "本版責編", "本版责编", "版式设计", "版式", "美编",
-        "美術編輯", "美术编辑", "校对", "校對", "编辑", "編輯", "主编", "执行主编", "值班编辑", "视觉",
-        "视觉设计", "统筹", "组版", "排版", "制图", "製圖", "检校", "审校", "值班主任", "值班总编", "总值班",
-        "见习编辑", "实习编辑", "图片编辑", "新媒体编辑", "审核", "监制", "策划", "编审", "本期统筹",
-        "本期编辑", "责任校对",
-    ];
     if text.len() > 300 {
         return false;
     }
     let text = strip_bullets(text);
     let text = unbracketed(text).unwrap_or(text);
-    let Some(rest) = WORDS.iter().filter_map(|word| text.strip_prefix(word)).min_by_key(|rest| rest.len())
+    if !text.starts_with(|first| FIRST_OF_MAKERS.contains(first)) {
+        return false;
+    }
+    let Some(rest) = MAKERS.iter().filter_map(|word| text.strip_prefix(word)).min_by_key(|rest| rest.len())
     else {
         return false;
     };
@@ -150,22 +160,29 @@ pub(super) fn column_label(text: &str) -> Option<&str> {
     (!name.is_empty() && name.chars().count() <= 16).then_some(name)
 }
 
+/// How names of columns end, and the characters that these end in.
+#[rustfmt::skip]
+const ENDINGS: &[&str] = &[
+    "观察", "觀察", "视点", "時評", "时评", "快评", "锐评", "短评", "论坛", "論壇", "聚焦", "关注", "纵横",
+    "縱橫", "专栏", "专版", "问答", "答问", "导读", "特稿", "调查", "评论", "評論", "漫谈", "随笔", "瞭望",
+    "速递", "简讯", "要闻", "链接", "解读", "综述", "走笔", "札记", "手记", "之声", "经纬", "微观", "述评",
+    "札记", "杂谈", "茶座", "连线", "日谈", "钟声", "平语", "访谈", "对话", "专访", "纪实", "深阅读",
+    "新语", "现场", "笔谈", "文萃", "副刊", "大地", "人物", "窗口", "论衡", "评弹", "来信", "热点", "焦点",
+    "一线", "时空", "看台", "广角", "动态", "点击", "新知", "视界", "视野", "面孔", "故事", "风采", "传真",
+    "快讯", "短讯", "集锦", "社论", "社論", "专论", "代论", "按语", "编者按", "者说", "新论", "大家谈",
+    "面面观", "声音", "论苑", "夜话", "絮语", "一周", "回眸", "前沿", "周刊", "特刊", "专刊", "专题",
+    "直击", "追踪", "之窗", "热线", "信箱", "来信", "互动",
+];
+const LAST_OF_ENDINGS: &str = "事信击刊动口台周地场坛壇声孔实察座弹态按接望查栏横橫沿注点焦版物界真眸知稿空窗笔答箱纬线苑萃衡观角評論讯记论访评话语说读谈踪述递采野锦问闻音题";
+
 /// Whether the line is the name of a column (国际观察, 记者手记, 今日谈) rather than a headline.
 pub(super) fn is_column(text: &str) -> bool {
-    #[rustfmt::skip]
-    const ENDINGS: &[&str] = &[
-        "观察", "觀察", "视点", "時評", "时评", "快评", "锐评", "短评", "论坛", "論壇", "聚焦", "关注", "纵横",
-        "縱橫", "专栏", "专版", "问答", "答问", "导读", "特稿", "调查", "评论", "評論", "漫谈", "随笔", "瞭望",
-        "速递", "简讯", "要闻", "链接", "解读", "综述", "走笔", "札记", "手记", "之声", "经纬", "微观", "述评",
-        "札记", "杂谈", "茶座", "连线", "日谈", "钟声", "平语", "访谈", "对话", "专访", "纪实", "深阅读",
-        "新语", "现场", "笔谈", "文萃", "副刊", "大地", "人物", "窗口", "论衡", "评弹", "来信", "热点", "焦点",
-        "一线", "时空", "看台", "广角", "动态", "点击", "新知", "视界", "视野", "面孔", "故事", "风采", "传真",
-        "快讯", "短讯", "集锦", "社论", "社論", "专论", "代论", "按语", "编者按", "者说", "新论", "大家谈",
-        "面面观", "声音", "论苑", "夜话", "絮语", "一周", "回眸", "前沿", "周刊", "特刊", "专刊", "专题",
-        "直击", "追踪", "之窗", "热线", "信箱", "来信", "互动",
-    ];
     let name = unbracketed(text).unwrap_or(text);
     let name = name.trim_matches(|c: char| "·|｜■●◆▲★☆【】〔〕“”「」『』".contains(c) || c.is_whitespace());
+    // Told by one character, because every title of a page is looked at.
+    if !name.ends_with(|last| LAST_OF_ENDINGS.contains(last)) {
+        return false;
+    }
     let count = name.chars().filter(|c| !c.is_whitespace()).count();
     (2..=12).contains(&count)
         && !name.contains(['，', '。', '：', '；', '！', '？'])
@@ -210,6 +227,12 @@ mod tests {
             assert!(!is_pointer(line), "{line}");
         }
         assert!(is_contents("今日导读") && !is_contents("今日谈"));
+    }
+
+    #[test]
+    fn the_first_looks_let_every_word_through() {
+        assert!(ENDINGS.iter().all(|word| word.ends_with(|last| LAST_OF_ENDINGS.contains(last))));
+        assert!(MAKERS.iter().all(|word| word.starts_with(|first| FIRST_OF_MAKERS.contains(first))));
     }
 
     #[test]

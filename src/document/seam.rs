@@ -25,6 +25,9 @@ const NEVER_LAST: &str = "的国中在一日和大全年上对以新合美了公
 const OFTEN_LAST: &str = "幕阻元散伤捕毁访布震录付见播攻债跌施善降措裁划滑牌行星车立办火营线态变标限袭涨展响灾升功效围击高落胜飞设次通级涯\
 程费间足定启动建成通车贯开始结束举行开放增长发布公布签约闭启程";
 
+/// How many bytes a word of [`WORDS`] has; one space follows it.
+const WORD_BYTES: usize = 6;
+
 /// Frequent words of news in two characters, which no column break but one within the word parts.
 #[rustfmt::skip]
 const WORDS: &str = "\
@@ -154,9 +157,14 @@ pub(super) fn fits(before: &str, after: &str) -> f32 {
     };
     let number = |c: char| super::chars::is_digit(c) || "百千万亿几".contains(c);
     if is_han(last) && is_han(first) {
-        let word: String = [last, first].into_iter().collect();
-        if WORDS.split(' ').any(|known| known == word) {
-            return 3.0;
+        let mut word = [0u8; WORD_BYTES];
+        let bytes = last.len_utf8();
+        if bytes + first.len_utf8() == WORD_BYTES {
+            last.encode_utf8(&mut word[..bytes]);
+            first.encode_utf8(&mut word[bytes..]);
+            if WORDS.as_bytes().chunks(WORD_BYTES + 1).any(|known| known.starts_with(&word)) {
+                return 3.0;
+            }
         }
     }
     if number(last)
@@ -222,7 +230,8 @@ fn opens_like_text(text: &str) -> bool {
         "当天", "近期", "近日", "日前", "据", "对此", "随后", "截至", "他", "她", "记者在", "与此同时", "在此",
         "为此", "第一，", "一方面", "例如", "比如", "如今", "今年以来", "数据显示",
     ];
-    WORDS.iter().any(|word| text.starts_with(word))
+    text.starts_with(|first| "目同其此另然但不因而当近日据对随截他她记与在为第一例比如今数".contains(first))
+        && WORDS.iter().any(|word| text.starts_with(word))
 }
 
 #[cfg(test)]
@@ -235,6 +244,7 @@ mod tests {
         assert!(goes_on("，也是民生") > 2.0);
         assert!(goes_on("据了解，工程年底完工。") < -1.0);
         assert!(goes_on("“今年收成好。”他说。") < -1.0);
+        assert!(WORDS.split(' ').all(|word| word.len() == WORD_BYTES));
         assert!(fits("西部地区吸", "引毕业生") > fits("网上卖出了", "引毕业生"));
         assert!(fits("网上卖出了", "三百多万元") > fits("西部地区吸", "三百多万元"));
         assert!(is_cut_off("近期各路资金纷纷入场，推动股市强势攀") > 3.0);

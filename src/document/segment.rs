@@ -309,6 +309,9 @@ impl Builder<'_> {
 /// All tiles in page order, with those of `left_out` that no other one covers.
 pub(super) fn in_page_order(mut tiles: Vec<Tile>, left_out: &[Tile]) -> Vec<Tile> {
     tiles.sort_unstable_by_key(|tile| tile.span);
+    if left_out.is_empty() {
+        return tiles;
+    }
     let mut all = Vec::with_capacity(tiles.len() + left_out.len());
     let mut left_out = left_out.iter().peekable();
     for tile in tiles {

@@ -58,13 +58,8 @@ fn titles(blocks: &mut [Block<'_>], at: usize, first_is_due: bool) -> usize {
     // The name of the writer ends the titles over a text.
     let run = (at + 1..at + run).position(|next| is_writer(blocks, next)).map_or(run, |before| before + 1);
     let signed = at > 1 && blocks[at - 1].form == Form::Byline && blocks[at - 2].form.is_title();
-    if signed && run >= MIN_VERSE {
-        demote(&mut blocks[at..at + run], false);
-    } else if run >= MIN_LIST
-        && at > 0
-        && blocks[at - 1].form == Form::Body
-        && blocks[at - 1].text.ends_with('：')
-    {
+    let listed = at > 0 && blocks[at - 1].form == Form::Body && blocks[at - 1].text.ends_with('：');
+    if signed && run >= MIN_VERSE || listed && run >= MIN_LIST {
         demote(&mut blocks[at..at + run], false);
     } else if run > MAX_TITLES {
         demote(&mut blocks[at..at + run], first_is_due);

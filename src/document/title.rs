@@ -130,14 +130,15 @@ pub(super) fn is_notice(text: &str) -> bool {
 
 /// Whether two titles are built alike, as the headings of one story are: 岸线变了, 产业变了; 钱从哪里来, 人往哪里去？
 pub(super) fn are_parallel(one: &str, other: &str) -> bool {
-    let plain = |text: &str| -> Vec<char> { text.chars().filter(|c| is_han(*c)).take(24).collect() };
-    let (one, other) = (plain(one), plain(other));
-    let alike = one.iter().zip(&other).filter(|(a, b)| a == b).count();
-    one != other
-        && one.len() == other.len()
-        && (3..=16).contains(&one.len())
-        && alike >= 2
-        && alike * 5 >= one.len() * 2
+    const LONGEST: usize = 16;
+    let plain = |text: &'_ str| -> usize { text.chars().filter(|c| is_han(*c)).take(LONGEST + 1).count() };
+    let count = plain(one);
+    if !(3..=LONGEST).contains(&count) || plain(other) != count {
+        return false;
+    }
+    let pairs = one.chars().filter(|c| is_han(*c)).zip(other.chars().filter(|c| is_han(*c)));
+    let alike = pairs.filter(|(a, b)| a == b).count();
+    (2..count).contains(&alike) && alike * 5 >= count * 2
 }
 
 /// （一）…, 一、…, 1.…, ◆…: a title within a text, never of one.
