@@ -258,6 +258,7 @@ impl Run {
                     item_id: index.to_string(),
                     input: Some(item.input.clone()),
                     options: Some(options.clone()),
+                    timeout_ms: 0,
                 });
                 let item = record.map(|item| Item { input: pb::Input::default(), ..item });
                 if told.send(item).is_err() {

@@ -3,6 +3,7 @@
 //! Owns the connection, the retries of what is safe to retry, and errors a person can read. Knows the API
 //! and nothing of what stands behind it.
 
+mod balance;
 mod error;
 mod in_process;
 
@@ -15,6 +16,7 @@ use tonic::{
 };
 use tonic_types::StatusExt;
 
+pub use balance::{Balanced, Event, Failure, Settings, Target, Work};
 pub use error::ClientError;
 pub use in_process::{InProcess, in_process};
 
@@ -22,6 +24,9 @@ use crate::pb::{self, digest_service_client::DigestServiceClient};
 
 /// How long to wait for a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// How often a quiet connection is tried, and how long its answer may take: a machine that is gone without a word is
+/// noticed within both together.
+const KEEP_ALIVE: Duration = Duration::from_secs(10);
 /// How long a server that says "come back" is asked again.
 const RETRY_TIME: Duration = Duration::from_secs(120);
 
@@ -40,6 +45,10 @@ impl Client {
         let malformed = |source| ClientError::Address { address: address.to_owned(), source };
         let endpoint = Endpoint::from_shared(address.to_owned()).map_err(malformed)?;
         let endpoint = endpoint.connect_timeout(CONNECT_TIMEOUT).tcp_nodelay(true);
+        let endpoint = endpoint
+            .http2_keep_alive_interval(KEEP_ALIVE)
+            .keep_alive_timeout(KEEP_ALIVE)
+            .keep_alive_while_idle(true);
         let unreachable = |source| ClientError::Unreachable { address: address.to_owned(), source };
         Ok(Self::new(endpoint.connect().await.map_err(unreachable)?))
     }
@@ -97,6 +106,16 @@ impl Client {
         let request = pb::SegmentRequest { input: Some(input) };
         let response = retry(|| async { self.inner.clone().segment(request.clone()).await }).await?;
         Ok(response.document.unwrap_or_default())
+    }
+
+    /// What a result made now would be made with; `None` while the server can make none.
+    ///
+    /// # Errors
+    /// What the server answers, after the retries that it allows.
+    pub async fn running(&self) -> Result<Option<pb::Provenance>, ClientError> {
+        let request = pb::ListModelsRequest { page_size: 1, ..pb::ListModelsRequest::default() };
+        let response = retry(|| async { self.inner.clone().list_models(request.clone()).await }).await?;
+        Ok(response.running)
     }
 
     /// Lists the models that the server knows.

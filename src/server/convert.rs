@@ -12,7 +12,8 @@ use crate::{
     fidelity::Finding,
     pb,
     pipeline::{
-        DEFAULT_SUMMARY_CHARS, Job, Located, SectionDigest, SectionOutcome, Statistics, Task, Tasks, Term,
+        DEFAULT_SUMMARY_CHARS, Job, Located, Pipeline, SectionDigest, SectionOutcome, Statistics, Task,
+        Tasks, Term,
     },
 };
 
@@ -28,6 +29,17 @@ pub(super) fn request_id(given: &str) -> Result<String, Refusal> {
     }
     check_id("request_id", given)?;
     Ok(given.to_owned())
+}
+
+/// What a result of this pipeline is made with, as far as it does not hang on the request.
+pub(super) fn running_message(pipeline: &Pipeline) -> pb::Provenance {
+    let model = pipeline.model();
+    pb::Provenance {
+        model: model.id.clone(),
+        weights_sha256: model.weights_sha256.clone(),
+        prompt_version: pipeline.prompt_version().to_owned(),
+        glossary_sha256: String::new(),
+    }
 }
 
 /// Refuses an id that cannot stand in a log line.
