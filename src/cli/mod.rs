@@ -4,10 +4,12 @@
 //! stdout carries results and nothing else; progress and logs go to stderr.
 
 mod args;
+mod batch;
 mod bench;
 mod digest;
 mod embedded;
 mod input;
+mod manual;
 mod model;
 mod models;
 mod output;
@@ -60,6 +62,8 @@ fn run(args: Args) -> anyhow::Result<Outcome> {
             Command::Segment(args) => segment::run(args).await,
             Command::Models(args) => models::run(args).await,
             Command::Bench(args) => bench::run(args).await,
+            Command::Man(args) => manual::man(&args),
+            Command::Completions(args) => manual::completions(&args),
         }
     });
     // Threads that still compute for nobody are not waited for.
