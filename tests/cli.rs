@@ -238,10 +238,12 @@ fn an_input_that_is_no_page_is_named() {
     let blank = files.write("blank.txt", "\u{3000}\n\n");
     let noise = files.write("noise.bin", (0u8..=255).cycle().take(5000).collect::<Vec<_>>());
     let huge = files.path("huge.txt");
+    let empty = files.path("empty");
+    std::fs::create_dir(&empty).unwrap();
     std::fs::File::create(&huge).unwrap().set_len(40 << 20).unwrap();
     for command in ["digest", "segment"] {
         refused(&mut tiny(&[command, "/nonexistent/page.txt"]), &["/nonexistent/page.txt", "No such file"]);
-        refused(&mut tiny(&[command, files.0.path().to_str().unwrap()]), &["is a directory"]);
+        refused(&mut tiny(&[command, empty.to_str().unwrap()]), &["empty", "holds no pages"]);
         refused(&mut tiny(&[command, &blank]), &["blank.txt", "empty"]);
         refused(&mut tiny(&[command, &noise]), &["noise.bin", "byte"]);
         refused(&mut tiny(&[command, huge.to_str().unwrap()]), &["huge.txt", "33554432"]);

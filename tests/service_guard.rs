@@ -73,7 +73,7 @@ async fn a_message_over_the_limit_or_broken_is_the_callers_fault() {
     let item = |id: &str, text: &str| pb::DigestManyRequest {
         item_id: id.to_owned(),
         input: lines(text),
-        options: None,
+        ..Default::default()
     };
     let items = futures::stream::iter([item("a", "文。"), item("b", &"文".repeat(100_000))]);
     let answers = server.raw().await.digest_many(items).await.unwrap().into_inner();
@@ -97,8 +97,11 @@ async fn send_bytes(channel: Channel, bytes: Vec<u8>) -> Result<Vec<u8>, Status>
 #[tokio::test]
 async fn a_stream_of_items_has_a_bound_and_all_within_it_are_answered() {
     let server = Server::start_with(ready(), Limits { max_items: 2, ..Limits::default() }).await;
-    let item =
-        |id: i32| pb::DigestManyRequest { item_id: id.to_string(), input: lines("文。"), options: None };
+    let item = |id: i32| pb::DigestManyRequest {
+        item_id: id.to_string(),
+        input: lines("文。"),
+        ..Default::default()
+    };
     let items = futures::stream::iter((0..5).map(item));
     let answers: Vec<_> = server.raw().await.digest_many(items).await.unwrap().into_inner().collect().await;
     assert_eq!(answers.len(), 3);

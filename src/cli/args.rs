@@ -67,14 +67,28 @@ pub(super) enum Command {
     Models(ModelsArgs),
     /// Measure how fast this machine runs a model; prints JSON lines
     Bench(BenchArgs),
+    /// Print the manual page of the program or of one of its commands
+    Man(ManArgs),
+    /// Print the completions for a shell
+    Completions(CompletionsArgs),
 }
 
 /// How inputs are read; shared by the commands that take them.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Default, clap::Args)]
 pub(super) struct InputArgs {
-    /// The inputs; `-` is stdin
-    #[arg(value_name = "FILE", required = true)]
+    /// The inputs: files, directories (all that lies in them), patterns such as 'pages/**/*.txt', and `-` for
+    /// stdin
+    #[arg(value_name = "INPUT", required = true)]
     pub(super) files: Vec<PathBuf>,
+
+    /// From directories take the files that match this pattern, instead of those that end in txt, html, htm,
+    /// xhtml, md, markdown, jsonl or ndjson; may be given several times
+    #[arg(long, value_name = "GLOB")]
+    pub(super) include: Vec<String>,
+
+    /// From directories and patterns leave out what matches this pattern; may be given several times
+    #[arg(long, value_name = "GLOB")]
+    pub(super) exclude: Vec<String>,
 
     /// How the inputs are laid out
     #[arg(long, value_enum, default_value_t)]
@@ -112,6 +126,47 @@ pub(super) enum OutputFormat {
     /// One JSON object a line: a section each, as soon as it is done; with `--input-format jsonl` an input
     /// line each
     Jsonl,
+}
+
+/// How digests are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub(super) enum DigestFormat {
+    /// For people
+    #[default]
+    Text,
+    /// One JSON value: an object for one input, an array for several
+    Json,
+    /// One JSON object a line: a section each, as soon as it is done; with `--input-format jsonl` an input
+    /// line each
+    Jsonl,
+    /// Markdown: source and translation paragraph by paragraph
+    Markdown,
+    /// A page that needs nothing else: source and translation side by side, numbers linked; several inputs
+    /// need `--output DIR`, which then has an index
+    Html,
+}
+
+impl DigestFormat {
+    /// The ending of a file's name.
+    pub(super) fn ending(self) -> &'static str {
+        match self {
+            Self::Text => "txt",
+            Self::Json => "json",
+            Self::Jsonl => "jsonl",
+            Self::Markdown => "md",
+            Self::Html => "html",
+        }
+    }
+}
+
+/// In which order results are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub(super) enum Order {
+    /// As the inputs were given
+    #[default]
+    Given,
+    /// As they are done
+    Done,
 }
 
 /// A task, as the command line names it.
@@ -186,9 +241,14 @@ pub(super) struct DigestArgs {
     #[command(flatten)]
     pub(super) input: InputArgs,
 
-    /// A running server, such as http://127.0.0.1:50051; without it one is started in this process
-    #[arg(long, env = "YIZHAI_SERVER", value_name = "URL")]
-    pub(super) server: Option<String>,
+    /// A running server, such as http://127.0.0.1:50051; without it one is started in this process. Given several
+    /// times, the inputs are shared out among the servers, and what one does not answer goes to the others
+    #[arg(long = "server", env = "YIZHAI_SERVER", value_delimiter = ',', value_name = "URL")]
+    pub(super) servers: Vec<String>,
+
+    /// The most inputs that are sent to one server at a time
+    #[arg(long, default_value_t = 12, value_parser = at_least_one, value_name = "N")]
+    pub(super) in_flight: usize,
 
     #[command(flatten)]
     pub(super) model: ModelArgs,
@@ -230,21 +290,35 @@ pub(super) struct DigestArgs {
     #[arg(long, default_value_t = 0, requires = "temperature", value_name = "N")]
     pub(super) seed: i64,
 
-    /// Give up after this many seconds; what was done until then is written
+    /// Give up on an input after this many seconds; what was done of it until then is written
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     pub(super) timeout: Option<Duration>,
 
     /// How results are written
     #[arg(long, value_enum, default_value_t)]
-    pub(super) format: OutputFormat,
+    pub(super) format: DigestFormat,
 
-    /// Write the results to this file instead of stdout
-    #[arg(short, long, value_name = "FILE")]
+    /// Write to this file instead of stdout; or, when it is a directory, ends in a slash or has no ending, a file for
+    /// every input into this directory. What is done is remembered there: the same command goes on where it was
+    /// stopped, and does anew only what has changed
+    #[arg(short, long, value_name = "FILE|DIR")]
     pub(super) output: Option<PathBuf>,
+
+    /// With --output DIR: try what failed before once more, and nothing else
+    #[arg(long, requires = "output")]
+    pub(super) retry_failed: bool,
+
+    /// In which order results are written to stdout or to a file
+    #[arg(long, value_enum, default_value_t)]
+    pub(super) order: Order,
 
     /// Say nothing on stderr but errors
     #[arg(short, long)]
     pub(super) quiet: bool,
+
+    /// Tell progress on stderr as JSON lines
+    #[arg(long, conflicts_with = "quiet")]
+    pub(super) json_progress: bool,
 }
 
 #[derive(Debug, clap::Args)]
@@ -285,6 +359,20 @@ pub(super) struct BenchArgs {
     /// How often everything is measured; medians are told
     #[arg(long, default_value_t = 1, value_parser = at_least_one, value_name = "N")]
     pub(super) repeat: usize,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct ManArgs {
+    /// The command whose page is wanted; without it the program's
+    #[arg(value_name = "COMMAND")]
+    pub(super) command: Option<String>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct CompletionsArgs {
+    /// The shell
+    #[arg(value_enum, value_name = "SHELL")]
+    pub(super) shell: clap_complete::Shell,
 }
 
 #[derive(Debug, clap::Args)]

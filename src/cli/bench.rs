@@ -8,9 +8,9 @@ use serde_json::{Value, json};
 
 use super::{
     Outcome,
-    args::{BenchArgs, InputArgs, InputFormat},
+    args::{BenchArgs, InputArgs},
     embedded::Connection,
-    input::Source,
+    input::{Source, Sources},
     model,
 };
 use crate::{
@@ -25,10 +25,10 @@ pub(super) async fn run(args: BenchArgs) -> anyhow::Result<Outcome> {
     if args.pages.is_empty() {
         tokio::task::spawn_blocking(move || steps(&args, &config)).await??;
     } else {
-        let input = InputArgs { files: args.pages.clone(), input_format: InputFormat::Auto };
-        let sources = Source::all(&input)?;
+        let input = InputArgs { files: args.pages.clone(), ..InputArgs::default() };
+        let sources = Sources::new(&input, None)?;
         let connection = Connection::with_model(&config, true).await?;
-        for source in &sources {
+        for source in &sources.list {
             print(&page(&connection, &config, source).await?)?;
         }
         connection.close().await;

@@ -4,11 +4,13 @@
 //! stdout carries results and nothing else; progress and logs go to stderr.
 
 mod args;
+mod batch;
 mod bench;
 mod digest;
 mod embedded;
 mod glossary;
 mod input;
+mod manual;
 mod model;
 mod models;
 mod output;
@@ -77,6 +79,8 @@ fn run(args: Args) -> anyhow::Result<Outcome> {
             Command::Segment(args) => segment::run(args).await,
             Command::Models(args) => models::run(args).await,
             Command::Bench(args) => bench::run(args).await,
+            Command::Man(args) => manual::man(&args),
+            Command::Completions(args) => manual::completions(&args),
         }
     });
     drop(telemetry);

@@ -8,13 +8,13 @@ use super::{
     Outcome,
     args::{OutputFormat, SegmentArgs},
     embedded::Connection,
-    input::{Item, Source},
+    input::{Item, Sources},
     output::structure::{self, Structure},
 };
 use crate::{client::Client, pb};
 
 pub(super) async fn run(args: SegmentArgs) -> anyhow::Result<Outcome> {
-    let sources = Source::all(&args.input)?;
+    let sources = Sources::new(&args.input, None)?;
     let connection = match &args.server {
         Some(address) => Connection::remote(address).await?,
         None => Connection::without_model()?,
@@ -24,29 +24,21 @@ pub(super) async fn run(args: SegmentArgs) -> anyhow::Result<Outcome> {
     outcome
 }
 
-async fn segment_all(client: &Client, sources: &[Source], format: OutputFormat) -> anyhow::Result<Outcome> {
+async fn segment_all(client: &Client, sources: &Sources, format: OutputFormat) -> anyhow::Result<Outcome> {
     let mut out = anstream::stdout();
     let mut whole: Vec<(pb::Document, Option<serde_json::Value>)> = Vec::new();
     let mut outcome = Outcome::Done;
-    let items =
-        sources.iter().map(|source| -> anyhow::Result<Box<dyn Iterator<Item = anyhow::Result<Item>>>> {
-            Ok(if source.has_records() {
-                Box::new(source.records()?)
-            } else {
-                Box::new(std::iter::once(source.page()))
-            })
-        });
-    for items in items.collect::<anyhow::Result<Vec<_>>>()? {
-        for item in items {
+    for source in &sources.list {
+        for item in source.items() {
             let segmented = async {
-                let Item { name, id, input } = item?;
+                let Item { name, id, input, .. } = item.map_err(|unreadable| unreadable.error)?;
                 let document = client.segment(input).await.with_context(|| name.clone())?;
                 Ok::<_, anyhow::Error>((id, document))
             };
             // One bad input among several is told, and the others go on.
             let (id, document) = match segmented.await {
                 Ok(segmented) => segmented,
-                Err(error) if sources.len() == 1 && !sources[0].has_records() => return Err(error),
+                Err(error) if sources.only_page().is_some() => return Err(error),
                 Err(error) => {
                     outcome = Outcome::Partial;
                     anstream::eprintln!("yizhai: {error:#}");
@@ -69,7 +61,7 @@ async fn segment_all(client: &Client, sources: &[Source], format: OutputFormat) 
         let all: Vec<Structure<'_>> =
             whole.iter().map(|(document, id)| Structure::of(document, id.as_ref())).collect();
         let written = match all.as_slice() {
-            [only] if sources.len() == 1 => serde_json::to_string_pretty(only)?,
+            [only] if !sources.are_several() => serde_json::to_string_pretty(only)?,
             all => serde_json::to_string_pretty(all)?,
         };
         writeln!(out, "{written}")?;

@@ -35,6 +35,22 @@ pub enum ClientError {
     /// The server refused or failed.
     #[error("{}", describe(.0))]
     Status(tonic::Status),
+    /// Servers that are to share one run would not make the same results.
+    #[error("{one} and {other} run different models or prompts; servers that share a run must run the same")]
+    Different {
+        /// One of them.
+        one: String,
+        /// Another one.
+        other: String,
+    },
+    /// The servers were there, and then none of them for long.
+    #[error("no server has been ready for {} s; the last word was: {last}", .waited.as_secs())]
+    NoneLeft {
+        /// How long was waited.
+        waited: std::time::Duration,
+        /// What was heard last.
+        last: String,
+    },
     /// The server ended a stream before it was complete.
     #[error("the server broke off before {0} was complete")]
     BrokenOff(&'static str),

@@ -29,6 +29,7 @@
 //! # }
 //! ```
 
+mod balance;
 mod error;
 mod in_process;
 mod options;
@@ -43,6 +44,7 @@ use tonic::{
 };
 use tonic_types::StatusExt;
 
+pub use balance::{Balanced, Event, Failure, Settings, Target, Work};
 pub use error::ClientError;
 pub use in_process::{InProcess, in_process};
 pub use options::ClientOptions;
@@ -52,6 +54,11 @@ use options::Authorize;
 
 /// How long to wait for a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// How often a quiet connection is tried, and how long its answer may take: a machine that is gone without a word is
+/// noticed within both together.
+const KEEP_ALIVE: Duration = Duration::from_secs(10);
+/// How long a server that says "come back" is asked again.
+const RETRY_TIME: Duration = Duration::from_secs(120);
 
 /// A connection to a server; cheap to clone.
 #[derive(Debug, Clone)]
@@ -76,7 +83,12 @@ impl Client {
     pub async fn connect_with(address: &str, options: ClientOptions) -> Result<Self, ClientError> {
         let malformed = |cause| ClientError::Address { address: address.to_owned(), cause };
         let endpoint = Endpoint::from_shared(address.to_owned()).map_err(malformed)?;
-        let mut endpoint = endpoint.connect_timeout(CONNECT_TIMEOUT).tcp_nodelay(true);
+        let mut endpoint = endpoint
+            .connect_timeout(CONNECT_TIMEOUT)
+            .tcp_nodelay(true)
+            .http2_keep_alive_interval(KEEP_ALIVE)
+            .keep_alive_timeout(KEEP_ALIVE)
+            .keep_alive_while_idle(true);
         if endpoint.uri().scheme_str() == Some("https") {
             let unusable = |source| ClientError::Tls { address: address.to_owned(), source };
             endpoint = endpoint.tls_config(options.tls()).map_err(unusable)?;
@@ -154,6 +166,19 @@ impl Client {
         };
         let response = self.retry(&message, self.options.timeout, call).await?;
         Ok(response.document.unwrap_or_default())
+    }
+
+    /// What a result made now would be made with; `None` while the server can make none.
+    ///
+    /// # Errors
+    /// What the server answers, after the retries that it allows.
+    pub async fn running(&self) -> Result<Option<pb::Provenance>, ClientError> {
+        let request = pb::ListModelsRequest { page_size: 1, ..pb::ListModelsRequest::default() };
+        let call = |request| {
+            let mut inner = self.inner.clone();
+            async move { inner.list_models(request).await }
+        };
+        Ok(self.retry(&request, self.options.timeout, call).await?.running)
     }
 
     /// Lists the models that the server knows.

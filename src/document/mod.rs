@@ -121,6 +121,15 @@ pub fn records(bytes: &[u8], limits: &Limits) -> Result<Vec<Result<Document, Doc
     if records.is_empty() { Err(DocumentError::Empty) } else { Ok(records) }
 }
 
+/// The characters of `bytes`, whose encoding is found out as in [`parse`], without their byte order mark.
+///
+/// # Errors
+///
+/// A byte belongs to no encoding that is known here.
+pub fn text(bytes: &[u8]) -> Result<String, DocumentError> {
+    Ok(decode::decode(bytes)?.text.into_owned())
+}
+
 fn read(decoded: &Decoded<'_>, bytes: &[u8], format: InputFormat) -> Result<Document, DocumentError> {
     let encoding = decoded.encoding.name();
     let format = if format == InputFormat::Auto { detect::format_of(&decoded.text) } else { format };

@@ -14,7 +14,8 @@ use crate::{
     glossary::{Glossary, Term},
     pb,
     pipeline::{
-        DEFAULT_MAX_ATTEMPTS, DEFAULT_SUMMARY_CHARS, Job, Located, SectionDigest, SectionOutcome, Task, Tasks,
+        DEFAULT_MAX_ATTEMPTS, DEFAULT_SUMMARY_CHARS, Job, Located, Pipeline, SectionDigest, SectionOutcome,
+        Task, Tasks,
     },
 };
 
@@ -34,6 +35,18 @@ pub(super) fn request_id(given: &str, call: &str) -> Result<String, Refusal> {
     }
     check_id("request_id", given)?;
     Ok(given.to_owned())
+}
+
+/// What a result of this pipeline is made with, as far as it does not hang on the request.
+pub(super) fn running_message(pipeline: &Pipeline) -> pb::Provenance {
+    let model = pipeline.model();
+    pb::Provenance {
+        model: model.id.clone(),
+        weights_sha256: model.weights_sha256.clone(),
+        prompt_version: pipeline.prompt_version().to_owned(),
+        glossary_sha256: String::new(),
+        from_cache: false,
+    }
 }
 
 /// Refuses an id that cannot stand in a log line.

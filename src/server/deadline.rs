@@ -28,6 +28,16 @@ pub(super) async fn until<T>(deadline: Option<Instant>, work: impl Future<Output
     }
 }
 
+/// The earlier of the stream's deadline and the one that an item brings along, which counts from now on.
+pub(super) fn earlier(stream: Option<Instant>, timeout_ms: i64) -> Result<Option<Instant>, Refusal> {
+    let own = match u64::try_from(timeout_ms) {
+        Ok(0) => None,
+        Ok(timeout_ms) => Instant::now().checked_add(Duration::from_millis(timeout_ms)),
+        Err(_) => return Err(Refusal::field("timeout_ms", "must not be negative")),
+    };
+    Ok(stream.into_iter().chain(own).min())
+}
+
 /// At most eight digits and a unit, as the gRPC protocol over HTTP/2 lays down.
 fn parse(value: &str) -> Option<Duration> {
     let (digits, unit) = value.split_at_checked(value.len().checked_sub(1)?)?;
@@ -49,6 +59,16 @@ fn parse(value: &str) -> Option<Duration> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_item_can_shorten_the_time_of_its_stream_and_not_lengthen_it() {
+        let stream = Instant::now() + Duration::from_secs(60);
+        assert_eq!(earlier(Some(stream), 0), Ok(Some(stream)));
+        assert_eq!(earlier(Some(stream), 600_000), Ok(Some(stream)));
+        assert!(earlier(Some(stream), 10).unwrap() < Some(stream));
+        assert!(earlier(None, 10).unwrap().is_some() && earlier(None, 0) == Ok(None));
+        assert!(earlier(None, -1).is_err());
+    }
 
     #[test]
     fn the_header_is_read_as_the_protocol_says() {

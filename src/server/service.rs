@@ -170,14 +170,19 @@ impl DigestService for Service {
         mut request: Request<pb::ListModelsRequest>,
     ) -> Result<Response<pb::ListModelsResponse>, Status> {
         let call = call(request.extensions_mut());
-        let running = matches!(self.inner.slot.readiness(), Readiness::Ready(_));
+        let running = match self.inner.slot.readiness() {
+            Readiness::Ready(pipeline) => Some(convert::running_message(&pipeline)),
+            Readiness::Loading | Readiness::Draining | Readiness::Failed(_) => None,
+        };
         let config = &self.inner.config;
         let mut models = (config.known_models)();
         for model in &mut models {
-            model.running = running && model.id == config.model_id;
+            model.running = running.is_some() && model.id == config.model_id;
         }
         models.sort_by_key(|model| !model.running);
-        page(models, &request.into_inner()).map(Response::new).map_err(|r| r.status(&call.id))
+        let mut response = page(models, &request.into_inner()).map_err(|r| r.status(&call.id))?;
+        response.running = running;
+        Ok(Response::new(response))
     }
 }
 
@@ -190,8 +195,11 @@ impl Service {
         seen: &Mutex<HashSet<String>>,
     ) -> pb::DigestManyResponse {
         use pb::digest_many_response::Result as Outcome;
-        let pb::DigestManyRequest { item_id, input, options } = item;
+        let pb::DigestManyRequest { item_id, input, options, timeout_ms } = item;
         let work = async {
+            let deadline =
+                super::deadline::earlier(call.deadline, timeout_ms).map_err(|r| r.status(&item_id))?;
+            let call = &Call { deadline, ..call.clone() };
             convert::check_id("item_id", &item_id).map_err(|r| r.status(&call.id))?;
             let is_new = seen.lock().unwrap_or_else(PoisonError::into_inner).insert(item_id.clone());
             if !is_new {
@@ -289,5 +297,6 @@ fn page(models: Vec<pb::Model>, request: &pb::ListModelsRequest) -> Result<pb::L
     Ok(pb::ListModelsResponse {
         models: models.into_iter().skip(first).take(size).collect(),
         next_page_token: if rest > 0 { (first + size).to_string() } else { String::new() },
+        running: None,
     })
 }

@@ -1,6 +1,8 @@
 //! What several tests need: a tiny model file, a scripted model, and a running server.
 #![allow(dead_code, unreachable_pub, reason = "every test takes what it needs")]
 
+pub mod batch;
+pub mod proxy;
 pub mod raw_codec;
 pub mod scripted;
 pub mod serving;

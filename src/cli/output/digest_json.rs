@@ -3,11 +3,12 @@
 use serde_json::{Value, json};
 
 use super::text;
-use crate::{cli::input::Item, pb};
+use crate::pb;
 
 /// A whole digest: the structure with every section's results in it.
 pub(crate) fn whole(
-    item: &Item,
+    name: &str,
+    id: Option<&Value>,
     document: &pb::Document,
     sections: &[pb::SectionDigest],
     statistics: Option<&pb::DigestStatistics>,
@@ -31,7 +32,7 @@ pub(crate) fn whole(
         })
         .collect();
     let mut value = json!({
-        "input": item.name,
+        "input": name,
         "encoding": document.encoding,
         "articles": articles,
         "statistics": statistics.map(|s| json!({
@@ -44,16 +45,16 @@ pub(crate) fn whole(
             "completion_tokens": s.completion_tokens,
         })),
     });
-    if let Some(id) = &item.id {
+    if let Some(id) = id {
         value["id"] = id.clone();
     }
     value
 }
 
 /// One section on a line of its own.
-pub(crate) fn section(item: &Item, article: &pb::Article, digest: &pb::SectionDigest) -> Value {
+pub(crate) fn section(name: &str, article: &pb::Article, digest: &pb::SectionDigest) -> Value {
     let mut value = results(article, digest);
-    value["input"] = item.name.clone().into();
+    value["input"] = name.into();
     value["article_index"] = digest.article_index.into();
     value["section_index"] = digest.section_index.into();
     value["headline"] = text(article.headline.as_ref()).into();

@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use anstyle::{AnsiColor, Style};
 
-use super::{heading, text};
+use super::{heading, place, text};
 use crate::pb;
 
 const HEADLINE: Style = Style::new().bold();
@@ -54,12 +54,7 @@ pub(crate) fn section(
         }
     }
     for finding in digest.verdict.iter().flat_map(|v| &v.findings) {
-        let place = match (finding.task(), finding.paragraph_index) {
-            (pb::Task::Summary, _) => "summary".to_owned(),
-            (_, Some(paragraph)) => format!("translation, paragraph {}", paragraph + 1),
-            (_, None) => "translation of the heading".to_owned(),
-        };
-        writeln!(out, "{WARNING}! {place}: {}{WARNING:#}", finding.detail)?;
+        writeln!(out, "{WARNING}! {}: {}{WARNING:#}", place(finding), finding.detail)?;
     }
     if digest.verdict.as_ref().is_some_and(|v| !v.findings.is_empty()) {
         writeln!(out)?;
