@@ -112,9 +112,9 @@ fn rows(c: &mut Criterion) {
         group.throughput(Throughput::Bytes((m * dim * 8) as u64));
         group.bench_function("rms_norm", |b| b.iter(|| rms_norm(&kernels, &x, &weight, 1e-6, &mut out)));
         group.bench_function("rope", |b| b.iter(|| rope.rotate(&kernels, &mut out, &positions)));
-        let (gate, up, mut out) = (floats(m * inner), floats(m * inner), vec![0.0; m * inner]);
+        let (mut gate, up) = (floats(m * inner), floats(m * inner));
         group.throughput(Throughput::Bytes((m * inner * 12) as u64));
-        group.bench_function("silu_mul", |b| b.iter(|| silu_mul(&kernels, &gate, &up, &mut out)));
+        group.bench_function("silu_mul", |b| b.iter(|| silu_mul(&kernels, &mut gate, &up)));
     }
     let kernels = Kernels::new(CpuFeatures::detect(), 0);
     c.bench_function("pool/empty job", |b| b.iter(|| kernels.pool().run(8, &|_| ())));

@@ -105,6 +105,31 @@ async fn a_sequence_writes_the_same_alone_and_among_others_and_in_chunks() {
     }
 }
 
+#[tokio::test]
+async fn a_cancelled_sequence_leaves_the_answers_of_its_neighbours_as_they_are() {
+    let alone = engine(EngineConfig { max_sequences: 1, ..EngineConfig::default() });
+    let crowded = engine(EngineConfig { max_step_tokens: 9, ..EngineConfig::default() });
+    let mut together = Vec::new();
+    for tokens in prompts() {
+        together.push(crowded.submit(prompt(tokens, 20)).await.unwrap());
+    }
+    // Every second one is given up, each after another number of events: one while its prompt is read.
+    let mut kept = Vec::new();
+    for (n, mut generation) in together.into_iter().enumerate() {
+        if n % 2 == 0 {
+            kept.push(generation);
+            continue;
+        }
+        for _ in 0..n / 2 * 3 {
+            generation.next().await;
+        }
+    }
+    for (tokens, generation) in prompts().into_iter().step_by(2).zip(kept) {
+        let expected = collect(alone.submit(prompt(tokens, 20)).await.unwrap()).await;
+        assert_eq!(collect(generation).await, expected);
+    }
+}
+
 /// How many tokens of the prompt were not read.
 async fn cached(generation: &mut Generation) -> usize {
     match generation.next().await {

@@ -1,6 +1,6 @@
-//! The real 0.5B model against candle's own code on the same file. Ignored by default because it needs the
-//! weights: `yizhai models pull qwen2.5-coder-0.5b-instruct-q4_k_m`, then
-//! `cargo test --release --test real_model -- --ignored`.
+//! The real models: the small one against candle's own code on the same file, both alone and in a batch. Ignored by
+//! default because they need the weights: `yizhai models pull qwen2.5-coder-0.5b-instruct-q4_k_m` and the same with
+//! `1.5b`, then `cargo test --release --test real_model -- --ignored`.
 #![allow(clippy::unwrap_used)]
 
 use candle_core::{Device, Tensor, quantized::gguf_file};
@@ -12,11 +12,16 @@ use yizhai::{
 };
 
 const MODEL: &str = "qwen2.5-coder-0.5b-instruct-q4_k_m";
+const DEFAULT_MODEL: &str = "qwen2.5-coder-1.5b-instruct-q4_k_m";
 const STEPS: usize = 48;
 
-fn path() -> std::path::PathBuf {
+fn path_of(id: &str) -> std::path::PathBuf {
     let catalog = Catalog::builtin().unwrap();
-    Store::from_env().unwrap().installed(catalog.get(MODEL).unwrap()).expect("the 0.5B model has been pulled")
+    Store::from_env().unwrap().installed(catalog.get(id).unwrap()).expect("the model has been pulled")
+}
+
+fn path() -> std::path::PathBuf {
+    path_of(MODEL)
 }
 
 fn prompt() -> Vec<u32> {
@@ -99,4 +104,65 @@ fn both_backends_write_what_candle_transformers_writes() {
             assert!(errors[0] < 1e-6, "{errors:?}");
         }
     }
+}
+
+/// A sequence of a batch: its tokens so far, how many were read, and where they are kept.
+struct Running {
+    tokens: Vec<u32>,
+    read: usize,
+    blocks: std::sync::Arc<[u32]>,
+}
+
+/// Decodes greedily for `steps` steps, all sequences together, and gives each one's tokens and its last logits.
+fn decode(model: &mut dyn model::Model, prompts: &[Vec<u32>], steps: usize) -> Vec<(Vec<u32>, Vec<f32>)> {
+    let each = prompts.iter().map(|p| (p.len() + steps).div_ceil(KV_BLOCK_TOKENS)).max().unwrap() as u32;
+    let mut cache = model.new_cache(each as usize * prompts.len()).unwrap();
+    let mut running: Vec<Running> = (0u32..)
+        .zip(prompts)
+        .map(|(n, tokens)| Running {
+            tokens: tokens.clone(),
+            read: 0,
+            blocks: (n * each..(n + 1) * each).collect(),
+        })
+        .collect();
+    let mut last = vec![Vec::new(); prompts.len()];
+    for _ in 0..steps {
+        let mut batch = Batch::default();
+        for sequence in &mut running {
+            batch.push(sequence.blocks.clone(), sequence.read, &sequence.tokens[sequence.read..], 1);
+            sequence.read = sequence.tokens.len();
+        }
+        let logits: Vec<Vec<f32>> = model.forward(&batch, &mut cache).unwrap().to_vec2().unwrap();
+        for ((sequence, logits), last) in running.iter_mut().zip(logits).zip(&mut last) {
+            sequence.tokens.push(argmax(&logits));
+            *last = logits;
+        }
+    }
+    running.into_iter().zip(last).map(|(sequence, last)| (sequence.tokens, last)).collect()
+}
+
+/// The kernels promise that a row's result depends on nothing but the row, so there is no tolerance: a sequence of 16
+/// has the tokens and, to the bit, the logits that it has alone, although many rows take other instructions than one.
+fn sixteen_agree_with_one(id: &str, steps: usize) {
+    let options = ModelOptions { backend: Some(BackendChoice::Kernels), ..ModelOptions::default() };
+    let (_, mut model) = model::load_path(&path_of(id), &options).unwrap();
+    let prompt = prompt();
+    let prompts: Vec<Vec<u32>> = (0..16).map(|n| prompt[..prompt.len() - n].to_vec()).collect();
+    let together = decode(model.as_mut(), &prompts, steps);
+    for (n, (prompt, together)) in prompts.iter().zip(together).enumerate() {
+        let alone = decode(model.as_mut(), std::slice::from_ref(prompt), steps).remove(0);
+        assert!(alone == together, "{id}, sequence {n}: {:?} alone, {:?} in the batch", alone.0, together.0);
+    }
+}
+
+#[test]
+#[ignore = "needs the weights of the 0.5B model"]
+fn sixteen_sequences_of_the_small_model_agree_with_each_alone() {
+    sixteen_agree_with_one(MODEL, 16);
+}
+
+#[test]
+#[ignore = "needs the weights of the 1.5B model"]
+fn sixteen_sequences_of_the_default_model_agree_with_each_alone() {
+    sixteen_agree_with_one(DEFAULT_MODEL, 8);
 }

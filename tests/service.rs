@@ -133,7 +133,7 @@ async fn one_bad_item_of_many_does_not_harm_the_others() {
     let item = |id: &str, text: &str| pb::DigestManyRequest {
         item_id: id.to_owned(),
         input: page(text),
-        options: None,
+        ..Default::default()
     };
     let items = vec![
         item("a", "标题\n\n这是第一篇文章的正文。"),

@@ -10,7 +10,7 @@ use std::{
     time::Instant,
 };
 
-use candle_core::Tensor;
+use candle_core::{Device, Storage, Tensor};
 use tokio::sync::{mpsc, watch};
 
 use super::{
@@ -140,11 +140,17 @@ impl Worker {
         self.metrics.step_time_s.observe(began.elapsed().as_secs_f64());
         self.metrics.batch_size.observe(plan.len() as f64);
         self.file_prompts(&plan);
-        let mut row = 0;
+        let logits = on_cpu(&logits)?;
+        let (_, width) = logits.dims2()?;
+        let (storage, layout) = logits.storage_and_layout();
+        let Storage::Cpu(storage) = &*storage else {
+            return Err(ModelError::step("the logits are not where they were copied to"));
+        };
+        let mut rest = &storage.as_slice::<f32>()?[layout.start_offset()..];
         for (work, segment) in plan.iter().zip(&batch.segments) {
-            let rows = row..row + segment.logits;
-            row = rows.end;
-            self.sample(work.id, rows.map(|row| logits.get(row)))?;
+            let (rows, after) = rest.split_at(segment.logits * width);
+            rest = after;
+            self.sample(work.id, rows.chunks_exact(width))?;
         }
         self.show();
         Ok(())
@@ -223,10 +229,10 @@ impl Worker {
 
     /// Chooses the next token of a sequence, and those after it as far as they were guessed; hands them out, and ends
     /// the sequence when it is over.
-    fn sample(
+    fn sample<'a>(
         &mut self,
         id: SequenceId,
-        rows: impl Iterator<Item = candle_core::Result<Tensor>>,
+        rows: impl Iterator<Item = &'a [f32]>,
     ) -> Result<(), ModelError> {
         let Some(sequence) = self.sequences.get_mut(&id) else { return Ok(()) };
         let guesses = sequence.tokens.split_off(sequence.tokens.len() - sequence.guessed);
@@ -234,7 +240,7 @@ impl Worker {
         let mut guesses = guesses.into_iter();
         for logits in rows {
             let prompt = &sequence.submission.prompt;
-            let token = sequence.sampler.sample(&logits?, prompt.allowed.as_deref())?;
+            let token = sequence.sampler.sample(logits, prompt.allowed.as_deref())?;
             if prompt.stop_tokens.contains(&token) {
                 self.finish(id, FinishReason::Stop);
                 return Ok(());
@@ -288,6 +294,11 @@ impl Sequence {
 
 fn gauge(count: usize) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
+}
+
+/// Logits where they can be read, row after row.
+fn on_cpu(logits: &Tensor) -> Result<Tensor, ModelError> {
+    Ok(logits.to_device(&Device::Cpu)?.contiguous()?)
 }
 
 fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {

@@ -9,7 +9,7 @@
 
 #![allow(unsafe_code)] // intrinsics on references
 
-use super::amx_tiles::{Lines, LongTiles, Planes, ShortTiles, TILE};
+use super::amx_tiles::{Lines, LongTiles, Planes, ShortTiles, Sums, TILE};
 use super::avx512::{broadcast_pair, factors, load_lanes, signed_pairs, store_lanes, unsigned_pairs};
 use super::avx512_unpack::Unpack;
 use super::panel::{LANES, LongMin, LongSix, Minima, Short, head};
@@ -32,10 +32,7 @@ pub(super) unsafe fn long_min<Q: Unpack>(
     row: usize,
     sums: &mut [[f32; LANES]],
 ) {
-    // SAFETY: the caller has seen AMX, and this thread holds no other tiles: products do not nest.
-    let tiles = unsafe { LongTiles::configure() };
-    let mut planes = Planes([[[[0; 64]; 16]; 2]; 4]);
-    for (b, block) in panel.iter().enumerate() {
+    let unpack = |block: &LongMin<Q>, planes: &mut Planes| {
         for (j, unit) in block.q.iter().enumerate() {
             prefetch_ahead(block, j, 8);
             let scale = both(signed_pairs(&block.scales[j / 2]), j % 2);
@@ -43,30 +40,33 @@ pub(super) unsafe fn long_min<Q: Unpack>(
             let w = unsafe { unit.registers() };
             let planes = &mut planes.0[j / 2];
             for g in 0..8 {
-                let [even, odd] = halves(w[g]);
-                let scaled = [_mm512_mullo_epi16(even, scale), _mm512_mullo_epi16(odd, scale)];
+                let scaled = halves(w[g]).map(|q| _mm512_mullo_epi16(q, scale));
                 store_planes(planes, j % 2 * 8 + g, scaled);
             }
         }
-        let (d, m_) = (factors(&block.d), factors(&block.m));
+    };
+    let finish = |block: &LongMin<Q>, c: &[Sums; 2], x: &[LongBlock], sums: &mut [[f32; LANES]]| {
+        let (d, m) = (factors(&block.d), factors(&block.m));
         let mins = [
             unsigned_pairs(&block.mins[0]),
             unsigned_pairs(&block.mins[1]),
             unsigned_pairs(&block.mins[2]),
             unsigned_pairs(&block.mins[3]),
         ];
-        multiply_rows(&tiles, &planes, &x[b * m + row..], sums, |main, x, sum| {
+        for (r, (sum, x)) in sums.iter_mut().zip(x).enumerate() {
             let mut least = _mm512_setzero_si512();
             for pair in 0..4 {
                 least = _mm512_dpwssd_epi32(least, mins[pair], broadcast_pair(&x.sums32, 2 * pair));
             }
             let w = _mm512_sub_ps(
-                _mm512_mul_ps(d, _mm512_cvtepi32_ps(main)),
-                _mm512_mul_ps(m_, _mm512_cvtepi32_ps(least)),
+                _mm512_mul_ps(d, _mm512_cvtepi32_ps(join(c, r))),
+                _mm512_mul_ps(m, _mm512_cvtepi32_ps(least)),
             );
             store_lanes(sum, _mm512_add_ps(load_lanes(sum), _mm512_mul_ps(w, _mm512_set1_ps(x.d))));
-        });
-    }
+        }
+    };
+    // SAFETY: as this function.
+    unsafe { long(panel, x, m, row, sums, unpack, finish) };
 }
 
 /// `Q6_K`; see `portable::long_six`.
@@ -81,10 +81,7 @@ pub(super) unsafe fn long_six(
     row: usize,
     sums: &mut [[f32; LANES]],
 ) {
-    // SAFETY: as in `long_min`.
-    let tiles = unsafe { LongTiles::configure() };
-    let mut planes = Planes([[[[0; 64]; 16]; 2]; 4]);
-    for (b, block) in panel.iter().enumerate() {
+    let unpack = |block: &LongSix, planes: &mut Planes| {
         for (j, unit) in block.q.iter().enumerate() {
             prefetch_ahead(block, j, 8);
             let scales = signed_pairs(&block.scales[j]);
@@ -101,39 +98,77 @@ pub(super) unsafe fn long_six(
                 }
             }
         }
+    };
+    let finish = |block: &LongSix, c: &[Sums; 2], x: &[LongBlock], sums: &mut [[f32; LANES]]| {
         let d = factors(&block.d);
-        multiply_rows(&tiles, &planes, &x[b * m + row..], sums, |main, x, sum| {
-            let w = _mm512_mul_ps(d, _mm512_cvtepi32_ps(main));
+        for (r, (sum, x)) in sums.iter_mut().zip(x).enumerate() {
+            let w = _mm512_mul_ps(d, _mm512_cvtepi32_ps(join(c, r)));
             store_lanes(sum, _mm512_add_ps(load_lanes(sum), _mm512_mul_ps(w, _mm512_set1_ps(x.d))));
-        });
+        }
+    };
+    // SAFETY: as this function.
+    unsafe { long(panel, x, m, row, sums, unpack, finish) };
+}
+
+/// The order of work of the types of 256-value blocks: `unpack` makes the planes of a panel block, the tiles multiply
+/// them with up to 32 rows at a time, `finish` makes floats of 16 rows' integer sums.
+///
+/// The sums of some rows are finished only after the tiles have got the next rows, or the next block unpacked: the tiles
+/// take their time, and the CPU does the one while they do the other.
+///
+/// # Safety
+/// As for [`long_min`].
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma,f16c")]
+unsafe fn long<P>(
+    panel: &[P],
+    x: &[LongBlock],
+    m: usize,
+    row: usize,
+    sums: &mut [[f32; LANES]],
+    unpack: impl Fn(&P, &mut Planes),
+    finish: impl Fn(&P, &[Sums; 2], &[LongBlock], &mut [[f32; LANES]]),
+) {
+    // SAFETY: the caller has seen AMX, and this thread holds no other tiles: products do not nest.
+    let tiles = unsafe { LongTiles::configure() };
+    let rows = sums.len();
+    let mut planes = Planes([[[[0; 64]; 16]; 2]; 4]);
+    let mut buffers = [Lines([[[0; LANES]; TILE]; 4]); 2];
+    let [mut current, mut before] = buffers.each_mut();
+    let mut finish_rows = |(b, first): (usize, usize), c: &Lines<[Sums; 4]>| {
+        let x = &x[b * m + row + first..];
+        let sums = &mut sums[first..];
+        let pairs = c.0.as_chunks().0.iter();
+        for ((c, sums), x) in pairs.zip(sums.chunks_mut(TILE)).zip(x.chunks(TILE)) {
+            finish(&panel[b], c, x, sums);
+        }
+    };
+    let mut unfinished = None;
+    for (b, block) in panel.iter().enumerate() {
+        unpack(block, &mut planes);
+        for first in (0..rows).step_by(2 * TILE) {
+            let x = &x[b * m + row + first..];
+            if rows - first > TILE {
+                tiles.pair(head(x), &planes, current);
+            } else {
+                tiles.single(head(x), &planes, current);
+            }
+            if let Some(place) = unfinished.replace((b, first)) {
+                finish_rows(place, before);
+            }
+            std::mem::swap(&mut current, &mut before);
+        }
+    }
+    if let Some(place) = unfinished {
+        finish_rows(place, before);
     }
 }
 
-/// Multiplies a panel block with all rows of `sums` and hands each row's integer sums to `finish`.
+/// The sums of a row: those of the low bytes and 256 times those of the high bytes.
 #[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma,f16c")]
-fn multiply_rows(
-    tiles: &LongTiles,
-    planes: &Planes,
-    x: &[LongBlock],
-    sums: &mut [[f32; LANES]],
-    finish: impl Fn(__m512i, &LongBlock, &mut [f32; LANES]),
-) {
-    let mut c = Lines([[[0; LANES]; TILE]; 4]);
-    for (i, sums) in sums.chunks_mut(2 * TILE).enumerate() {
-        let x = &x[i * 2 * TILE..];
-        if sums.len() > TILE {
-            tiles.pair(head(x), planes, &mut c);
-        } else {
-            tiles.single(head(x), planes, &mut c);
-        }
-        for ((c, sums), x) in c.0.as_chunks::<2>().0.iter().zip(sums.chunks_mut(TILE)).zip(x.chunks(TILE)) {
-            for (r, (sum, x)) in sums.iter_mut().zip(x).enumerate() {
-                let [low, high] = [load_sums(&c[0][r]), load_sums(&c[1][r])];
-                finish(_mm512_add_epi32(low, _mm512_slli_epi32::<8>(high)), x, sum);
-            }
-        }
-    }
+#[target_feature(enable = "avx512f")]
+fn join([low, high]: &[Sums; 2], row: usize) -> __m512i {
+    _mm512_add_epi32(load_sums(&low[row]), _mm512_slli_epi32::<8>(load_sums(&high[row])))
 }
 
 /// The types of 32-value blocks; see `portable::short`.

@@ -70,8 +70,50 @@ fn broadcast4(q: &[i8], at: usize) -> __m512i {
 #[inline]
 #[target_feature(enable = "avx512f")]
 pub(super) fn broadcast_pair(sums: &[i16], at: usize) -> __m512i {
-    let [a, b] = [sums[at], sums[at + 1]];
-    _mm512_set1_epi32(i32::from(a.cast_unsigned()) | i32::from(b) << 16)
+    let pair: &[i16; 2] = head(&sums[at..]);
+    // SAFETY: a reference to 4 bytes.
+    _mm512_set1_epi32(unsafe { pair.as_ptr().cast::<i32>().read_unaligned() })
+}
+
+/// `quantize::quantize` of 256 values, and the sums of each 16 quants.
+///
+/// # Safety
+/// The CPU has the features of [`compiled`].
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma,f16c")]
+pub(super) unsafe fn quantize(x: &[f32; 256], q: &mut [i8; 256], sums: &mut [i16; 16]) -> f32 {
+    let x = x.as_chunks::<LANES>().0;
+    let magnitude = _mm512_set1_epi32(0x7fff_ffff);
+    let mut bits = _mm512_setzero_si512();
+    for x in x {
+        bits = _mm512_max_epu32(bits, _mm512_and_si512(_mm512_castps_si512(load_lanes(x)), magnitude));
+    }
+    let largest = f32::from_bits(_mm512_reduce_max_epu32(bits));
+    if !largest.is_finite() {
+        (*q, *sums) = ([0; 256], [0; 16]);
+        return f32::NAN;
+    }
+    let inverse = _mm512_set1_ps(if largest > 1e-30 { 127.0 / largest } else { 0.0 });
+    for (x, q) in x.iter().zip(q.as_chunks_mut::<LANES>().0) {
+        let quants = _mm512_cvtps_epi32(_mm512_mul_ps(load_lanes(x), inverse)); // to nearest even
+        // SAFETY: a reference to 16 bytes.
+        unsafe { _mm_storeu_si128(q.as_mut_ptr().cast(), _mm512_cvtepi32_epi8(quants)) };
+    }
+    // Sums of 4 in the lanes of four registers; then, as in a transposition, sums of 16: lane 4 i + j has those of
+    // the i-th quarter of the j-th register.
+    let [a, b, c, d] = [0, 64, 128, 192].map(|at| {
+        let q: &[i8; 64] = head(&q[at..]);
+        // SAFETY: a reference to 64 bytes.
+        let q = unsafe { _mm512_loadu_si512(q.as_ptr().cast()) };
+        _mm512_dpbusd_epi32(_mm512_setzero_si512(), _mm512_set1_epi8(1), q)
+    });
+    let ab = _mm512_add_epi32(_mm512_unpacklo_epi32(a, b), _mm512_unpackhi_epi32(a, b));
+    let cd = _mm512_add_epi32(_mm512_unpacklo_epi32(c, d), _mm512_unpackhi_epi32(c, d));
+    let all = _mm512_add_epi32(_mm512_unpacklo_epi64(ab, cd), _mm512_unpackhi_epi64(ab, cd));
+    let order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+    let ordered = _mm512_cvtepi32_epi16(_mm512_permutexvar_epi32(order, all));
+    // SAFETY: a reference to 32 bytes.
+    unsafe { _mm256_storeu_si256(sums.as_mut_ptr().cast(), ordered) };
+    largest / 127.0
 }
 
 /// Runs `$body` with `$rows` as a constant from 1 to 8.

@@ -109,29 +109,28 @@ pub(super) fn sum16(mut lanes: [f32; 16]) -> f32 {
     lanes[0]
 }
 
-/// SwiGLU: `out = gate · sigmoid(gate) · up`, element by element.
+/// SwiGLU in place: `gate = gate · sigmoid(gate) · up`, element by element.
 ///
 /// # Panics
 /// Where the lengths differ.
-pub fn silu_mul(kernels: &Kernels, gate: &[f32], up: &[f32], out: &mut [f32]) {
-    assert!(gate.len() == out.len() && up.len() == out.len(), "lengths of a SwiGLU");
-    kernels.pool().run_parts(out, PART, &|start, out| {
-        let (gate, up) = (&gate[start..start + out.len()], &up[start..start + out.len()]);
-        kernels.cpu().compiled(SiluMul { gate, up, out });
+pub fn silu_mul(kernels: &Kernels, gate: &mut [f32], up: &[f32]) {
+    assert_eq!(gate.len(), up.len(), "lengths of a SwiGLU");
+    kernels.pool().run_parts(gate, PART, &|start, gate| {
+        let up = &up[start..start + gate.len()];
+        kernels.cpu().compiled(SiluMul { gate, up });
     });
 }
 
 struct SiluMul<'a> {
-    gate: &'a [f32],
+    gate: &'a mut [f32],
     up: &'a [f32],
-    out: &'a mut [f32],
 }
 
 impl Loops for SiluMul<'_> {
     #[inline(always)]
     fn run(self) {
-        for ((out, gate), up) in self.out.iter_mut().zip(self.gate).zip(self.up) {
-            *out = gate / (1.0 + exp(-gate)) * up;
+        for (gate, up) in self.gate.iter_mut().zip(self.up) {
+            *gate = *gate / (1.0 + exp(-*gate)) * up;
         }
     }
 }
@@ -211,9 +210,9 @@ mod tests {
             .map(|(&g, &u)| (f64::from(g) / (1.0 + (-f64::from(g)).exp()) * f64::from(u)) as f32)
             .collect();
         check(&want, |kernels| {
-            let mut out = vec![0.0; up.len()];
-            silu_mul(kernels, &gate, &up, &mut out);
-            out
+            let mut gate = gate.clone();
+            silu_mul(kernels, &mut gate, &up);
+            gate
         });
         let bias = &up[..40_003 / 13];
         let x = &gate[..bias.len() * 12];

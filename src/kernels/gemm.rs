@@ -13,26 +13,29 @@ use super::panel::{Float, FloatValue, LANES, LongMin, LongSix, Minima, Panel, Qu
 use super::pool::SharedMut;
 use super::quantize::{Activation, FloatColumns, LongBlock, ShortBlocks};
 use super::{Kernels, Pool, portable};
+use std::cell::RefCell;
 use std::sync::Mutex;
 
-/// The most rows of activations that are multiplied with a panel before the next panel comes.
-const MAX_ROW_BLOCK: usize = 256;
-
-/// With fewer rows than this, AVX-512 is as fast as AMX: both wait for memory.
-const AMX_ROWS: usize = 6;
-
-/// Rows of activations that are multiplied with a panel before the next panel comes, of `row_bytes` each.
-fn row_block(set: InstructionSet, row_bytes: usize) -> usize {
+/// Rows of activations that are multiplied with a group of panels before the next group comes.
+fn row_block(set: InstructionSet) -> usize {
     match set {
-        // A panel is unpacked once for all of them, so the more the better, as long as they stay in the L2 cache.
-        InstructionSet::Amx => (AMX_CACHE / row_bytes).next_multiple_of(32).clamp(64, MAX_ROW_BLOCK),
+        // A panel is unpacked once for all of them.
+        InstructionSet::Amx => 256,
         // Their sums stay in L1.
         _ => 64,
     }
 }
 
-/// Half of the L2 cache of the CPUs that have AMX.
-const AMX_CACHE: usize = 1 << 20;
+/// With fewer rows than this, AVX-512 is as fast as AMX: both wait for memory.
+const AMX_ROWS: usize = 6;
+
+/// Bytes of activations that a group of panels is multiplied with before the next columns come: half of an L2 cache.
+const CACHE: usize = 1 << 20;
+
+thread_local! {
+    /// Sums of a group of panels, `(panels, rows)`.
+    static SUMS: RefCell<Vec<[f32; LANES]>> = RefCell::default();
+}
 
 /// Blocks of activations that an instruction set may read, and not use, after the last row.
 #[cfg(target_arch = "x86_64")]
@@ -128,18 +131,36 @@ impl Part<'_> {
     fn multiply<P: Multiply>(&self, panels: &[P], scratch: &Scratch) {
         let (x, blocks) = (P::X::of(scratch), self.columns.div_ceil(P::COLUMNS));
         let last = (self.first + self.group).min(self.rows.div_ceil(LANES));
-        let mut sums = [[0.0f32; LANES]; MAX_ROW_BLOCK];
-        let row_block = row_block(self.cpu.instruction_set(), blocks * size_of::<P::X>());
-        for row in (0..self.m).step_by(row_block) {
-            let sums = &mut sums[..row_block.min(self.m - row)];
-            for panel in self.first..last {
-                sums.fill([0.0; LANES]);
-                P::multiply(self.cpu, &panels[panel * blocks..(panel + 1) * blocks], x, self.m, row, sums);
-                let width = LANES.min(self.rows - panel * LANES);
-                for (i, sums) in sums.iter().enumerate() {
-                    // SAFETY: these columns of the output belong to this panel, and the panel to this chunk.
-                    let out = unsafe { self.out.slice((row + i) * self.rows + panel * LANES, width) };
-                    out.copy_from_slice(&sums[..width]);
+        let row_block = row_block(self.cpu.instruction_set());
+        SUMS.with_borrow_mut(|sums| {
+            for row in (0..self.m).step_by(row_block) {
+                let rows = row_block.min(self.m - row);
+                let part = (CACHE / (rows * size_of::<P::X>())).max(1);
+                sums.clear();
+                sums.resize((last - self.first) * rows, [0.0; LANES]);
+                for b in (0..blocks).step_by(part) {
+                    let x = &x[b * self.m..];
+                    for (panel, sums) in (self.first..last).zip(sums.chunks_exact_mut(rows)) {
+                        let panel = &panels[panel * blocks..][b..blocks.min(b + part)];
+                        P::multiply(self.cpu, panel, x, self.m, row, sums);
+                    }
+                }
+                self.write(row, last, rows, sums);
+            }
+        });
+    }
+
+    /// Hands out the sums, `(panels, rows)`, of the panels up to `last`.
+    fn write(&self, row: usize, last: usize, rows: usize, sums: &[[f32; LANES]]) {
+        let start = self.first * LANES;
+        let width = self.rows.min(last * LANES) - start;
+        for i in 0..rows {
+            // SAFETY: these columns of the output belong to these panels, and the panels to this chunk.
+            let out = unsafe { self.out.slice((row + i) * self.rows + start, width) };
+            for (out, sums) in out.chunks_mut(LANES).zip(sums[i..].iter().step_by(rows)) {
+                match out.first_chunk_mut() {
+                    Some(out) => *out = *sums, // a call of memcpy costs more than the 64 bytes
+                    None => out.copy_from_slice(&sums[..out.len()]),
                 }
             }
         }
@@ -178,12 +199,13 @@ fn activations<X: Activation>(cpu: CpuFeatures, pool: &Pool, x: &[f32], columns:
     // A few microseconds of work a part; one row is not worth a second thread.
     let part = (16_384 / X::COLUMNS).max(1);
     pool.run_parts(&mut kept[..m * blocks], part, &|start, part| {
-        cpu.compiled(Fill { x, columns, m, start, part });
+        cpu.compiled(Fill { cpu, x, columns, m, start, part });
     });
 }
 
 /// A part of the activations, from the slot `start` on.
 struct Fill<'a, X> {
+    cpu: CpuFeatures,
     x: &'a [f32],
     columns: usize,
     m: usize,
@@ -197,7 +219,8 @@ impl<X: Activation> Loops for Fill<'_, X> {
         for (i, slot) in self.part.iter_mut().enumerate() {
             let (block, row) = ((self.start + i) / self.m, (self.start + i) % self.m);
             let x = &self.x[row * self.columns..(row + 1) * self.columns];
-            *slot = X::new(&x[block * X::COLUMNS..x.len().min((block + 1) * X::COLUMNS)]);
+            let x = &x[block * X::COLUMNS..x.len().min((block + 1) * X::COLUMNS)];
+            X::write(self.cpu, x, slot);
         }
     }
 }

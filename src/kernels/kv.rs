@@ -10,10 +10,14 @@
 //! bits for the rest. [`KvStore::set_key_bias`] has the store subtract the rotated bias of the large channels when a
 //! key is written and `attention` add it again, in f32, when it is read.
 
-use super::KernelError;
+#![allow(unsafe_code)] // threads write the cells of different heads
+
 use super::math::round_ties_even;
+use super::pool::SharedMut;
 use super::rope::RopeTable;
+use super::{KernelError, Kernels};
 use half::f16;
+use half::slice::{HalfBitsSliceExt, HalfFloatSliceExt};
 use std::{fmt, str::FromStr};
 
 /// Tokens in a block.
@@ -61,9 +65,14 @@ pub struct KvShape {
 
 /// Keys and values of many sequences, by block.
 pub struct KvStore {
+    map: Map,
+    pub(super) cells: Cells,
+}
+
+/// Where things are.
+struct Map {
     shape: KvShape,
     blocks: usize,
-    pub(super) cells: Cells,
     bias: Vec<Option<KeyBias>>,
 }
 
@@ -122,17 +131,17 @@ impl KvStore {
             KvType::F16 => Cells::F16(vec![0; values]),
             KvType::Int8 => Cells::Int8 { quants: vec![0; values], scales: vec![0.0; rows] },
         };
-        Ok(Self { shape, blocks, cells, bias: (0..layers).map(|_| None).collect() })
+        Ok(Self { map: Map { shape, blocks, bias: (0..layers).map(|_| None).collect() }, cells })
     }
 
     /// The shape.
     pub fn shape(&self) -> KvShape {
-        self.shape
+        self.map.shape
     }
 
     /// Blocks in the store, numbered from 0.
     pub fn blocks(&self) -> usize {
-        self.blocks
+        self.map.blocks
     }
 
     /// How values are kept.
@@ -145,7 +154,7 @@ impl KvStore {
 
     /// Bytes reserved.
     pub fn bytes(&self) -> usize {
-        self.shape.bytes(self.kv_type(), self.blocks * KV_BLOCK_TOKENS)
+        self.map.shape.bytes(self.kv_type(), self.map.blocks * KV_BLOCK_TOKENS)
     }
 
     /// Says that the keys of `layer` contain `bias`, `(kv_heads · head_dim)`, added before their rotation by `rope`.
@@ -155,8 +164,8 @@ impl KvStore {
     /// # Panics
     /// Where the lengths do not fit the shape.
     pub fn set_key_bias(&mut self, layer: usize, bias: &[f32], rope: &RopeTable) {
-        let dim = self.shape.head_dim;
-        assert_eq!(bias.len(), self.shape.kv_heads * dim, "length of a key bias");
+        let dim = self.map.shape.head_dim;
+        assert_eq!(bias.len(), self.map.shape.kv_heads * dim, "length of a key bias");
         assert_eq!(rope.head_dim(), dim, "head of a rotation");
         if self.kv_type() == KvType::F16 {
             return;
@@ -179,18 +188,12 @@ impl KvStore {
             }
             (channels.len(), table)
         });
-        self.bias[layer] = Some(KeyBias { heads: heads.collect() });
+        self.map.bias[layer] = Some(KeyBias { heads: heads.collect() });
     }
 
     /// What was taken out of the keys of a head at the positions `16 · block` and on.
     pub(super) fn key_bias(&self, layer: usize, head: usize, block: usize) -> &[ChannelBias] {
-        match &self.bias[layer] {
-            Some(KeyBias { heads }) if heads[head].0 > 0 => {
-                let (channels, table) = &heads[head];
-                &table[block * channels..(block + 1) * channels]
-            }
-            _ => &[],
-        }
+        self.map.key_bias(layer, head, block)
     }
 
     /// Stores one token of `layer` at `position` of its sequence: it goes to the slot `position % 16` of `block`.
@@ -199,22 +202,48 @@ impl KvStore {
     /// # Panics
     /// Where a length or a number is out of range.
     pub fn write(&mut self, layer: usize, block: u32, position: u32, k: &[f32], v: &[f32]) {
-        let KvShape { kv_heads, head_dim, .. } = self.shape;
-        assert!(k.len() == kv_heads * head_dim && v.len() == k.len(), "lengths of a key and a value");
-        let (position_block, slot) =
-            (position as usize / KV_BLOCK_TOKENS, position as usize % KV_BLOCK_TOKENS);
-        let mut key = Vec::with_capacity(head_dim);
-        for head in 0..kv_heads {
-            let part = head * head_dim..(head + 1) * head_dim;
-            let cell = self.cell(layer, block, head);
-            key.clear();
-            key.extend_from_slice(&k[part.clone()]);
-            for (channel, bias) in self.key_bias(layer, head, position_block) {
-                key[*channel] -= bias[slot];
-            }
-            self.cells.write_key(cell, head_dim, slot, &key);
-            self.cells.write_value(cell, head_dim, slot, &v[part]);
+        let place = [(block, position)];
+        let (rows, cells) = self.rows(layer, &place, k, v);
+        for head in 0..rows.map.shape.kv_heads {
+            // SAFETY: one thread, one head after the other.
+            unsafe { rows.write_head(head, &cells) };
         }
+    }
+
+    /// Stores many tokens as [`Self::write`] does one, by the pool's threads: `places` has block and position of each
+    /// row of `k` and `v`, `(rows, kv_heads · head_dim)`. No place may stand there twice, or either row may win.
+    ///
+    /// # Panics
+    /// Where a length or a number is out of range.
+    pub fn write_rows(
+        &mut self,
+        kernels: &Kernels,
+        layer: usize,
+        places: &[(u32, u32)],
+        k: &[f32],
+        v: &[f32],
+    ) {
+        let (rows, cells) = self.rows(layer, places, k, v);
+        // SAFETY: a head has cells of its own, and `run` hands each head to one thread, once.
+        kernels.pool().run(rows.map.shape.kv_heads, &|head| unsafe { rows.write_head(head, &cells) });
+    }
+
+    fn rows<'a>(
+        &'a mut self,
+        layer: usize,
+        places: &'a [(u32, u32)],
+        k: &'a [f32],
+        v: &'a [f32],
+    ) -> (Rows<'a>, SharedCells<'a>) {
+        let width = self.map.shape.kv_heads * self.map.shape.head_dim;
+        assert!(k.len() == places.len() * width && v.len() == k.len(), "lengths of keys and values");
+        let cells = match &mut self.cells {
+            Cells::F16(data) => SharedCells::F16(SharedMut::new(data)),
+            Cells::Int8 { quants, scales } => {
+                SharedCells::Int8 { quants: SharedMut::new(quants), scales: SharedMut::new(scales) }
+            }
+        };
+        (Rows { map: &self.map, layer, places, k, v }, cells)
     }
 
     /// Copies a block with all of its layers: for a sequence that goes on from a prefix which ends inside the block.
@@ -222,7 +251,7 @@ impl KvStore {
     /// # Panics
     /// Where a block does not exist.
     pub fn copy_block(&mut self, from: u32, to: u32) {
-        let KvShape { layers, kv_heads, head_dim } = self.shape;
+        let KvShape { layers, kv_heads, head_dim } = self.map.shape;
         for layer in 0..layers {
             let (from, to) = (self.cell(layer, from, 0), self.cell(layer, to, 0));
             let part = |cell: usize, len: usize| cell * len..(cell + kv_heads) * len;
@@ -239,6 +268,12 @@ impl KvStore {
 
     /// The index of a cell: one block of one layer and head.
     pub(super) fn cell(&self, layer: usize, block: u32, head: usize) -> usize {
+        self.map.cell(layer, block, head)
+    }
+}
+
+impl Map {
+    fn cell(&self, layer: usize, block: u32, head: usize) -> usize {
         let (block, KvShape { layers, kv_heads, .. }) = (block as usize, self.shape);
         assert!(
             layer < layers && block < self.blocks && head < kv_heads,
@@ -246,42 +281,82 @@ impl KvStore {
         );
         (layer * self.blocks + block) * kv_heads + head
     }
-}
 
-impl Cells {
-    fn write_key(&mut self, cell: usize, head_dim: usize, slot: usize, k: &[f32]) {
-        let start = cell * 2 * KV_BLOCK_TOKENS * head_dim;
-        match self {
-            Self::F16(data) => {
-                let cell = &mut data[start..start + KV_BLOCK_TOKENS * head_dim];
-                for (row, k) in cell.chunks_exact_mut(KV_BLOCK_TOKENS).zip(k) {
-                    row[slot] = f16::from_f32(*k).to_bits();
-                }
+    fn key_bias(&self, layer: usize, head: usize, block: usize) -> &[ChannelBias] {
+        match &self.bias[layer] {
+            Some(KeyBias { heads }) if heads[head].0 > 0 => {
+                let (channels, table) = &heads[head];
+                &table[block * channels..(block + 1) * channels]
             }
-            Self::Int8 { quants, scales } => {
-                let (scale, inverse) = scale(k);
-                scales[cell * 2 * KV_BLOCK_TOKENS + slot] = scale;
-                let cell = &mut quants[start..start + KV_BLOCK_TOKENS * head_dim];
-                for (row, k) in cell.chunks_exact_mut(KV_BLOCK_TOKENS).zip(k) {
-                    row[slot] = round_ties_even(k * inverse) as i8;
-                }
-            }
+            _ => &[],
         }
     }
+}
 
-    fn write_value(&mut self, cell: usize, head_dim: usize, slot: usize, v: &[f32]) {
-        let start = ((2 * cell + 1) * KV_BLOCK_TOKENS + slot) * head_dim;
-        match self {
-            Self::F16(data) => {
-                for (cell, &v) in data[start..start + head_dim].iter_mut().zip(v) {
-                    *cell = f16::from_f32(v).to_bits();
-                }
+/// Keys and values on their way into a layer.
+struct Rows<'a> {
+    map: &'a Map,
+    layer: usize,
+    /// Block and position of each row.
+    places: &'a [(u32, u32)],
+    k: &'a [f32],
+    v: &'a [f32],
+}
+
+/// [`Cells`] that several threads write.
+enum SharedCells<'a> {
+    F16(SharedMut<'a, u16>),
+    Int8 { quants: SharedMut<'a, i8>, scales: SharedMut<'a, f32> },
+}
+
+impl Rows<'_> {
+    /// Writes what the rows have of a head.
+    ///
+    /// # Safety
+    /// No other thread writes this head of this layer.
+    unsafe fn write_head(&self, head: usize, cells: &SharedCells<'_>) {
+        let KvShape { kv_heads, head_dim, .. } = self.map.shape;
+        let len = KV_BLOCK_TOKENS * head_dim;
+        let mut key = Vec::with_capacity(head_dim);
+        let mut half = vec![f16::ZERO; head_dim];
+        for (row, &(block, position)) in self.places.iter().enumerate() {
+            let (position_block, slot) =
+                (position as usize / KV_BLOCK_TOKENS, position as usize % KV_BLOCK_TOKENS);
+            let cell = self.map.cell(self.layer, block, head);
+            let start = (row * kv_heads + head) * head_dim;
+            let value = &self.v[start..start + head_dim];
+            key.clear();
+            key.extend_from_slice(&self.k[start..start + head_dim]);
+            for (channel, bias) in self.map.key_bias(self.layer, head, position_block) {
+                key[*channel] -= bias[slot];
             }
-            Self::Int8 { quants, scales } => {
-                let (scale, inverse) = scale(v);
-                scales[(2 * cell + 1) * KV_BLOCK_TOKENS + slot] = scale;
-                for (cell, v) in quants[start..start + head_dim].iter_mut().zip(v) {
-                    *cell = round_ties_even(v * inverse) as i8;
+            match cells {
+                SharedCells::F16(data) => {
+                    // SAFETY: this cell belongs to the head, and the head to this thread.
+                    let (keys, values) = unsafe { data.slice(2 * cell * len, 2 * len) }.split_at_mut(len);
+                    half.convert_from_f32_slice(&key);
+                    for (keys, half) in keys.chunks_exact_mut(KV_BLOCK_TOKENS).zip(&half) {
+                        keys[slot] = half.to_bits();
+                    }
+                    values[slot * head_dim..][..head_dim]
+                        .reinterpret_cast_mut::<f16>()
+                        .convert_from_f32_slice(value);
+                }
+                SharedCells::Int8 { quants, scales } => {
+                    // SAFETY: as above.
+                    let (keys, values) = unsafe { quants.slice(2 * cell * len, 2 * len) }.split_at_mut(len);
+                    // SAFETY: as above.
+                    let scales = unsafe { scales.slice(2 * cell * KV_BLOCK_TOKENS, 2 * KV_BLOCK_TOKENS) };
+                    let (step, inverse) = scale(&key);
+                    scales[slot] = step;
+                    for (keys, k) in keys.chunks_exact_mut(KV_BLOCK_TOKENS).zip(&key) {
+                        keys[slot] = round_ties_even(k * inverse) as i8;
+                    }
+                    let (step, inverse) = scale(value);
+                    scales[KV_BLOCK_TOKENS + slot] = step;
+                    for (cell, v) in values[slot * head_dim..][..head_dim].iter_mut().zip(value) {
+                        *cell = round_ties_even(v * inverse) as i8;
+                    }
                 }
             }
         }
@@ -298,6 +373,6 @@ fn scale(x: &[f32]) -> (f32, f32) {
 
 impl std::fmt::Debug for KvStore {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "KvStore({:?}, {:?}, {} blocks)", self.kv_type(), self.shape, self.blocks)
+        write!(f, "KvStore({:?}, {:?}, {} blocks)", self.kv_type(), self.map.shape, self.map.blocks)
     }
 }

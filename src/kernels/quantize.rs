@@ -5,6 +5,9 @@
 //! A block's scale is `max |x| / 127`, its quants are rounded to nearest even: the error of a value is at most half of
 //! the scale. Blocks are laid out `[column block][row]`.
 
+#![allow(unsafe_code)] // kernels need a CPU feature
+
+use super::cpu::{CpuFeatures, InstructionSet};
 use super::math::round_ties_even;
 
 /// A block of activations of one row.
@@ -14,6 +17,13 @@ pub(super) trait Activation: Copy + Send + Sync + 'static {
 
     /// The block of `x`, at most `COLUMNS` values; the rest is zero.
     fn new(x: &[f32]) -> Self;
+
+    /// Puts [`Self::new`] into `slot`, by instructions of the set `cpu`, with the same bits.
+    #[inline(always)]
+    fn write(cpu: CpuFeatures, x: &[f32], slot: &mut Self) {
+        let _ = cpu;
+        *slot = Self::new(x);
+    }
 }
 
 /// 256 columns in int8 with one scale.
@@ -88,9 +98,27 @@ impl Activation for LongBlock {
         for (sum, q) in block.sums16.iter_mut().zip(block.q.as_chunks::<16>().0) {
             *sum = q.iter().map(|&q| i16::from(q)).sum();
         }
-        block.sums32 = std::array::from_fn(|j| block.sums16[2 * j] + block.sums16[2 * j + 1]);
+        block.sums32 = sums32(&block.sums16);
         block
     }
+
+    #[inline(always)]
+    fn write(cpu: CpuFeatures, x: &[f32], slot: &mut Self) {
+        match (cpu.instruction_set(), x.try_into()) {
+            #[cfg(target_arch = "x86_64")]
+            (InstructionSet::Avx512 | InstructionSet::Amx, Ok(x)) => {
+                // SAFETY: `cpu` is the proof that this machine has these features.
+                slot.d = unsafe { super::avx512::quantize(x, &mut slot.q, &mut slot.sums16) };
+                slot.sums32 = sums32(&slot.sums16);
+            }
+            _ => *slot = Self::new(x),
+        }
+    }
+}
+
+#[inline(always)]
+fn sums32(sums16: &[i16; 16]) -> [i16; 8] {
+    std::array::from_fn(|j| sums16[2 * j] + sums16[2 * j + 1])
 }
 
 impl Activation for ShortBlocks {

@@ -76,7 +76,7 @@ pub enum ModelError {
 
 impl ModelError {
     /// A step that was asked for something that cannot be.
-    fn step(detail: impl Into<String>) -> Self {
+    pub(crate) fn step(detail: impl Into<String>) -> Self {
         Self::Compute(candle_core::Error::msg(detail.into()))
     }
 }

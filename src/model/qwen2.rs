@@ -125,9 +125,16 @@ impl<B: Backend> Model for Qwen2<B> {
         batch.check()?;
         let b = &self.backend;
         let positions = batch.positions();
+        let wanted = batch.rows_with_logits();
+        let nothing_wanted = || Ok(Tensor::zeros((0, self.vocab_size), DType::F32, &Device::Cpu)?);
         let mut x = b.look_up(&self.embedding, &batch.tokens)?; // (total_tokens, hidden_size)
+        // What the layer before has still to add to `x`.
+        let mut rest: Option<B::Rows> = None;
         for (index, layer) in self.layers.iter().enumerate() {
-            let normed = b.rms_norm(&x, &layer.attention_norm, self.epsilon)?;
+            let normed = match rest.take() {
+                Some(rest) => b.add_rms_norm(&mut x, &rest, &layer.attention_norm, self.epsilon)?,
+                None => b.rms_norm(&x, &layer.attention_norm, self.epsilon)?,
+            };
             let [mut queries, mut keys, mut values] =
                 b.project(&normed, [&layer.query, &layer.key, &layer.value])?;
             b.add_bias(&mut queries, &layer.query_bias)?;
@@ -137,19 +144,22 @@ impl<B: Backend> Model for Qwen2<B> {
             b.rotate(&mut keys, &self.rope, &positions)?;
             let heads =
                 Heads { layer: index, heads: self.heads, kv_heads: self.kv_heads, head_dim: self.head_dim };
-            let attended = b.attend(heads, batch, cache, [&queries, &keys, &values])?;
+            let mut attended = b.attend(heads, batch, cache, [&queries, &keys, &values])?;
+            if index + 1 == self.layers.len() && wanted.len() < batch.tokens.len() {
+                // Every key and value is written; what follows is of use for the wanted rows only.
+                if wanted.is_empty() {
+                    return nothing_wanted();
+                }
+                (x, attended) = (b.select(&x, &wanted)?, b.select(&attended, &wanted)?);
+            }
             let [attended] = b.project(&attended, [&layer.attention_output])?;
-            b.add(&mut x, &attended)?;
-            let normed = b.rms_norm(&x, &layer.mlp_norm, self.epsilon)?;
+            let normed = b.add_rms_norm(&mut x, &attended, &layer.mlp_norm, self.epsilon)?;
             let [gate, up] = b.project(&normed, [&layer.gate, &layer.up])?;
-            let [down] = b.project(&b.silu_mul(&gate, &up)?, [&layer.down])?;
-            b.add(&mut x, &down)?;
+            let [down] = b.project(&b.silu_mul(gate, &up)?, [&layer.down])?;
+            rest = Some(down);
         }
-        let rows = batch.rows_with_logits();
-        if rows.is_empty() {
-            return Ok(Tensor::zeros((0, self.vocab_size), DType::F32, &Device::Cpu)?);
-        }
-        let last = b.rms_norm(&b.select(&x, &rows)?, &self.output_norm, self.epsilon)?;
+        let Some(rest) = rest.filter(|_| !wanted.is_empty()) else { return nothing_wanted() };
+        let last = b.add_rms_norm(&mut x, &rest, &self.output_norm, self.epsilon)?;
         let [logits] = b.project(&last, [self.output.as_ref().unwrap_or(&self.embedding)])?;
         b.to_tensor(logits, self.vocab_size)
     }

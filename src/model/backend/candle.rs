@@ -87,6 +87,17 @@ impl Backend for Candle {
         Ok(candle_nn::ops::rms_norm(x, weight, epsilon)?)
     }
 
+    fn add_rms_norm(
+        &self,
+        x: &mut Tensor,
+        y: &Tensor,
+        weight: &Tensor,
+        epsilon: f32,
+    ) -> Result<Tensor, ModelError> {
+        *x = (&*x + y)?;
+        self.rms_norm(x, weight, epsilon)
+    }
+
     fn project<const N: usize>(&self, x: &Tensor, matrices: [&Matrix; N]) -> Result<[Tensor; N], ModelError> {
         let mut outs = Vec::with_capacity(N);
         for matrix in matrices {
@@ -140,13 +151,8 @@ impl Backend for Candle {
         Ok(Tensor::cat(&outputs, 0)?)
     }
 
-    fn silu_mul(&self, gate: &Tensor, up: &Tensor) -> Result<Tensor, ModelError> {
-        Ok((candle_nn::ops::silu(gate)? * up)?)
-    }
-
-    fn add(&self, x: &mut Tensor, y: &Tensor) -> Result<(), ModelError> {
-        *x = (&*x + y)?;
-        Ok(())
+    fn silu_mul(&self, gate: Tensor, up: &Tensor) -> Result<Tensor, ModelError> {
+        Ok((candle_nn::ops::silu(&gate)? * up)?)
     }
 
     fn select(&self, x: &Tensor, rows: &[u32]) -> Result<Tensor, ModelError> {

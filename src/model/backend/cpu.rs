@@ -1,4 +1,9 @@
 //! The operations on the project's own kernels.
+//!
+//! Activations live in memory that is used again and again: a step makes hundreds of them, and what is given back to
+//! the system must be cleared by it, page by page, when it is taken again (a fifth of a prefill, measured).
+
+use std::sync::{Arc, Mutex, PoisonError};
 
 use candle_core::{Device, Tensor};
 
@@ -14,21 +19,49 @@ use crate::{
 /// The kernels with their instruction set and threads.
 pub(in crate::model) struct Cpu {
     kernels: Kernels,
+    shelf: Arc<Shelf>,
     kv_type: KvType,
     max_positions: usize,
+}
+
+/// Memory of activations that are gone, for those that come. As many vectors as were alive at once, at most.
+#[derive(Default)]
+struct Shelf(Mutex<Vec<Vec<f32>>>);
+
+impl Shelf {
+    /// `len` values of any kind: the smallest vector that has room, else the largest, made longer.
+    fn take(&self, len: usize) -> Vec<f32> {
+        let mut vectors = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let fits = |v: &Vec<f32>| (v.capacity() < len, v.capacity().abs_diff(len));
+        let best = (0..vectors.len()).min_by_key(|&i| fits(&vectors[i]));
+        let mut values = best.map(|i| vectors.swap_remove(i)).unwrap_or_default();
+        drop(vectors);
+        if values.capacity() < len {
+            values = Vec::new(); // nothing that is worth a copy
+        }
+        values.resize(len, 0.0);
+        values
+    }
+
+    fn give_back(&self, values: Vec<f32>) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(values);
+    }
 }
 
 /// Activations, `(rows, width)` row-major.
 pub(in crate::model) struct Rows {
     values: Vec<f32>,
     width: usize,
+    shelf: Arc<Shelf>,
+}
+
+impl Drop for Rows {
+    fn drop(&mut self) {
+        self.shelf.give_back(std::mem::take(&mut self.values));
+    }
 }
 
 impl Rows {
-    fn zeros(rows: usize, width: usize) -> Self {
-        Self { values: vec![0.0; rows * width], width }
-    }
-
     fn count(&self) -> usize {
         self.values.len() / self.width.max(1)
     }
@@ -42,7 +75,17 @@ impl Cpu {
             threads = kernels.pool().threads(),
             "the model runs on the CPU"
         );
-        Self { kernels, kv_type: options.kv_type, max_positions: options.max_positions }
+        Self {
+            kernels,
+            shelf: Arc::default(),
+            kv_type: options.kv_type,
+            max_positions: options.max_positions,
+        }
+    }
+
+    /// Rows to be written: what is in them is of no use.
+    fn rows(&self, rows: usize, width: usize) -> Rows {
+        Rows { values: self.shelf.take(rows * width), width, shelf: self.shelf.clone() }
     }
 }
 
@@ -108,14 +151,26 @@ impl Backend for Cpu {
                 table.rows()
             )));
         }
-        let mut rows = Rows::zeros(ids.len(), table.columns());
+        let mut rows = self.rows(ids.len(), table.columns());
         table.look_up(ids, &mut rows.values);
         Ok(rows)
     }
 
     fn rms_norm(&self, x: &Rows, weight: &Vec<f32>, epsilon: f32) -> Result<Rows, ModelError> {
-        let mut out = Rows::zeros(x.count(), x.width);
+        let mut out = self.rows(x.count(), x.width);
         kernels::rms_norm(&self.kernels, &x.values, weight, epsilon, &mut out.values);
+        Ok(out)
+    }
+
+    fn add_rms_norm(
+        &self,
+        x: &mut Rows,
+        y: &Rows,
+        weight: &Vec<f32>,
+        epsilon: f32,
+    ) -> Result<Rows, ModelError> {
+        let mut out = self.rows(x.count(), x.width);
+        kernels::add_rms_norm(&self.kernels, &mut x.values, &y.values, weight, epsilon, &mut out.values);
         Ok(out)
     }
 
@@ -124,7 +179,7 @@ impl Backend for Cpu {
         x: &Rows,
         matrices: [&QuantMatrix; N],
     ) -> Result<[Rows; N], ModelError> {
-        let mut outs = matrices.map(|matrix| Rows::zeros(x.count(), matrix.rows()));
+        let mut outs = matrices.map(|matrix| self.rows(x.count(), matrix.rows()));
         let mut products: Vec<Product<'_>> = matrices
             .iter()
             .zip(&mut outs)
@@ -155,6 +210,7 @@ impl Backend for Cpu {
             return Err(ModelError::step("the KV cache belongs to another backend"));
         };
         let mut sequences = Vec::with_capacity(batch.segments.len());
+        let mut places = Vec::with_capacity(batch.tokens.len());
         let mut row = 0;
         for segment in &batch.segments {
             sequences.push(AttentionSequence {
@@ -164,19 +220,12 @@ impl Backend for Cpu {
                 blocks: &segment.blocks,
             });
             for position in segment.start..segment.start + segment.len {
-                let block = segment.blocks[position / KV_BLOCK_TOKENS];
-                let part = row * keys.width..(row + 1) * keys.width;
-                store.write(
-                    heads.layer,
-                    block,
-                    position as u32,
-                    &keys.values[part.clone()],
-                    &values.values[part],
-                );
-                row += 1;
+                places.push((segment.blocks[position / KV_BLOCK_TOKENS], position as u32));
             }
+            row += segment.len;
         }
-        let mut out = Rows::zeros(queries.count(), queries.width);
+        store.write_rows(&self.kernels, heads.layer, &places, &keys.values, &values.values);
+        let mut out = self.rows(queries.count(), queries.width);
         let scale = 1.0 / (heads.head_dim as f32).sqrt();
         let attention =
             AttentionBatch { q: &queries.values, heads: heads.heads, scale, sequences: &sequences };
@@ -184,26 +233,21 @@ impl Backend for Cpu {
         Ok(out)
     }
 
-    fn silu_mul(&self, gate: &Rows, up: &Rows) -> Result<Rows, ModelError> {
-        let mut out = Rows::zeros(gate.count(), gate.width);
-        kernels::silu_mul(&self.kernels, &gate.values, &up.values, &mut out.values);
-        Ok(out)
-    }
-
-    fn add(&self, x: &mut Rows, y: &Rows) -> Result<(), ModelError> {
-        for (x, y) in x.values.iter_mut().zip(&y.values) {
-            *x += y;
-        }
-        Ok(())
+    fn silu_mul(&self, mut gate: Rows, up: &Rows) -> Result<Rows, ModelError> {
+        kernels::silu_mul(&self.kernels, &mut gate.values, &up.values);
+        Ok(gate)
     }
 
     fn select(&self, x: &Rows, rows: &[u32]) -> Result<Rows, ModelError> {
-        let chosen = rows.iter().flat_map(|&row| &x.values[row as usize * x.width..][..x.width]);
-        Ok(Rows { values: chosen.copied().collect(), width: x.width })
+        let mut chosen = self.rows(rows.len(), x.width);
+        for (&row, chosen) in rows.iter().zip(chosen.values.chunks_exact_mut(x.width)) {
+            chosen.copy_from_slice(&x.values[row as usize * x.width..][..x.width]);
+        }
+        Ok(chosen)
     }
 
-    fn to_tensor(&self, x: Rows, width: usize) -> Result<Tensor, ModelError> {
+    fn to_tensor(&self, mut x: Rows, width: usize) -> Result<Tensor, ModelError> {
         let rows = x.values.len() / width;
-        Ok(Tensor::from_vec(x.values, (rows, width), &Device::Cpu)?)
+        Ok(Tensor::from_vec(std::mem::take(&mut x.values), (rows, width), &Device::Cpu)?)
     }
 }

@@ -72,6 +72,15 @@ pub(super) trait Backend: Send {
     fn rms_norm(&self, x: &Self::Rows, weight: &Self::Vector, epsilon: f32)
     -> Result<Self::Rows, ModelError>;
 
+    /// `x += y`, then [`Self::rms_norm`] of the new `x`.
+    fn add_rms_norm(
+        &self,
+        x: &mut Self::Rows,
+        y: &Self::Rows,
+        weight: &Self::Vector,
+        epsilon: f32,
+    ) -> Result<Self::Rows, ModelError>;
+
     /// `x Wᵀ` for several matrices at once.
     fn project<const N: usize>(
         &self,
@@ -95,10 +104,7 @@ pub(super) trait Backend: Send {
     ) -> Result<Self::Rows, ModelError>;
 
     /// SwiGLU: `gate * sigmoid(gate) * up`.
-    fn silu_mul(&self, gate: &Self::Rows, up: &Self::Rows) -> Result<Self::Rows, ModelError>;
-
-    /// `x += y`.
-    fn add(&self, x: &mut Self::Rows, y: &Self::Rows) -> Result<(), ModelError>;
+    fn silu_mul(&self, gate: Self::Rows, up: &Self::Rows) -> Result<Self::Rows, ModelError>;
 
     /// Some of the rows.
     fn select(&self, x: &Self::Rows, rows: &[u32]) -> Result<Self::Rows, ModelError>;
