@@ -112,6 +112,7 @@ async fn an_overdue_batch_ends_with_every_item_that_was_taken_answered() {
         item_id: id.to_owned(),
         input: lines(text),
         options: Some(pb::DigestOptions { tasks: vec![pb::Task::Translation.into()], ..Default::default() }),
+        ..Default::default()
     };
     // The third never comes.
     let items = futures::stream::iter([item("fast", "快。"), item("slow", &slow_text)])
