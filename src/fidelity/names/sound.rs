@@ -86,6 +86,14 @@ impl Sounds {
         self.hold_pinyin(&plain) || self.hold_transcription(&plain)
     }
 
+    /// Whether a first name and a surname in lower case may come from the text: both from one stretch of it, or one of
+    /// them, if it is long enough to be no chance.
+    pub(super) fn hold_full_name(&self, first: &str, last: &str) -> bool {
+        const CERTAIN: usize = 4;
+        let long = |word: &str| latin_sounds(word).len() >= CERTAIN && self.hold(word);
+        self.hold(&format!("{first}{last}")) || long(first) || long(last)
+    }
+
     /// Whether a word in lower case is made of two or more syllables of pinyin, as Chinese given names are.
     pub(super) fn is_pinyin(word: &str) -> bool {
         word.len() >= 4 && syllables(word, 0)
