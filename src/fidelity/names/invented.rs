@@ -162,6 +162,7 @@ pub fn invented_names(source: &str, allowed: &[&str], output: &str) -> Vec<Range
         doubt(run, source, &given, &sounds, output, &mut found);
         at += length;
     }
+    found.sort_by_key(|name| name.start);
     found
 }
 
@@ -175,6 +176,15 @@ fn doubt(
     found: &mut Vec<Range<usize>>,
 ) {
     let texts: Vec<&str> = run.iter().map(|word| word.text).collect();
+    if let [first, last] = run
+        && is_full_name(first.text, last.text, source, given)
+    {
+        let (first_name, surname) = (first.text.to_lowercase(), last.text.to_lowercase());
+        if !sounds.hold_full_name(&first_name, &surname) {
+            found.push(first.span.start..last.span.end);
+        }
+        return;
+    }
     let mut unexplained: Vec<usize> = Vec::new();
     let mut explained = false;
     let mut at = 0;
@@ -213,6 +223,7 @@ fn doubt(
         } else if run.len() == 2 && at == 1 && Sounds::is_pinyin(&lower) && Sounds::is_surname(texts[0]) {
             // A surname of one syllable stands in many texts; the given name decides.
             found.push(run[0].span.start..run[1].span.end);
+            return;
         }
         at += 1;
     }
@@ -223,6 +234,20 @@ fn doubt(
     {
         found.push(run[*first].span.start..run[*last].span.end);
     }
+}
+
+/// Whether two words are a first name and a surname of which nothing else is known: `John Smith`.
+fn is_full_name(first: &str, last: &str, source: &str, given: &str) -> bool {
+    let plain = |word: &str| {
+        let lower = word.to_lowercase();
+        is_proper(word)
+            && LETTERS.contains(&lower.chars().count())
+            && !given.contains(&lower)
+            && !NO_NAMES.contains(&lower.as_str())
+            && !derives_from_known(word, source)
+            && known(&[word], source).is_none()
+    };
+    plain(first) && plain(last) && known(&[first, last], source).is_none()
 }
 
 /// A word of the output.
@@ -278,4 +303,44 @@ fn glued_to_digit(text: &str, start: usize, end: usize) -> bool {
 
 fn is_han(c: char) -> bool {
     han::contains_han(c.encode_utf8(&mut [0; 4]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn invented<'a>(source: &str, output: &'a str) -> Vec<&'a str> {
+        invented_names(source, &["LandSpace"], output).into_iter().map(|name| &output[name]).collect()
+    }
+
+    #[test]
+    fn names_from_nowhere_are_found() {
+        for (source, output, name) in [
+            ("火箭发射入轨。", "The rocket entered orbit, CNN reported.", "CNN"),
+            ("火箭发射入轨。", "The rocket of Blue Origin entered orbit.", "Blue Origin"),
+            ("专家表示，市场前景广阔。", "Professor Anderson said the market was promising.", "Anderson"),
+            ("专家表示，市场前景广阔。", "Experts such as John Smith said so.", "John Smith"),
+            ("该市新建两所学校。", "The city built two schools with Wang Xiaoming.", "Wang Xiaoming"),
+            ("总统会见了代表。", "The president met delegates in Nairobi.", "Nairobi"),
+        ] {
+            assert_eq!(invented(source, output), [name], "{output}");
+        }
+    }
+
+    #[test]
+    fn names_of_the_source_are_left() {
+        for (source, output) in [
+            ("蓝箭航天披露细节。", "LandSpace disclosed details."),
+            ("美国总统约翰·史密斯抵达内罗毕。", "U.S. President John Smith arrived in Nairobi."),
+            ("林伯强接受采访。", "Lin Boqiang was interviewed."),
+            ("外交部发言人说。", "The Ministry of Foreign Affairs spokesperson said on Friday."),
+            ("HEPS启动联调。", "HEPS began joint commissioning."),
+            ("亚美尼亚总理说。", "The Armenian prime minister said so."),
+            ("据路透社报道。", "According to Reuters."),
+            ("研讨会开幕。", "Commemorating the event, the symposium opened."),
+            ("names only", "Nairobi"),
+        ] {
+            assert_eq!(invented(source, output), [""; 0], "{output}");
+        }
+    }
 }

@@ -3,6 +3,8 @@
 //! Two ways lead from Chinese to a Latin name: pinyin (林伯强, Lin Boqiang), which is exact, and transcription (马克龙, Macron),
 //! of which the consonants remain, more or less, and which is written with a few hundred characters only.
 
+use std::{collections::HashSet, sync::LazyLock};
+
 use pinyin::ToPinyinMulti;
 
 /// The characters with which foreign names are written, after the tables of the Xinhua News Agency.
@@ -12,6 +14,8 @@ const TRANSCRIBING: &str = "阿埃艾爱昂安盎敖奥澳巴芭拜班邦包保�
     洛马玛麦迈曼芒毛茂梅门蒙孟米密蜜明摩莫墨默姆木穆拿那纳娜奈南内嫩能尼妮年涅宁牛纽农努诺欧帕派潘庞佩彭皮匹平珀普浦奇齐契恰强乔切钦琴青\
     琼丘屈热仁日荣茹儒瑞若撒萨塞赛三桑瑟森沙莎山尚绍舍申圣施石什史士市舒朔斯丝思松苏索所塔台泰坦汤唐陶特腾提天廷通图土托脱瓦万旺威维伟韦\
     魏温文翁沃乌武伍西希锡悉席夏香肖谢辛欣新兴雄休修许逊雅亚扬杨瑶耶叶伊依易因英尤于约赞泽扎詹占章珍芝智治朱祖佐丕锐骚娅帝蓬隆滕佤璐绮缇干刻罕白地都吾婆弥缅匈葡俄戛涛孜杉梭柏汀毗渥琪硅萝萄辽邱郎酋铎阮鲜弘贺仑遮晤喜";
+
+static TRANSCRIBING_SET: LazyLock<HashSet<char>> = LazyLock::new(|| TRANSCRIBING.chars().collect());
 
 /// The surnames of four in five Chinese.
 const SURNAMES: &[&str] = &[
@@ -58,7 +62,7 @@ impl Sounds {
         let mut length = 0;
         for c in text.chars() {
             let own = readings_of(c);
-            if TRANSCRIBING.contains(c) {
+            if TRANSCRIBING_SET.contains(&c) {
                 length += 1;
                 run.extend(own.first().map(|reading| chinese_sounds(reading)).unwrap_or_default());
             } else if !matches!(c, '·' | '-' | '•' | '・' | '－' | ' ') {
@@ -80,6 +84,14 @@ impl Sounds {
     pub(super) fn hold(&self, word: &str) -> bool {
         let plain: String = word.chars().filter_map(unaccented).collect();
         self.hold_pinyin(&plain) || self.hold_transcription(&plain)
+    }
+
+    /// Whether a first name and a surname in lower case may come from the text: both from one stretch of it, or one of
+    /// them, if it is long enough to be no chance.
+    pub(super) fn hold_full_name(&self, first: &str, last: &str) -> bool {
+        const CERTAIN: usize = 4;
+        let long = |word: &str| latin_sounds(word).len() >= CERTAIN && self.hold(word);
+        self.hold(&format!("{first}{last}")) || long(first) || long(last)
     }
 
     /// Whether a word in lower case is made of two or more syllables of pinyin, as Chinese given names are.

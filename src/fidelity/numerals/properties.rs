@@ -70,7 +70,7 @@ fn numerals(mut value: u64) -> String {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2_000))]
+    #![proptest_config(ProptestConfig::with_cases(512))]
 
     #[test]
     fn any_text_is_read_and_spans_lie_between_characters(text in texts()) {
