@@ -30,6 +30,7 @@ pub(super) fn join(mut blocks: Vec<Block<'_>>) -> Vec<Block<'_>> {
         current: 0,
         waiting: Vec::new(),
         indented: uses_indents(&blocks),
+        resumed: false,
     };
     let count = blocks.len();
     page.streams[0].blocks.reserve_exact(count);
@@ -122,6 +123,9 @@ struct Page<'a> {
     waiting: Vec<usize>,
     /// Whether paragraphs begin with an indent.
     indented: bool,
+    /// The last block went on a story that another one had interrupted: the columns are read line by line, and the
+    /// other one is next.
+    resumed: bool,
 }
 
 impl<'a> Page<'a> {
@@ -166,6 +170,7 @@ impl<'a> Page<'a> {
     fn push_text(&mut self, block: Block<'a>, next: Option<&str>) {
         if let Some(stream) = self.first_half_of(&block, next) {
             self.waiting.retain(|waiting| *waiting != stream);
+            self.resumed = stream != self.current;
             if stream != self.current && self.streams[self.current].open.is_some() {
                 self.waiting.push(self.current);
             }
@@ -182,6 +187,7 @@ impl<'a> Page<'a> {
             }
             return;
         }
+        self.resumed = false;
         let stream = &mut self.streams[self.current];
         stream.open = (block.form == Form::Body && is_half(&block.text)).then_some(stream.blocks.len());
         stream.learn(&block.text);
@@ -225,7 +231,10 @@ impl<'a> Page<'a> {
                 Form::Body => unit::closes(&last.text),
                 form => matches!(form, Form::Byline | Form::Dateline | Form::Editor),
             });
-            let evidence = seam::goes_on(&block.text) + (there - here) + if at_end { 4.0 } else { 0.0 };
+            let evidence = seam::goes_on(&block.text)
+                + (there - here)
+                + if at_end { 4.0 } else { 0.0 }
+                + if self.resumed { 2.5 } else { 0.0 };
             evidence > 2.5 || self.indented && block.indent == 0 && evidence > 0.0
         };
         if elsewhere { Some(likeliest) } else { current }
@@ -280,7 +289,7 @@ fn is_open(text: &str) -> bool {
     }
     // …） without a full stop may end a paragraph after all.
     let bracketed = inner.len() < text.len() && text.ends_with(['）', ')', '】']);
-    !(is_stop(last) || matches!(last, '；' | '：' | ';' | ':' | '—' | '─' | '～') || bracketed)
+    !(is_stop(last) || matches!(last, '.' | '；' | '：' | ';' | ':' | '—' | '─' | '～') || bracketed)
 }
 
 #[cfg(test)]

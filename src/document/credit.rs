@@ -214,7 +214,19 @@ pub(super) fn at_tail(text: &str) -> Option<Tail> {
     let at = stop + tail[stop..].chars().next()?.len_utf8();
     let rest = tail[at..].trim_start();
     let start = text.len() - rest.len();
-    whole(rest).filter(|_| unbracketed(rest).is_none()).map(|credit| {
+    if unbracketed(rest).is_some() {
+        return None;
+    }
+    // …早开了一个星期。本报记者 李强
+    if rest.len() <= 90 && !tail[stop..].starts_with('”') && whole(rest).is_none() && byline::is_byline(rest)
+    {
+        return Some(Tail::Credit(Credit {
+            dateline: None,
+            byline: Some(start..text.len()),
+            end: text.len(),
+        }));
+    }
+    whole(rest).map(|credit| {
         let shift = |range: Range<usize>| range.start + start..range.end + start;
         Tail::Credit(Credit {
             dateline: credit.dateline.map(shift),
@@ -305,6 +317,7 @@ mod tests {
         assert_eq!(tail("优势。新华社北京12月6日电"), (Some("新华社北京12月6日电"), None));
         assert_eq!(tail("优势。（本报记者 王民）"), (None, Some("本报记者 王民")));
         assert_eq!(tail("优势。（完）"), (Some("end"), None));
+        assert_eq!(tail("优势。本报记者 王民"), (None, Some("本报记者 王民")));
         assert_eq!(tail("优势。▲"), (Some("end"), None));
         assert_eq!(tail("他说（笑）"), (None, None));
         assert_eq!(tail("他说。"), (None, None));

@@ -71,6 +71,8 @@ fn push(row: &mut Vec<Piece>, input: &str, text: &str, range: Range<usize>) {
     }
     let mut rest = range;
     for character in text.chars() {
+        // The place of all is that of the first, so that they must stay on one line.
+        let character = if character.is_control() || character.is_whitespace() { ' ' } else { character };
         row.push(Piece::Spelled(character, rest.clone()));
         rest.start = rest.end;
     }

@@ -40,7 +40,12 @@ impl<'a> Input<'a> {
 
     fn span(&self, range: Range<usize>) -> Span {
         match &self.origin {
-            Some(_) if range.is_empty() => Span::new(0, 0),
+            // What has no place of its own stands at the end of what is before it.
+            Some(map) if range.is_empty() => {
+                let end =
+                    range.start.checked_sub(1).map_or(self.bom_len, |last| map.span(last..range.start).end);
+                Span::new(end, end)
+            }
             Some(map) => map.span(range),
             None => Span::new(range.start + self.bom_len, range.end + self.bom_len),
         }

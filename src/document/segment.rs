@@ -201,43 +201,44 @@ impl Builder<'_> {
             let mut last = None;
             for &at in under {
                 let before = last.replace(self.blocks[at].form);
-                let role =
-                    match self.blocks[at].form {
-                        Form::Body | Form::Question | Form::Title | Form::Subtitle | Form::Column => {
-                            if first {
-                                self.credit_at_head(at, &mut article);
-                            }
-                            first = false;
-                            if last_paragraph == Some(&at) {
-                                self.credit_at_tail(at, &mut article);
-                            }
-                            section.paragraphs.push(self.text(at, Role::Paragraph, here));
-                            continue;
+                let role = match self.blocks[at].form {
+                    Form::Body | Form::Question | Form::Title | Form::Subtitle | Form::Column => {
+                        if first {
+                            self.credit_at_head(at, &mut article);
                         }
-                        Form::Caption => {
-                            let text = self.text(at, Role::Caption, here);
-                            // Who took the picture belongs to what it shows.
-                            match article.captions.last_mut().filter(|_| {
-                                before == Some(Form::Caption) && caption::is_photographer(&text.text)
-                            }) {
-                                Some(caption) => {
-                                    caption.text.push(' ');
-                                    caption.text.push_str(&text.text);
-                                    caption.spans.extend(text.spans);
-                                }
-                                None => article.captions.push(text),
+                        first = false;
+                        if last_paragraph == Some(&at) {
+                            self.credit_at_tail(at, &mut article);
+                        }
+                        section.paragraphs.push(self.text(at, Role::Paragraph, here));
+                        continue;
+                    }
+                    Form::Caption => {
+                        let text = self.text(at, Role::Caption, here);
+                        // Who took the picture belongs to what it shows.
+                        match article.captions.last_mut().filter(|_| {
+                            before == Some(Form::Caption)
+                                && caption::is_photographer(&text.text)
+                                && !text.text.starts_with("以上")
+                        }) {
+                            Some(caption) => {
+                                caption.text.push(' ');
+                                caption.text.push_str(&text.text);
+                                caption.spans.extend(text.spans);
                             }
-                            continue;
+                            None => article.captions.push(text),
                         }
-                        Form::Dateline => Role::Dateline,
-                        Form::Byline => Role::Byline,
-                        Form::Continuation(way) => {
-                            article.continued |= way == Continuation::From;
-                            Role::Continuation
-                        }
-                        Form::Editor => Role::Editor,
-                        Form::Furniture => Role::Furniture,
-                    };
+                        continue;
+                    }
+                    Form::Dateline => Role::Dateline,
+                    Form::Byline => Role::Byline,
+                    Form::Continuation(way) => {
+                        article.continued |= way == Continuation::From;
+                        Role::Continuation
+                    }
+                    Form::Editor => Role::Editor,
+                    Form::Furniture => Role::Furniture,
+                };
                 let text = self.text(at, role, here);
                 self.enter(role, at, text, &mut article);
             }

@@ -5,7 +5,7 @@
 
 use std::ops::Range;
 
-use super::chars::{closer, is_closer};
+use super::chars::{closer, is_closer, is_han};
 
 /// No sentence is longer than this many characters: a longer one is cut at a weaker mark, or anywhere if it has none.
 pub const MAX_SENTENCE_CHARS: usize = 240;
@@ -38,7 +38,12 @@ fn stops(paragraph: &str) -> Vec<usize> {
             '。' | '！' | '？' | '｡' => true,
             '!' | '?' => next.is_none_or(|next| !next.is_ascii_alphanumeric()),
             // The full stop of English, but not of 3.5, U.S. or p.m.
-            '.' => before.is_ascii_lowercase() && next.is_none_or(char::is_whitespace) && at > 3,
+            '.' if before.is_ascii_lowercase() => next.is_none_or(char::is_whitespace) && at > 3,
+            // Some pages have the marks of English after Chinese, too.
+            '.' => {
+                is_han(before)
+                    && next.is_none_or(|next| is_han(next) || next.is_whitespace() || is_closer(next))
+            }
             // …… stands between the items of lists more often than after the last one.
             '…' => next.is_some_and(is_closer),
             _ => false,
@@ -162,6 +167,7 @@ mod tests {
             &["“水库……”", "他想起了那年。"],
             &["It rained. ", "今天下雨。"],
             &["约有U.S. Steel等公司。"],
+            &["体育成绩计入总分.", "考试时间为三天."],
             &["让要素流动；让创新涌流。", "第一，改革。"],
             &["（一）总体要求。", "（二）原则。"],
             &["他说（当时正在下雨。），不走了。"],

@@ -32,6 +32,10 @@ pub(super) fn settle(blocks: &mut [Block<'_>]) {
             Form::Question => blocks[at].form = question(blocks, at, closed, heading),
             Form::Title if is_writer(blocks, at) => blocks[at].form = Form::Byline,
             Form::Title if is_signature(blocks, at) => blocks[at].form = Form::Body,
+            // “…”／——一位教授说: under a text, the dash leads in whose words they were.
+            Form::Subtitle if at > 0 && blocks[at - 1].form == Form::Body && blocks[at].hint.is_none() => {
+                blocks[at].form = Form::Body;
+            }
             Form::Body if leads_in(blocks, at, closed) => blocks[at].form = Form::Title,
             _ => {}
         }
@@ -57,6 +61,19 @@ fn titles(blocks: &mut [Block<'_>], at: usize, first_is_due: bool) -> usize {
         .count();
     // The name of the writer ends the titles over a text.
     let run = (at + 1..at + run).position(|next| is_writer(blocks, next)).map_or(run, |before| before + 1);
+    // 《…》 on several lines is a list of works.
+    let is_work = |block: &Block<'_>| {
+        block.hint.is_none()
+            && block.text.starts_with('《')
+            && block.text.find('》') == Some(block.text.len() - 3)
+    };
+    if blocks[at..at + run].iter().filter(|block| is_work(block)).count() > 1 {
+        blocks[at..at + run]
+            .iter_mut()
+            .filter(|block| is_work(block))
+            .for_each(|block| block.form = Form::Body);
+        return run;
+    }
     let signed = at > 1 && blocks[at - 1].form == Form::Byline && blocks[at - 2].form.is_title();
     let listed = at > 0 && blocks[at - 1].form == Form::Body && blocks[at - 1].text.ends_with('：');
     if signed && run >= MIN_VERSE || listed && run >= MIN_LIST {
@@ -218,6 +235,8 @@ mod tests {
 
     #[test]
     fn lists_are_text() {
+        assert_eq!(settled("评选结果揭晓\n正文一。\n特别奖\n《大国粮仓》\n《黄河入海》"), "TBTBB");
+        assert_eq!(settled("声音\n“要把时间用在科研上。”\n——一位教授说"), "TBB");
         assert_eq!(
             settled("题目之一\n主要数据如下：\n出口增长百分之五\n进口增长百分之三\n正文一。"),
             "TBBBB"

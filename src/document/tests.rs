@@ -259,6 +259,18 @@ fn markdown_says_what_is_a_heading() {
 }
 
 #[test]
+fn a_code_span_that_a_line_break_parts_has_one_place() {
+    // Found by mutation: the vertical tab in the code span parted a text whose characters have one place together.
+    let found = [0x20, 0x60, 0x63, 0x0A, 0x0B, 0x88, 0xCA, 0x60, 0xEF, 0xBC];
+    for page in [&found[..], "`甲\n\u{B}乙` 丙".as_bytes()] {
+        let document = parse(page, InputFormat::Markdown, &Limits::default()).expect("a page");
+        let tiles = &document.tiles;
+        assert!(tiles.windows(2).all(|pair| pair[0].span.end <= pair[1].span.start), "{tiles:?}");
+        assert_eq!(rebuild(&document, page), page);
+    }
+}
+
+#[test]
 fn json_lines_hold_pages_and_articles() {
     let input = concat!(
         r#"{"text":"水库开工\n今天，三座水库开工，\u201c真好\u201d。"}"#,

@@ -61,7 +61,7 @@ pub(super) fn looks(text: &str) -> Looks {
     {
         return Looks::Not;
     }
-    if "，、；：,:;—…".contains(last) || is_enumerated(text) || is_spoken(text) || is_tabular(text) {
+    if "，、；：,:;.—…".contains(last) || is_enumerated(text) || is_spoken(text) || is_tabular(text) {
         return Looks::Not;
     }
     let inner = text.trim_end_matches(['”', '’', '」', '』', '）', ')']).chars().next_back().unwrap_or(' ');
@@ -214,6 +214,7 @@ mod tests {
             "）的通知",
             "题",
             "让技术的种子的",
+            "体育成绩计入总分.",
             "北京 晴转多云 18℃/29℃",
             "中国 12 8 3",
         ] {
