@@ -202,7 +202,7 @@ mod tests {
             &long,
             b"\n",
             b"\xd0\xc2\xbb\xaa\xc9\xe7\xb1\xb1\xbe\xa9\xb5\xe7\xa3\xac\xbb\xf0\xbc\xfd\xb7\xa2\xc9\xe4\xc8\xeb\xb9\xec\xa1\xa3\n",
-            b"\xffx",
+            b"\xff\xff\xff",
         ];
         let text = parts.concat();
         let lines: Vec<Line> = Lines::new(&text[..], 29).collect();
