@@ -48,7 +48,7 @@ fn file(text: &str) -> (tempfile::TempDir, String) {
 fn the_file_gives_way_to_the_environment_and_both_to_flags() {
     let (_kept, path) = file(
         "[limits]\nmax_requests = 5\nmax_queued = 6\nmax_sections = 7\n[security]\nreflection = false\n\
-         [server]\ngrace_period = 2.5\n",
+         [server]\ngrace_period = 2.5\nglossary = [\"a.tsv\", \"b.tsv\"]\n",
     );
     let mut command = serve(&["--config", &path, "--max-sections", "70"]);
     let settings = in_force(command.env("YIZHAI_MAX_QUEUED", "60").env("YIZHAI_MAX_SECTIONS", "71"));
@@ -57,6 +57,7 @@ fn the_file_gives_way_to_the_environment_and_both_to_flags() {
     assert_eq!((number("max_requests"), number("max_queued"), number("max_sections")), (5, 60, 70));
     assert_eq!(number("max_terms"), 10_000);
     assert_eq!(settings["security"]["reflection"].as_bool(), Some(false));
+    assert_eq!(settings["server"]["glossary"].as_array().unwrap().len(), 2);
     // What is printed is a file that means the same.
     let (_kept, printed) = file(&settings.to_string());
     let mut again = serve(&["--config", &printed]);

@@ -11,7 +11,9 @@ use std::{
 };
 
 use anyhow::{Context as _, bail};
-use clap::{Arg, ArgMatches, Command, CommandFactory as _, FromArgMatches as _, parser::ValueSource};
+use clap::{
+    Arg, ArgAction, ArgMatches, Command, CommandFactory as _, FromArgMatches as _, parser::ValueSource,
+};
 use toml::{Table, Value};
 
 use super::args::Args;
@@ -36,10 +38,7 @@ pub(super) fn parse(arguments: impl IntoIterator<Item = OsString>) -> anyhow::Re
     {
         let settings = read(&command, &file)?;
         let is_open = |id: &str| matches!(serve.value_source(id), None | Some(ValueSource::DefaultValue));
-        let flags = settings.into_iter().filter(|(id, _)| is_open(id)).map(|(id, value)| {
-            let flag = id.replace('_', "-");
-            OsString::from(format!("--{flag}={value}"))
-        });
+        let flags = settings.into_iter().filter(|setting| is_open(&setting.id)).map(|setting| setting.flag);
         matches = command
             .try_get_matches_from_mut(arguments.into_iter().chain(flags))
             .map_err(|error| anyhow::anyhow!("{}", one_line(&error)))
@@ -57,8 +56,16 @@ pub(super) fn parse(arguments: impl IntoIterator<Item = OsString>) -> anyhow::Re
     Ok(Args::from_arg_matches(&matches).unwrap_or_else(|error| error.exit()))
 }
 
+/// What a file says of an argument.
+struct Setting {
+    /// The argument's id.
+    id: String,
+    /// The flag that says the same.
+    flag: OsString,
+}
+
 /// The settings of a file.
-fn read(command: &Command, path: &Path) -> anyhow::Result<Vec<(String, String)>> {
+fn read(command: &Command, path: &Path) -> anyhow::Result<Vec<Setting>> {
     let text = std::fs::read_to_string(path)
         .with_context(|| format!("cannot read the settings in {}", path.display()))?;
     let table: Table = toml::from_str(&text)
@@ -67,8 +74,8 @@ fn read(command: &Command, path: &Path) -> anyhow::Result<Vec<(String, String)>>
     settings(command, &table).with_context(|| format!("in {}", path.display()))
 }
 
-/// The keys of the file, each of which is a setting, and their values as text.
-fn settings(command: &Command, file: &Table) -> anyhow::Result<Vec<(String, String)>> {
+/// The keys of the file, each of which is a setting.
+fn settings(command: &Command, file: &Table) -> anyhow::Result<Vec<Setting>> {
     let serve = command.find_subcommand(SERVE).expect("it is defined in this crate");
     let known = tables(serve);
     let mut settings = Vec::new();
@@ -81,12 +88,15 @@ fn settings(command: &Command, file: &Table) -> anyhow::Result<Vec<(String, Stri
         };
         let Value::Table(table) = table else { bail!("`{name}` must be a table: write [{name}]") };
         for (key, value) in table {
-            let Some(arg) = keys.iter().find(|arg| arg.get_id() == key.as_str()) else {
-                let keys = list(keys.iter().map(|arg| arg.get_id().to_string()));
+            let Some(arg) = keys.iter().find(|arg| name_of(arg) == *key) else {
+                let keys = list(keys.iter().map(|arg| name_of(arg)));
                 bail!("there is no setting `{key}` in [{name}]; there are {keys}");
             };
-            let value = text(value).with_context(|| format!("{name}.{key}"))?;
-            settings.push((arg.get_id().to_string(), value));
+            let flag = key.replace('_', "-");
+            for value in texts(value, is_list(arg)).with_context(|| format!("{name}.{key}"))? {
+                let flag = format!("--{flag}={value}").into();
+                settings.push(Setting { id: arg.get_id().to_string(), flag });
+            }
         }
     }
     Ok(settings)
@@ -103,11 +113,24 @@ fn tables(serve: &Command) -> BTreeMap<String, Vec<&Arg>> {
     tables
 }
 
-/// A value as it would stand on a command line.
-fn text(value: &Value) -> anyhow::Result<String> {
+/// The name of a setting in a file.
+fn name_of(arg: &Arg) -> String {
+    arg.get_long().unwrap_or(arg.get_id().as_str()).replace('-', "_")
+}
+
+/// Whether a setting may be given several times.
+fn is_list(arg: &Arg) -> bool {
+    matches!(arg.get_action(), ArgAction::Append)
+}
+
+/// A value as it would stand on a command line; several, when it is a list.
+fn texts(value: &Value, may_be_list: bool) -> anyhow::Result<Vec<String>> {
     match value {
-        Value::String(text) => Ok(text.clone()),
-        Value::Integer(_) | Value::Float(_) | Value::Boolean(_) => Ok(value.to_string()),
+        Value::String(text) => Ok(vec![text.clone()]),
+        Value::Integer(_) | Value::Float(_) | Value::Boolean(_) => Ok(vec![value.to_string()]),
+        Value::Array(values) if may_be_list => {
+            Ok(values.iter().map(|value| texts(value, false)).collect::<anyhow::Result<Vec<_>>>()?.concat())
+        }
         Value::Array(_) | Value::Datetime(_) | Value::Table(_) => {
             bail!("must be a text, a number, true or false")
         }
@@ -120,12 +143,16 @@ fn in_force(serve: &Command, matches: &ArgMatches) -> String {
     for (table, args) in tables(serve) {
         text += &format!("[{table}]\n");
         for arg in args {
-            let id = arg.get_id().as_str();
-            let value = matches.get_raw(id).and_then(|mut values| values.next()).map(|v| v.to_string_lossy());
-            text += &match value {
-                None => format!("# {id} is not set\n"),
-                Some(_) if arg.is_hide_env_values_set() => format!("{id} = \"{HIDDEN}\"\n"),
-                Some(value) => format!("{id} = {}\n", toml_value(&value)),
+            let name = name_of(arg);
+            let values: Vec<Value> = matches
+                .get_raw(arg.get_id().as_str())
+                .map(|values| values.map(|value| toml_value(&value.to_string_lossy())).collect())
+                .unwrap_or_default();
+            text += &match values.as_slice() {
+                [] => format!("# {name} is not set\n"),
+                _ if arg.is_hide_env_values_set() => format!("{name} = \"{HIDDEN}\"\n"),
+                [value] if !is_list(arg) => format!("{name} = {value}\n"),
+                _ => format!("{name} = {}\n", Value::Array(values)),
             };
         }
         text.push('\n');

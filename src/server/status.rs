@@ -175,12 +175,16 @@ fn with_info(
 
 /// The same status as a message, to stand inside an answer.
 pub fn to_rpc_status(status: &Status) -> tonic_types::pb::Status {
-    // The details of a status that was made here are its serialized message.
-    tonic_types::pb::Status::decode(status.details()).unwrap_or_else(|_| tonic_types::pb::Status {
+    let plain = || tonic_types::pb::Status {
         code: status.code() as i32,
         message: status.message().to_owned(),
         details: Vec::new(),
-    })
+    };
+    // The details of a status that was made here are its serialized message. Without any, nothing would decode as OK.
+    if status.details().is_empty() {
+        return plain();
+    }
+    tonic_types::pb::Status::decode(status.details()).unwrap_or_else(|_| plain())
 }
 
 /// The status that a message stands for.

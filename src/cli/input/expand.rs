@@ -43,7 +43,7 @@ pub(super) fn all(args: &InputArgs, except: Option<&Path>) -> anyhow::Result<All
             files.push(argument.clone());
         } else if argument.is_dir() {
             let before = files.len();
-            left_out += walk(argument, except, &mut files, |path| filter.takes(path))?;
+            left_out += walk(argument, except, &mut files, |_, below| filter.takes(below))?;
             if files.len() == before {
                 bail!(
                     "{} holds no pages ({left_out} files have other endings; see --include)",
@@ -55,9 +55,10 @@ pub(super) fn all(args: &InputArgs, except: Option<&Path>) -> anyhow::Result<All
             let (base, glob) = (base_of(argument), glob(&argument.to_string_lossy(), true)?);
             let before = files.len();
             let matcher = GlobSetBuilder::new().add(glob).build()?;
-            walk(&base, except, &mut files, |path| {
-                matcher.is_match(path.strip_prefix(".").unwrap_or(path)) && filter.allows(path)
-            })?;
+            walk(&base, except, &mut files, |path, below| {
+                matcher.is_match(path.strip_prefix(".").unwrap_or(path)) && filter.allows(below)
+            })
+            .with_context(|| format!("no file matches {}", argument.display()))?;
             if files.len() == before {
                 bail!("no file matches {}", argument.display());
             }
@@ -126,11 +127,12 @@ impl Filter {
 }
 
 /// Adds the files below `base` that are wanted, sorted by name; tells how many were not. Hidden files are no inputs.
+/// `wanted` is given the path and what of it is below `base`.
 fn walk(
     base: &Path,
     except: Option<&Path>,
     files: &mut Vec<PathBuf>,
-    wanted: impl Fn(&Path) -> bool,
+    wanted: impl Fn(&Path, &Path) -> bool,
 ) -> anyhow::Result<usize> {
     let except = except.map(absolute).transpose()?;
     let mut walk = WalkBuilder::new(base);
@@ -146,7 +148,8 @@ fn walk(
         if !entry.file_type().is_some_and(|kind| kind.is_file()) {
             continue;
         }
-        match wanted(entry.path()) {
+        let below = entry.path().strip_prefix(base).unwrap_or(entry.path());
+        match wanted(entry.path(), below) {
             true => files.push(entry.into_path()),
             false => left_out += 1,
         }

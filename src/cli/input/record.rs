@@ -195,16 +195,24 @@ mod tests {
 
     #[test]
     fn a_line_that_is_too_long_or_unreadable_is_told_and_the_others_are_read() {
-        let text = b"{\"text\": 1}\n\n0123456789abcdef\n\xd6\xd0\xce\xc4\n\xffx";
-        let lines: Vec<Line> = Lines::new(&text[..], 12).collect();
+        let long = [b'0'; 29 + 5];
+        // The fourth line is GB18030.
+        let parts: [&[u8]; 5] = [
+            b"{\"text\": 1}\n\n",
+            &long,
+            b"\n",
+            b"\xd0\xc2\xbb\xaa\xc9\xe7\xb1\xb1\xbe\xa9\xb5\xe7\xa3\xac\xbb\xf0\xbc\xfd\xb7\xa2\xc9\xe4\xc8\xeb\xb9\xec\xa1\xa3\n",
+            b"\xff\xff\xff",
+        ];
+        let text = parts.concat();
+        let lines: Vec<Line> = Lines::new(&text[..], 29).collect();
         let told: Vec<(u64, Option<&str>)> =
             lines.iter().map(|line| (line.number, line.text.as_deref().ok())).collect();
-        assert_eq!(told, [(1, Some("{\"text\": 1}\n")), (3, None), (4, Some("中文\n")), (5, None)]);
+        let expected =
+            [(1, Some("{\"text\": 1}\n")), (3, None), (4, Some("新华社北京电，火箭发射入轨。\n")), (5, None)];
+        assert_eq!(told, expected);
         assert_eq!(count(&text[..]).unwrap(), lines.len() as u64);
-        assert_eq!(
-            lines.iter().map(|line| line.bytes).sum::<u64>(),
-            text.len() as u64 - 1,
-            "but for the blank line"
-        );
+        let bytes: u64 = lines.iter().map(|line| line.bytes).sum();
+        assert_eq!(bytes, text.len() as u64 - 1, "all but the blank line");
     }
 }

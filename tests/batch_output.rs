@@ -1,0 +1,208 @@
+//! Batches: which inputs are taken, in what order and form results come, and how much memory that takes.
+#![cfg(unix)]
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use std::{collections::HashSet, fmt::Write as _, process::Stdio, sync::Arc, time::Duration};
+
+use serde_json::Value;
+use support::{
+    batch::{Folder, output, stderr, stdout, yizhai},
+    proxy::{Instead, Proxy},
+    scripted::{self, Answer, Script},
+    serving::Server,
+};
+use yizhai::pb::{self, digest_many_response::Result as Digested};
+
+/// Answers everything at once with nothing in it.
+fn at_once() -> Instead {
+    Arc::new(|_| {
+        let document = pb::Document { articles: vec![pb::Article::default()], ..Default::default() };
+        Some(Digested::Digest(pb::DigestResponse { document: Some(document), ..Default::default() }))
+    })
+}
+
+async fn served(script: Script) -> Server {
+    Server::start(scripted::pipeline(script)).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn directories_and_patterns_are_taken_as_they_are_asked_for() {
+    let folder = Folder::new();
+    for name in ["b.txt", "a.md", "deep/c.html", "deep/d.csv", ".hidden.txt", "deep/e.JSONL"] {
+        folder.write(name, "{\"text\": \"火箭。\"}\n");
+    }
+    let server = served(scripted::obedient()).await;
+    let proxy = Proxy::start(server.client().await, at_once()).await;
+    let pages = folder.pages();
+    let taken = async |arguments: &[&str]| {
+        let mut command =
+            yizhai(&["digest", "--server", &proxy.url(), "--format", "jsonl", "--input-format", "text"]);
+        command.args(arguments).current_dir(&pages);
+        // With the format given, every ending is taken; so it is asked for only where that is meant.
+        let output = output(command).await;
+        assert!(output.status.success(), "{}", stderr(&output));
+        proxy.seen().len()
+    };
+    assert_eq!(taken(&["."]).await, 5, "all but what is hidden");
+    assert_eq!(taken(&[".", "--include", "*.csv", "--include", "deep/*.html"]).await, 2);
+    assert_eq!(taken(&[".", "--exclude", "*.md", "--exclude", "**/deep/**"]).await, 1);
+    assert_eq!(taken(&["*.txt"]).await, 1);
+    assert_eq!(taken(&["**/*.{html,md}", "b.txt", "./b.txt"]).await, 3, "each file once");
+    let mut wrong = yizhai(&["digest", "nothing/*.txt", "--server", &proxy.url()]);
+    wrong.current_dir(&pages);
+    let wrong = output(wrong).await;
+    assert_eq!(wrong.status.code(), Some(1));
+    assert!(stderr(&wrong).contains("nothing/*.txt"), "{}", stderr(&wrong));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn results_come_in_the_order_of_the_inputs_or_as_they_are_done() {
+    let folder = Folder::new();
+    // The first takes longest.
+    folder.write("a.txt", "很长的火箭新闻。".repeat(60));
+    folder.write("b.txt", "卫星。");
+    folder.write("c.txt", " ");
+    let pipeline = scripted::pipeline_with(
+        scripted::obedient(),
+        Duration::from_millis(2),
+        Arc::default(),
+        Default::default(),
+    );
+    let server = Server::start(pipeline).await;
+    let names = async |order: &str| {
+        let mut command =
+            yizhai(&["digest", "--server", &server.url(), "--format", "json", "--order", order]);
+        command.arg(folder.pages());
+        let output = output(command).await;
+        assert_eq!(output.status.code(), Some(3));
+        let results: Value = serde_json::from_str(&stdout(&output)).unwrap();
+        let name = |result: &Value| result["input"].as_str().unwrap().rsplit_once('/').unwrap().1.to_owned();
+        results.as_array().unwrap().iter().map(name).collect::<Vec<_>>()
+    };
+    assert_eq!(names("given").await, ["a.txt", "b.txt", "c.txt"]);
+    assert_eq!(names("done").await.last().unwrap(), "a.txt");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_of_html_stands_for_itself_and_holds_no_markup_of_the_source() {
+    let folder = Folder::new();
+    let attack = "<script>alert(1)</script>\"><img src=x onerror=alert(2)>";
+    folder.write(
+        "bad & \"good\" #1.txt",
+        format!("营收557.4亿元{attack}，蓝箭航天增长14.8%。第二句。\n\n第二段。\n"),
+    );
+    let script: Script = Arc::new(|prompt| {
+        let is_summary = prompt.split_once("\n\n").unwrap().0.contains("概括");
+        Answer::Text(match is_summary {
+            true => "蓝箭航天增长14.8%。".to_owned(),
+            false => "LandSpace earned 55.74 billion yuan <b>&</b> grew 14.8%.".to_owned(),
+        })
+    });
+    let server = served(script).await;
+    let output =
+        output(folder.digest(&server.url(), &["--format", "html", "--term", "蓝箭航天=LandSpace"])).await;
+    assert!(output.status.success(), "{}", stderr(&output));
+    let page = folder.read("bad & \"good\" #1.txt.html");
+    for markup in ["<script>alert", "<img", "<b>"] {
+        assert!(!page.contains(markup), "{markup}");
+    }
+    assert!(
+        page.contains("&#60;script&#62;") || page.contains("&lt;script&gt;"),
+        "the text of the source is gone"
+    );
+    for outside in [" src=\"", "url(", "<link", "@import"] {
+        assert!(!page.contains(outside), "it asks for {outside}");
+    }
+    let values = |name: &str| -> Vec<String> {
+        let opening = format!(" {name}=\"");
+        let parts = page.split(opening.as_str()).skip(1);
+        parts.map(|part| part.split('"').next().unwrap().to_owned()).collect()
+    };
+    let ids = values("id");
+    assert_eq!(ids.iter().collect::<HashSet<_>>().len(), ids.len(), "an id is there twice");
+    for link in values("href") {
+        let found = match link.strip_prefix('#') {
+            Some(id) => ids.iter().any(|other| other == id),
+            None => link == "index.html",
+        };
+        assert!(found, "{link} leads to nothing");
+    }
+    for text in ["557.4亿", "55.74 billion", "14.8", "蓝箭航天", "LandSpace"] {
+        assert!(page.contains(&format!("\">{text}</a>")), "{text} is not linked");
+    }
+    assert!(page.contains("lang=\"zh-Hans\"") && page.contains("<html lang=\"en\">"));
+    let index = folder.read("index.html");
+    assert!(index.contains("href=\"bad%20%26%20%22good%22%20%231.txt.html\"") && !index.contains("<img"));
+    assert!(index.contains("蓝箭航天增长14.8%。"), "the index holds no summary");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn progress_for_programs_is_one_object_a_line_and_quiet_is_quiet() {
+    let folder = Folder::new();
+    folder.write("a.txt", "火箭发射入轨。");
+    folder.write("b.txt", " ");
+    let server = served(scripted::obedient()).await;
+    let first = output(folder.digest(&server.url(), &["--json-progress"])).await;
+    let events: Vec<Value> = stderr(&first).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let items: Vec<&Value> = events.iter().filter(|event| event["event"] == "item").collect();
+    assert_eq!(items.len(), 2);
+    let done = items.iter().find(|item| item["outcome"] == "done").unwrap();
+    assert_eq!((&done["characters"], &done["kept"]), (&7.into(), &false.into()));
+    assert!(items.iter().any(|item| item["error"].as_str().is_some_and(|error| error.contains("empty"))));
+    let end = events.last().unwrap();
+    assert_eq!(
+        (&end["event"], &end["inputs"]["done"], &end["inputs"]["failed"]),
+        (&"end".into(), &1.into(), &1.into())
+    );
+    assert_eq!((&end["total_items"], &end["bytes"]), (&2.into(), &22.into()));
+
+    std::fs::remove_file(folder.pages().join("b.txt")).unwrap();
+    let second = output(folder.digest(&server.url(), &["--quiet"])).await;
+    assert_eq!((second.status.code(), stderr(&second).as_str(), stdout(&second).as_str()), (Some(0), "", ""));
+}
+
+/// The most memory that a process has had, in KiB.
+fn peak_kib(pid: u32) -> Option<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    line.trim().trim_end_matches(" kB").parse().ok()
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_long_jsonl_takes_no_more_memory_than_a_short_one() {
+    let folder = Folder::new();
+    let record = |out: &mut String, number: usize| {
+        writeln!(out, "{{\"id\": {number}, \"text\": \"第{number}篇。{}\"}}", "火箭发射入轨。".repeat(600))
+            .unwrap();
+    };
+    let server = served(scripted::obedient()).await;
+    let proxy = Proxy::start(server.client().await, at_once()).await;
+    let mut peaks = Vec::new();
+    for records in [400, 8_000] {
+        let mut text = String::new();
+        (0..records).for_each(|number| record(&mut text, number));
+        folder.write("long.jsonl", &text);
+        drop(text);
+        let mut command = yizhai(&["digest", "--server", &proxy.url(), "--format", "jsonl", "--quiet"]);
+        let child = command.arg(folder.pages().join("long.jsonl")).stdout(Stdio::null()).spawn();
+        let mut child = child.unwrap();
+        let mut peak = 0;
+        let status = loop {
+            peak = peak.max(peak_kib(child.id()).unwrap_or(0));
+            if let Some(status) = child.try_wait().unwrap() {
+                break status;
+            }
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        };
+        assert!(status.success());
+        let seen = proxy.seen();
+        assert_eq!(seen.len(), records);
+        assert!(seen.iter().all(|page| page.len() > 12_000));
+        peaks.push(peak);
+    }
+    println!("{} KiB for 5 MB, {} KiB for 100 MB", peaks[0], peaks[1]);
+    assert!(peaks[1] < peaks[0] + (24 << 10), "{peaks:?} KiB");
+}

@@ -1,0 +1,219 @@
+//! Batches over servers that are full, break, or are killed in the middle.
+#![cfg(unix)]
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use std::{
+    collections::HashSet,
+    io::{BufRead as _, BufReader},
+    process::{Child, Stdio},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use support::{
+    batch::{Folder, output, stderr, yizhai},
+    proxy::{Instead, Proxy, bytes},
+    scripted::{self, obedient},
+    serving::Server,
+    tiny_gguf,
+};
+use tonic_types::StatusExt as _;
+use yizhai::{engine::EngineConfig, pb::digest_many_response::Result as Answer};
+
+async fn scripted_server(step_time: Duration) -> Server {
+    let pipeline = scripted::pipeline_with(obedient(), step_time, Arc::default(), EngineConfig::default());
+    Server::start(pipeline).await
+}
+
+fn pages(count: usize) -> Folder {
+    let folder = Folder::new();
+    for number in 0..count {
+        folder.write(&format!("{number}.txt"), format!("第{number}枚火箭发射入轨。"));
+    }
+    folder
+}
+
+fn error(code: tonic::Code, retry: Option<Duration>) -> Answer {
+    let details = tonic_types::ErrorDetails::with_retry_info(retry);
+    let status = match retry {
+        Some(_) => tonic::Status::with_error_details(code, "not now", details),
+        None => tonic::Status::new(code, "not now"),
+    };
+    Answer::Error(yizhai::server::to_rpc_status(&status))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_refused_with_a_time_to_come_back_is_sent_again_and_nothing_else_is() {
+    let folder = pages(6);
+    let refused = Arc::new(Mutex::new(HashSet::new()));
+    let instead: Instead = Arc::new(move |item| {
+        let page = String::from_utf8(bytes(item.input.as_ref().unwrap())).unwrap();
+        let is_first = refused.lock().unwrap().insert(page.clone());
+        match page.chars().nth(1).unwrap() {
+            '1' if is_first => Some(error(tonic::Code::ResourceExhausted, Some(Duration::from_millis(300)))),
+            '2' => Some(error(tonic::Code::ResourceExhausted, None)),
+            '3' => Some(error(tonic::Code::InvalidArgument, None)),
+            _ => None,
+        }
+    });
+    let server = scripted_server(Duration::ZERO).await;
+    let proxy = Proxy::start(server.client().await, instead).await;
+    let started = Instant::now();
+    let output = output(folder.digest(&proxy.url(), &["--format", "json"])).await;
+    assert_eq!(output.status.code(), Some(3), "{}", stderr(&output));
+    assert!(started.elapsed() >= Duration::from_millis(300), "it did not wait as it was told");
+    let seen = proxy.seen();
+    let times = |digit: char| {
+        seen.iter().filter(|page| String::from_utf8_lossy(page).starts_with(&format!("第{digit}"))).count()
+    };
+    assert_eq!((times('1'), times('2'), times('3')), (2, 1, 1));
+    assert_eq!(folder.failures().len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_input_that_breaks_servers_is_given_up_and_the_others_are_done() {
+    let folder = pages(8);
+    let instead: Instead = Arc::new(move |item| {
+        let page = String::from_utf8(bytes(item.input.as_ref().unwrap())).unwrap();
+        page.starts_with("第5").then(|| error(tonic::Code::Internal, None))
+    });
+    let server = scripted_server(Duration::ZERO).await;
+    let proxy = Proxy::start(server.client().await, instead).await;
+    let output = output(folder.digest(&proxy.url(), &["--format", "json"])).await;
+    assert_eq!(output.status.code(), Some(3), "{}", stderr(&output));
+    let failures = folder.failures();
+    assert_eq!(failures.len(), 1);
+    assert!(failures[0]["input"].as_str().unwrap().ends_with("5.txt"));
+    let times = proxy.seen().iter().filter(|page| String::from_utf8_lossy(page).starts_with("第5")).count();
+    assert_eq!(times, 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn servers_that_would_make_different_results_are_refused() {
+    let folder = pages(2);
+    let one = scripted_server(Duration::ZERO).await;
+    let mut other = Process::start();
+    let both = format!("{},{}", one.url(), other.url);
+    let output = output(folder.digest(&both, &[])).await;
+    assert_eq!(output.status.code(), Some(1));
+    let said = stderr(&output);
+    assert!(
+        said.contains("different models") && said.contains(&one.url()) && said.contains(&other.url),
+        "{said}"
+    );
+    other.kill();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_item_has_a_deadline_of_its_own() {
+    let folder = pages(2);
+    folder.write("long.txt", "很长的火箭新闻。".repeat(2000));
+    let server = scripted_server(Duration::from_millis(4)).await;
+    let output = output(folder.digest(&server.url(), &["--timeout", "1", "--format", "json"])).await;
+    assert_eq!(output.status.code(), Some(3), "{}", stderr(&output));
+    let failures = folder.failures();
+    assert_eq!(failures.len(), 1, "{failures:?}");
+    assert!(failures[0]["input"].as_str().unwrap().ends_with("long.txt"));
+    assert!(failures[0]["error"].as_str().unwrap().contains("deadline"), "{failures:?}");
+}
+
+/// `yizhai serve` with the tiny model in a process of its own.
+struct Process {
+    child: Child,
+    url: String,
+}
+
+impl Process {
+    fn start() -> Self {
+        let mut child =
+            yizhai(&["serve", "--listen", "127.0.0.1:0", "--log-format", "json", "--threads", "1"])
+                .env("YIZHAI_MODEL", tiny_gguf::path())
+                .stdout(Stdio::null())
+                .spawn()
+                .unwrap();
+        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        let mut url = None;
+        loop {
+            let line: serde_json::Value = serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap();
+            match line["fields"]["message"].as_str().unwrap() {
+                "listening" => url = Some(format!("http://{}", line["fields"]["address"].as_str().unwrap())),
+                "serving" => break,
+                _ => {}
+            }
+        }
+        // Somebody must read on, or the server would wait for room in the pipe.
+        std::thread::spawn(move || lines.count());
+        Self { child, url: url.unwrap() }
+    }
+
+    fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_work_of_a_server_that_is_killed_moves_to_the_other() {
+    let folder = pages(40);
+    let (mut one, other) = (Process::start(), Process::start());
+    let both = format!("{},{}", one.url, other.url);
+    let arguments = ["--format", "json", "--summary-chars", "20", "--in-flight", "4", "--json-progress"];
+    let mut child = folder.digest(&both, &arguments).spawn().unwrap();
+    let mut events = BufReader::new(child.stderr.take().unwrap()).lines();
+    let mut next =
+        || events.next().map(|line| serde_json::from_str::<serde_json::Value>(&line.unwrap()).unwrap());
+    let mut items = 0;
+    while items < 6 {
+        items += usize::from(next().unwrap()["event"] == "item");
+    }
+    one.kill();
+    let killed = Instant::now();
+    let (mut told, mut switched) = (None, None);
+    let mut last = serde_json::Value::Null;
+    while let Some(event) = next() {
+        if event["event"] == "note" && event["text"].as_str().unwrap().contains(&one.url) {
+            told.get_or_insert_with(|| killed.elapsed());
+        }
+        if event["event"] == "item" && told.is_some() {
+            switched.get_or_insert_with(|| killed.elapsed());
+        }
+        last = event;
+    }
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    println!("told after {told:?}, the next result after {switched:?}");
+    assert!(told.is_some(), "nobody was told that {} went", one.url);
+    assert_eq!((&last["event"], &last["inputs"]["done"]), (&"end".into(), &40.into()));
+    assert_eq!(folder.results().iter().filter(|name| name.ends_with(".txt.json")).count(), 40);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_is_away_at_first_and_one_that_comes_back_are_used() {
+    let folder = pages(30);
+    let server = scripted_server(Duration::from_millis(3)).await;
+    let count = Arc::new(AtomicUsize::new(0));
+    let proxy = {
+        let count = count.clone();
+        let instead: Instead = Arc::new(move |_| {
+            count.fetch_add(1, Ordering::SeqCst);
+            None
+        });
+        Proxy::start(server.client().await, instead).await
+    };
+    // Nobody listens at the first address.
+    let both = format!("http://127.0.0.1:1,{}", proxy.url());
+    let output = output(folder.digest(&both, &["--format", "json"])).await;
+    assert!(output.status.success(), "{}", stderr(&output));
+    assert_eq!(count.load(Ordering::SeqCst), 30);
+}
