@@ -45,7 +45,7 @@ pub enum Target {
         /// What it is called in messages.
         name: String,
         /// The client.
-        client: Client,
+        client: Box<Client>,
     },
 }
 
@@ -165,7 +165,7 @@ impl Target {
     async fn ask(&self) -> Result<(Client, Option<pb::Provenance>), ClientError> {
         let client = match self {
             Self::Address(address) => Client::connect(address).await?,
-            Self::Connected { client, .. } => client.clone(),
+            Self::Connected { client, .. } => Client::clone(client),
         };
         let running = client.running().await?;
         Ok((client, running))

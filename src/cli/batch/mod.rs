@@ -110,7 +110,7 @@ pub(super) struct Tally {
 
 /// From the reader to the conductor.
 enum Planned {
-    Send(Entry, pb::Input, OwnedSemaphorePermit),
+    Send(Entry, Box<pb::Input>, OwnedSemaphorePermit),
     /// Its result is in the store, or will be: the same text is in flight.
     Known(Entry, OwnedSemaphorePermit),
     Unreadable(Entry, String, OwnedSemaphorePermit),
@@ -199,7 +199,9 @@ impl Reader {
         };
         let Item { name, id, place, bytes, input } = item;
         let entry = |key| Entry { index, name, id, place, bytes, key };
-        let Some((store, keys)) = &self.keys else { return Planned::Send(entry(None), input, permit) };
+        let Some((store, keys)) = &self.keys else {
+            return Planned::Send(entry(None), Box::new(input), permit);
+        };
         let key = keys.of(&input);
         // Claimed first, looked up then: the writer stores first and gives the claim back then.
         if !store.claim(key) {
@@ -212,7 +214,7 @@ impl Reader {
             Known::Done => false,
         };
         if wanted {
-            return Planned::Send(entry(Some(key)), input, permit);
+            return Planned::Send(entry(Some(key)), Box::new(input), permit);
         }
         store.give_back(key);
         if known == Known::Nothing { Planned::Left } else { Planned::Known(entry(Some(key)), permit) }
@@ -282,7 +284,7 @@ impl Conductor {
     async fn plan(&mut self, plan: Planned) -> Option<Option<Work>> {
         match plan {
             Planned::Send(entry, input, permit) => {
-                let work = Work { id: entry.index, input };
+                let work = Work { id: entry.index, input: *input };
                 self.pending.insert(entry.index, (entry, permit));
                 return Some(Some(work));
             }

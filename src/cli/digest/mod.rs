@@ -167,7 +167,7 @@ async fn targets(args: &DigestArgs) -> anyhow::Result<(Vec<Target>, Option<Conne
             .await?;
     let target = Target::Connected {
         name: "the server in this process".to_owned(),
-        client: connection.client.clone(),
+        client: Box::new(connection.client.clone()),
     };
     Ok((vec![target], Some(connection)))
 }

@@ -291,7 +291,7 @@ mod tests {
             "━━━ 1/1  桥通车",
             "kicker       交通",
             "── 夜景",
-            "⋯ 。很美。很美。  60 characters",
+            "⋯ 美。很美。很美。  60 characters",
             "caption      图为桥。",
         ] {
             assert!(drawn.contains(shown), "{shown} is not in\n{drawn}");
