@@ -222,9 +222,12 @@ pub(super) fn chars(text: &str) -> usize {
 /// follows the last full stop is dropped: it is the sentence at which the model was stopped.
 fn whole_sentences(text: &str, limit: usize) -> String {
     let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    let end = line
-        .rfind(['。', '！', '？', '”', '…'])
-        .map_or(0, |at| at + line[at..].chars().next().map_or(0, char::len_utf8));
+    let Some(stop) = line.rfind(['。', '！', '？']) else { return String::new() };
+    // The quotation marks and brackets that close behind a full stop belong to it.
+    let end = line[stop..]
+        .char_indices()
+        .find(|(_, c)| !"。！？”’）」』".contains(*c))
+        .map_or(line.len(), |(at, _)| stop + at);
     leading_sentences(&line[..end], limit)
 }
 
@@ -263,6 +266,7 @@ mod tests {
         assert_eq!(whole_sentences(text, 12), "火箭发射入轨。");
         assert_eq!(whole_sentences(text, 5), "");
         assert_eq!(whole_sentences("没有句号", 100), "");
+        assert_eq!(whole_sentences("他说：“成功了。”反而以“解决问题”", 100), "他说：“成功了。”");
     }
 
     #[test]
