@@ -187,6 +187,7 @@ fn moments(seed: u64) -> impl Iterator<Item = Duration> {
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_ten_times_every_page_has_one_result_and_only_what_was_in_flight_is_done_twice() {
     const KILLS: usize = 10;
+    /// The default of `--in-flight`. From being sent to being stored: a slow disk must not make it more.
     const IN_FLIGHT: usize = 12;
     let folder = Folder::new();
     let (good, broken) = mixed_pages(&folder, 300);

@@ -139,6 +139,11 @@ impl Balanced {
         }
     }
 
+    /// How many servers there are, ready or not.
+    pub fn servers(&self) -> usize {
+        self.targets.len()
+    }
+
     /// What the servers make their results with.
     pub fn running(&self) -> &pb::Provenance {
         &self.running

@@ -143,8 +143,15 @@ impl Run {
                 writer::Writer { sink, store, progress, in_order }.write(to_write)
             })
         };
+        let in_flight = settings.window * balanced.servers();
         let (work, mut events) = balanced.start(settings);
-        let mut conductor = Conductor { pending: HashMap::new(), waiting: HashMap::new(), written, left: 0 };
+        let mut conductor = Conductor {
+            in_flight: Arc::new(Semaphore::new(in_flight)),
+            pending: HashMap::new(),
+            waiting: HashMap::new(),
+            written,
+            left: 0,
+        };
         let given_up = conductor.conduct(&mut plans, work, &mut events, &stop, &progress).await;
         let Conductor { written, left, .. } = conductor;
         let end = writer::End { left, broken_off: stop.is_cancelled() || given_up.is_some() };
@@ -221,10 +228,21 @@ impl Reader {
     }
 }
 
+/// An item whose answer is waited for.
+struct Pending {
+    entry: Entry,
+    room: OwnedSemaphorePermit,
+    /// Once it is sent.
+    in_flight: Option<OwnedSemaphorePermit>,
+}
+
 /// Keeps work flowing to the servers and results to the writer.
 struct Conductor {
-    /// In flight, by the id of the work.
-    pending: HashMap<u64, (Entry, OwnedSemaphorePermit)>,
+    /// A permit for each item from its sending until its result is stored, so that a run that is killed loses no more
+    /// than this, however slow the disk is.
+    in_flight: Arc<Semaphore>,
+    /// Sent or about to be, by the id of the work.
+    pending: HashMap<u64, Pending>,
     /// Items whose text is in flight under another name.
     waiting: HashMap<Key, Vec<(Entry, OwnedSemaphorePermit)>>,
     written: mpsc::Sender<writer::Message>,
@@ -245,7 +263,7 @@ impl Conductor {
         let mut next: Option<Work> = None;
         let mut asked_to_stop = std::pin::pin!(shutdown::requested());
         while work.is_some() || !self.pending.is_empty() {
-            let sender = work.clone();
+            let (sender, in_flight) = (work.clone(), self.in_flight.clone());
             tokio::select! {
                 () = &mut asked_to_stop, if !stop.is_cancelled() => {
                     stop.cancel();
@@ -261,12 +279,15 @@ impl Conductor {
                     Some(Event::GaveUp(error)) => return Some(error),
                     None => return None,
                 },
-                Ok(room) = async { match &sender {
-                    Some(sender) => sender.reserve().await,
+                Some((permit, channel)) = async { match &sender {
+                    Some(sender) => in_flight.acquire_owned().await.ok().zip(sender.reserve().await.ok()),
                     None => std::future::pending().await,
                 } }, if next.is_some() => {
                     if let Some(next) = next.take() {
-                        room.send(next);
+                        if let Some(pending) = self.pending.get_mut(&next.id) {
+                            pending.in_flight = Some(permit);
+                        }
+                        channel.send(next);
                     }
                 }
                 plan = plans.recv(), if next.is_none() && work.is_some() => match plan {
@@ -283,13 +304,13 @@ impl Conductor {
     /// `Some` holds what is to be sent, if anything; `None` means that the writer is gone.
     async fn plan(&mut self, plan: Planned) -> Option<Option<Work>> {
         match plan {
-            Planned::Send(entry, input, permit) => {
+            Planned::Send(entry, input, room) => {
                 let work = Work { id: entry.index, input: *input };
-                self.pending.insert(entry.index, (entry, permit));
+                self.pending.insert(entry.index, Pending { entry, room, in_flight: None });
                 return Some(Some(work));
             }
             Planned::Known(entry, permit) => {
-                let in_flight = self.pending.values().any(|(other, _)| other.key == entry.key);
+                let in_flight = self.pending.values().any(|other| other.entry.key == entry.key);
                 match entry.key.filter(|_| in_flight) {
                     Some(key) => self.waiting.entry(key).or_default().push((entry, permit)),
                     None => self.write(writer::Message::Known(entry, permit)).await?,
@@ -297,7 +318,7 @@ impl Conductor {
             }
             Planned::Unreadable(entry, message, permit) => {
                 let outcome = Outcome::Failed(Failure { code: tonic::Code::InvalidArgument, message });
-                self.write(writer::Message::Done(Done { entry, outcome, fresh: true }, permit)).await?;
+                self.write(writer::Message::Done(Done { entry, outcome, fresh: true }, permit, None)).await?;
             }
             Planned::Left => self.left += 1,
         }
@@ -305,10 +326,10 @@ impl Conductor {
     }
 
     async fn done(&mut self, id: u64, result: Result<Box<pb::DigestResponse>, Failure>) -> Option<()> {
-        let Some((entry, permit)) = self.pending.remove(&id) else { return Some(()) };
+        let Some(Pending { entry, room, in_flight }) = self.pending.remove(&id) else { return Some(()) };
         let others = entry.key.and_then(|key| self.waiting.remove(&key)).unwrap_or_default();
         let outcome = result.map_or_else(Outcome::Failed, Outcome::Digest);
-        self.write(writer::Message::Done(Done { entry, outcome, fresh: true }, permit)).await?;
+        self.write(writer::Message::Done(Done { entry, outcome, fresh: true }, room, in_flight)).await?;
         for (entry, permit) in others {
             self.write(writer::Message::Known(entry, permit)).await?;
         }

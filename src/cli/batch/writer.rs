@@ -9,8 +9,8 @@ use crate::client::Failure;
 
 /// What the writer is told.
 pub(super) enum Message {
-    /// An item is through.
-    Done(Done, OwnedSemaphorePermit),
+    /// An item is through. Its second permit, if it was sent, is given back as soon as its result is stored.
+    Done(Done, OwnedSemaphorePermit, Option<OwnedSemaphorePermit>),
     /// The result of an item is in the store by now.
     Known(Entry, OwnedSemaphorePermit),
     /// There will be no more.
@@ -39,8 +39,9 @@ impl Writer {
         let mut next = 0;
         while let Some(message) = messages.blocking_recv() {
             let (done, permit) = match message {
-                Message::Done(done, permit) => {
+                Message::Done(done, permit, in_flight) => {
                     self.store(&done)?;
+                    drop(in_flight);
                     (done, permit)
                 }
                 Message::Known(entry, permit) => (self.recall(entry)?, permit),
