@@ -57,7 +57,7 @@ async fn collect(mut generation: Generation) -> (Vec<u32>, FinishReason) {
     loop {
         match generation.next().await.expect("a generation ends with a reason") {
             GenerationEvent::Started { .. } => {}
-            GenerationEvent::Token(token) => tokens.push(token),
+            GenerationEvent::Token { id, .. } => tokens.push(id),
             GenerationEvent::Finished(reason) => return (tokens, reason),
             GenerationEvent::Failed(reason) => panic!("{reason}"),
         }
@@ -197,6 +197,36 @@ async fn guessing_ahead_changes_no_token_of_a_real_model_nor_of_random_draws() {
 }
 
 #[tokio::test]
+async fn a_given_answer_is_found_as_likely_as_it_was_when_it_was_written() {
+    let engine = engine(EngineConfig::default());
+    let events = async |mut generation: Generation| {
+        let mut found = Vec::new();
+        while let Some(event) = generation.next().await {
+            match event {
+                GenerationEvent::Token { id, log_probability } => found.push((id, log_probability)),
+                GenerationEvent::Finished(reason) => assert_eq!(reason, FinishReason::Length),
+                _ => {}
+            }
+        }
+        found
+    };
+    // Longer than what one step reads of it.
+    let prompt = prompt(vec![IM_START, 7, 8, 9], 150);
+    let written = events(engine.submit(prompt.clone()).await.unwrap()).await;
+    let answer: Vec<u32> = written.iter().map(|(id, _)| *id).collect();
+    let rated = events(engine.rate(prompt.clone(), answer.clone()).await.unwrap()).await;
+    assert_eq!(rated, written);
+    assert!(rated.iter().all(|(_, log_probability)| *log_probability < 0.0));
+
+    let others: Vec<u32> = answer.iter().map(|id| (id + 1) % 256).collect();
+    let unlikely = events(engine.rate(prompt.clone(), others.clone()).await.unwrap()).await;
+    assert_eq!(unlikely.iter().map(|(id, _)| *id).collect::<Vec<_>>(), others);
+    let sum = |found: &[(u32, f32)]| found.iter().map(|(_, p)| p).sum::<f32>();
+    assert!(sum(&unlikely) < sum(&rated), "greedy decoding takes what is likely");
+    assert_eq!(engine.rate(prompt, Vec::new()).await.unwrap_err(), SubmitError::Empty);
+}
+
+#[tokio::test]
 async fn random_sampling_is_repeatable_by_its_seed() {
     let engine = engine(EngineConfig::default());
     let draw = async |seed| {
@@ -249,7 +279,7 @@ async fn a_dropped_receiver_frees_its_place_at_the_next_step() {
     let config = EngineConfig { max_sequences: 1, ..EngineConfig::default() };
     let (engine, steps) = scripted(forever(), Duration::from_millis(5), config);
     let mut endless = engine.submit(prompt(chat("a"), 5000)).await.unwrap();
-    while !matches!(endless.next().await, Some(GenerationEvent::Token(_))) {}
+    while !matches!(endless.next().await, Some(GenerationEvent::Token { .. })) {}
     let mut next = engine.submit(prompt(chat("b"), 5000)).await.unwrap();
     drop(endless);
     let steps_before = steps.load(Ordering::SeqCst);

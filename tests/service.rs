@@ -222,6 +222,27 @@ async fn a_section_that_ran_into_the_token_limit_is_not_passed_off_as_whole() {
 }
 
 #[tokio::test]
+async fn of_translations_that_the_model_is_unsure_of_the_one_that_brings_the_source_back_is_taken() {
+    let source = "火箭发射入轨，助推器返回着陆场。";
+    let part = "The rocket went into orbit as people watched.";
+    let whole = "The rocket went into orbit and the booster came back.";
+    let script: Script = Arc::new(move |turn| match turn.contains("译成中文") {
+        true if turn.ends_with(whole) => Answer::Text(source.to_owned()),
+        true => Answer::Text("火箭发射入轨，人们观看。".to_owned()),
+        false => Answer::Unsure(part.to_owned(), whole.to_owned()),
+    });
+    let server = Server::start(pipeline(script)).await;
+    for (max_attempts, expected) in [(1, part), (2, whole)] {
+        let tasks = vec![pb::Task::Translation.into()];
+        let options = pb::DigestOptions { tasks, max_attempts, ..Default::default() };
+        let answer = server.client().await.digest(digest(lines(source), options)).await.unwrap();
+        let translation = answer.sections[0].translation.as_ref().unwrap();
+        let attempts = answer.sections[0].verdict.as_ref().unwrap().attempts;
+        assert_eq!((translation.paragraphs[0].text.as_str(), attempts), (expected, max_attempts));
+    }
+}
+
+#[tokio::test]
 async fn a_summary_keeps_the_limit_and_ends_with_a_sentence_whatever_the_model_writes() {
     let asked = Arc::new(AtomicUsize::new(0));
     let script: Script = {

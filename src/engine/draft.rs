@@ -11,6 +11,8 @@
 const MATCH: usize = 2;
 /// The most tokens that are guessed for a sequence.
 const LONGEST: usize = 6;
+/// The most tokens of given answers that one step reads: the logits of each are as large as the vocabulary.
+pub(super) const MOST_GIVEN: usize = 64;
 
 /// What followed when the last [`MATCH`] tokens stood before, the last time; at most `most` tokens, perhaps none.
 pub(super) fn draft(tokens: &[u32], most: usize) -> &[u32] {

@@ -50,7 +50,7 @@ pub enum StartError {
 }
 
 /// What comes back of a prompt.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum GenerationEvent {
     /// The first tokens of the prompt go into the step that begins now.
     Started {
@@ -60,7 +60,12 @@ pub enum GenerationEvent {
         cached_tokens: usize,
     },
     /// The next token of the answer.
-    Token(u32),
+    Token {
+        /// Which.
+        id: u32,
+        /// How likely the model found it, as the natural logarithm of its probability among all tokens.
+        log_probability: f32,
+    },
     /// The answer is over.
     Finished(FinishReason),
     /// The engine failed.
@@ -83,6 +88,8 @@ impl Generation {
 /// A prompt on its way to the worker.
 pub(super) struct Submission {
     pub(super) prompt: Prompt,
+    /// The answer, when it is given and only its likelihood is wanted.
+    pub(super) given: Option<Vec<u32>>,
     pub(super) events: mpsc::Sender<GenerationEvent>,
     /// When it was sent.
     pub(super) at: Instant,
@@ -122,6 +129,20 @@ impl Engine {
     /// # Errors
     /// When the prompt can never run, or the engine has stopped.
     pub async fn submit(&self, prompt: Prompt) -> Result<Generation, SubmitError> {
+        self.send(prompt, None).await
+    }
+
+    /// Has the model read a given answer: what comes back are the answer's tokens with the likelihood of each. Of the
+    /// prompt, `sampling`, `allowed`, `stop_tokens` and `max_new_tokens` do not count.
+    ///
+    /// # Errors
+    /// When the two can never run, or the engine has stopped.
+    pub async fn rate(&self, prompt: Prompt, answer: Vec<u32>) -> Result<Generation, SubmitError> {
+        let (max_new_tokens, stop_tokens) = (answer.len(), Vec::new());
+        self.send(Prompt { max_new_tokens, stop_tokens, ..prompt }, Some(answer)).await
+    }
+
+    async fn send(&self, prompt: Prompt, given: Option<Vec<u32>>) -> Result<Generation, SubmitError> {
         if prompt.tokens.is_empty() || prompt.max_new_tokens == 0 {
             return Err(SubmitError::Empty);
         }
@@ -134,7 +155,7 @@ impl Engine {
         }
         // Room for every event of the sequence, so that the worker never waits for a slow reader.
         let (events, receiver) = mpsc::channel(prompt.max_new_tokens + 2);
-        let sent = self.submissions.send(Submission { prompt, events, at: Instant::now() }).await;
+        let sent = self.submissions.send(Submission { prompt, given, events, at: Instant::now() }).await;
         sent.map_err(|_| SubmitError::Stopped(self.failure()))?;
         Ok(Generation { events: receiver })
     }

@@ -17,10 +17,10 @@ use super::{
     EngineConfig, EngineMetrics, FinishReason, GenerationEvent, Health, Scheduler, SchedulerLimits,
     SequenceId, Work,
     blocks::{BlockPool, whole_blocks},
-    draft::draft,
+    draft::{self, draft},
     handle::Submission,
     metrics::TokenClock,
-    sampler::Sampler,
+    sampler::{Choice, Sampler},
 };
 use crate::model::{Batch, KV_BLOCK_TOKENS, KvCache, Model, ModelError};
 
@@ -116,7 +116,7 @@ impl Worker {
         let kv_tokens = whole_blocks(prompt.tokens.len() + prompt.max_new_tokens);
         self.scheduler.enqueue(id, prompt.tokens.len(), kv_tokens, prompt.priority);
         let sequence = Sequence {
-            sampler: Sampler::new(prompt.sampling),
+            sampler: Sampler::new(prompt.sampling, submission.given.clone()),
             tokens: prompt.tokens.clone(),
             read: 0,
             guessed: 0,
@@ -201,13 +201,15 @@ impl Worker {
         let mut batch = Batch::default();
         let planned: usize = plan.iter().map(|work| work.tokens).sum();
         let mut room = self.max_draft_rows.saturating_sub(planned);
+        let mut given_room = draft::MOST_GIVEN;
         for work in plan {
             let sequence = self.sequences.get_mut(&work.id).expect("only the worker removes sequences");
             let (start, end) = (sequence.read, sequence.read + work.tokens);
             sequence.read = end;
             if work.samples {
-                sequence.guess(room);
-                room -= sequence.guessed;
+                let room = if sequence.submission.given.is_some() { &mut given_room } else { &mut room };
+                sequence.guess(*room);
+                *room -= sequence.guessed;
             }
             let tokens = &sequence.tokens[start..end + sequence.guessed];
             let logits = if work.samples { 1 + sequence.guessed } else { 0 };
@@ -240,14 +242,15 @@ impl Worker {
         let mut guesses = guesses.into_iter();
         for logits in rows {
             let prompt = &sequence.submission.prompt;
-            let token = sequence.sampler.sample(logits, prompt.allowed.as_deref())?;
+            let Choice { token, log_probability } =
+                sequence.sampler.sample(logits, prompt.allowed.as_deref())?;
             if prompt.stop_tokens.contains(&token) {
                 self.finish(id, FinishReason::Stop);
                 return Ok(());
             }
             sequence.tokens.push(token);
             sequence.clock.token(sequence.submission.at, &self.metrics);
-            sequence.emit(GenerationEvent::Token(token));
+            sequence.emit(GenerationEvent::Token { id: token, log_probability });
             if sequence.tokens.len() - sequence.submission.prompt.tokens.len()
                 >= sequence.submission.prompt.max_new_tokens
             {
@@ -276,12 +279,16 @@ impl Worker {
 }
 
 impl Sequence {
-    /// Appends guesses of what comes next, at most `most` and no more than may be written.
+    /// Appends guesses of what comes next, or what is given, at most `most` and no more than may be written.
     fn guess(&mut self, most: usize) {
         let prompt = &self.submission.prompt;
         // The model will write one token after the last guess.
-        let left = prompt.max_new_tokens - (self.tokens.len() - prompt.tokens.len()) - 1;
-        let draft = draft(&self.tokens, most.min(left)).to_vec();
+        let written = self.tokens.len() - prompt.tokens.len();
+        let most = most.min(prompt.max_new_tokens - written - 1);
+        let draft = match &self.submission.given {
+            Some(given) => given[written..written + most].to_vec(),
+            None => draft(&self.tokens, most).to_vec(),
+        };
         self.guessed = draft.len();
         self.tokens.extend(draft);
     }

@@ -12,6 +12,8 @@ pub(super) struct Completion {
     pub(super) text: String,
     /// True when the model ended by itself, false when it was stopped at a limit of tokens or characters.
     pub(super) whole: bool,
+    /// How likely the model found what it wrote: the mean of its tokens' log-probabilities.
+    pub(super) confidence: f64,
     pub(super) usage: Usage,
 }
 
@@ -51,25 +53,23 @@ impl Pipeline {
         let mut generation = self
             .engine
             .submit(Prompt {
-                tokens,
-                max_new_tokens,
-                stop_tokens: self.tokenizer.stop_tokens().to_vec(),
                 sampling,
                 allowed: request.is_english().then(|| self.english.clone()),
-                priority: job.priority,
-                deadline: job.deadline,
+                ..self.prompt(job, tokens, max_new_tokens)
             })
             .await?;
         let mut text = self.tokenizer.detokenizer(request.stop_strings());
+        let mut likelihood = 0.0;
         let whole = loop {
             match generation.next().await {
                 Some(GenerationEvent::Started { at, cached_tokens }) => {
                     usage.started = Some(at);
                     usage.cached_tokens = cached_tokens;
                 }
-                Some(GenerationEvent::Token(token)) => {
+                Some(GenerationEvent::Token { id, log_probability }) => {
                     usage.completion_tokens += 1;
-                    if text.push(token)? {
+                    likelihood += f64::from(log_probability);
+                    if text.push(id)? {
                         break true;
                     }
                     if request.is_overlong(text.text()) {
@@ -85,6 +85,53 @@ impl Pipeline {
                 None => return Err(PipelineError::Engine("it stopped without a word".to_owned())),
             }
         };
-        Ok(Completion { text: text.text().trim().to_owned(), whole, usage })
+        let confidence = likelihood / usage.completion_tokens.max(1) as f64;
+        Ok(Completion { text: text.text().trim().to_owned(), whole, confidence, usage })
+    }
+
+    /// How likely the model finds a text as the answer to a request: the mean of its tokens' log-probabilities.
+    pub(super) async fn likelihood(
+        &self,
+        job: &Job,
+        request: Request<'_>,
+        answer: &str,
+    ) -> Result<(f64, Usage), PipelineError> {
+        let tokens = self.prompts.tokens(request, &self.tokenizer)?;
+        let answer = self.tokenizer.encode(answer)?;
+        let count = answer.len();
+        let mut usage = Usage { prompt_tokens: tokens.len() + count, ..Usage::default() };
+        let mut generation = self.engine.rate(self.prompt(job, tokens, count), answer).await?;
+        let mut likelihood = 0.0;
+        loop {
+            match generation.next().await {
+                Some(GenerationEvent::Started { at, cached_tokens }) => {
+                    usage.started = Some(at);
+                    usage.cached_tokens = cached_tokens;
+                }
+                Some(GenerationEvent::Token { log_probability, .. }) => {
+                    likelihood += f64::from(log_probability)
+                }
+                Some(GenerationEvent::Finished(FinishReason::Deadline)) => {
+                    return Err(PipelineError::Deadline);
+                }
+                Some(GenerationEvent::Finished(_)) => break,
+                Some(GenerationEvent::Failed(reason)) => return Err(PipelineError::Engine(reason)),
+                None => return Err(PipelineError::Engine("it stopped without a word".to_owned())),
+            }
+        }
+        Ok((likelihood / count.max(1) as f64, usage))
+    }
+
+    /// A prompt whose tokens are chosen greedily among all.
+    fn prompt(&self, job: &Job, tokens: Vec<u32>, max_new_tokens: usize) -> Prompt {
+        Prompt {
+            tokens,
+            max_new_tokens,
+            stop_tokens: self.tokenizer.stop_tokens().to_vec(),
+            sampling: Sampling::Greedy,
+            allowed: None,
+            priority: job.priority,
+            deadline: job.deadline,
+        }
     }
 }

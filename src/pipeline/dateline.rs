@@ -13,7 +13,7 @@ use std::sync::LazyLock;
 use regex::{Captures, Regex};
 
 use super::person;
-use crate::glossary::Glossary;
+use crate::{fidelity::numerals::Date, glossary::Glossary};
 
 /// A paragraph without its dateline and byline, and the English of these.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,9 +37,6 @@ const AGENCIES: [(&str, &str); 8] = [
     ("中国网", "China.org.cn"),
     ("本报", ""),
 ];
-
-const MONTHS: [&str; 12] =
-    ["Jan.", "Feb.", "March", "April", "May", "June", "July", "Aug.", "Sept.", "Oct.", "Nov.", "Dec."];
 
 fn dateline() -> String {
     let agencies: Vec<&str> = AGENCIES.iter().map(|(chinese, _)| *chinese).collect();
@@ -105,10 +102,11 @@ fn lead(found: &Captures<'_>) -> Option<String> {
 /// Place, day and agency in English, if all are known.
 fn parts(found: &Captures<'_>) -> Option<(&'static str, String, &'static str)> {
     let place = &Glossary::places().get(&found["place"])?.target;
-    let month = MONTHS.get(found["month"].parse::<usize>().ok()?.checked_sub(1)?)?;
-    let day: u8 = found["day"].parse().ok().filter(|day| (1..=31).contains(day))?;
+    let month = found["month"].parse().ok().filter(|month| (1..=12).contains(month))?;
+    let day = found["day"].parse().ok().filter(|day| (1..=31).contains(day))?;
+    let date = Date { month: Some(month), day: Some(day), ..Date::default() };
     let (_, agency) = AGENCIES.iter().find(|(chinese, _)| *chinese == &found["agency"])?;
-    Some((place, format!("{month} {day}"), agency))
+    Some((place, date.english(), agency))
 }
 
 #[cfg(test)]

@@ -20,6 +20,7 @@ pub struct Prompts {
     version: String,
     translation: Template,
     heading: Template,
+    back: Template,
     summary: Template,
 }
 
@@ -30,6 +31,7 @@ struct Template {
     /// Holds `{text}` once, and `{chars}` where a length is asked for.
     user: String,
     /// Added when an earlier answer was found wanting; holds `{hint}`.
+    #[serde(default)]
     hint: String,
     /// Turns that are shown to the model as if it had answered so before.
     #[serde(default)]
@@ -78,6 +80,11 @@ pub(super) enum Request<'a> {
         /// As above.
         hint: &'a str,
     },
+    /// Translate an English text back into Chinese.
+    TranslateBack {
+        /// The text.
+        text: &'a str,
+    },
     /// Summarise a text in about this many characters.
     Summarize {
         /// The text.
@@ -107,11 +114,14 @@ impl Prompts {
         let named = [
             ("translation", &prompts.translation),
             ("heading", &prompts.heading),
+            ("back", &prompts.back),
             ("summary", &prompts.summary),
         ];
         for (template, Template { user, hint, .. }) in named {
             for (field, value, place) in [("user", user, "{text}"), ("hint", hint, "{hint}")] {
-                if value.matches(place).count() != 1 {
+                // What nothing is ever added to needs no hint.
+                let is_needed = field == "user" || template != "back";
+                if is_needed && value.matches(place).count() != 1 {
                     return Err(PromptError::Place { template, field, place });
                 }
             }
@@ -138,6 +148,7 @@ impl Prompts {
         let (template, text, hint, chars) = match request {
             Request::Translate { text, hint } => (&self.translation, text, hint, None),
             Request::TranslateHeading { text, hint } => (&self.heading, text, hint, None),
+            Request::TranslateBack { text } => (&self.back, text, "", None),
             Request::Summarize { text, hint, chars, .. } => (&self.summary, text, hint, Some(chars)),
         };
         let examples: Vec<(String, &str)> = template
@@ -161,7 +172,7 @@ impl Request<'_> {
     pub(super) fn is_english(self) -> bool {
         match self {
             Self::Translate { .. } | Self::TranslateHeading { .. } => true,
-            Self::Summarize { .. } => false,
+            Self::TranslateBack { .. } | Self::Summarize { .. } => false,
         }
     }
 
@@ -169,7 +180,7 @@ impl Request<'_> {
     pub(super) fn is_overlong(self, answer: &str) -> bool {
         match self {
             Self::Summarize { limit, .. } => chars(answer) > limit,
-            Self::Translate { .. } | Self::TranslateHeading { .. } => false,
+            _ => false,
         }
     }
 
@@ -177,7 +188,7 @@ impl Request<'_> {
     pub(super) fn stop_strings(self) -> &'static [&'static str] {
         match self {
             Self::TranslateHeading { .. } => &["\n"],
-            Self::Translate { .. } | Self::Summarize { .. } => &["\n\n"],
+            _ => &["\n\n"],
         }
     }
 }

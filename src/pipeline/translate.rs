@@ -1,18 +1,19 @@
 //! The English translation of a section: paragraph by paragraph, so that nothing is dropped, and every piece again in
-//! better ways while the checks object.
+//! better ways while the checks object or the model was unsure.
 //!
 //! ```text
 //! paragraph ─frame─▶ lead │ body │ tail
 //!                          └─chunk─▶ piece ─settle─▶ prompt ─▶ answer ─check─▶ good
-//!                                      ▲                          └ bad: sentence by sentence, then with a hint,
-//!                                      └────────────────────────────     then drawn several times; the best is kept
+//!                                      ▲                          ├ bad: sentence by sentence or with a hint, then drawn
+//!                                      │                          ├ unsure: drawn several times
+//!                                      └──────────────────────────┘ and the most faithful is kept
 //! ```
 
 use futures::future::{BoxFuture, FutureExt as _, try_join_all};
 
 use super::{
     Job, Located, Pipeline, PipelineError, Task, chunk,
-    complete::Usage,
+    complete::{Completion, Usage},
     dateline::{Framed, frame},
     prompt::Request,
     settle::{Settled, settle},
@@ -32,8 +33,10 @@ const CHUNK_TOKENS: usize = 192;
 const TOKENS_PER_SOURCE_TOKEN: usize = 3;
 /// Room on top of it, for short texts.
 const SPARE_TOKENS: usize = 48;
-/// How many answers are drawn at the last attempt; they are decoded together.
-const DRAWS: u64 = 3;
+/// How many answers are drawn when one is not good enough; they are decoded together.
+const DRAWS: u64 = 4;
+/// Below this mean log-probability of its tokens, the model was unsure of what it wrote.
+const UNSURE: f64 = -0.4;
 
 /// The translation of a section.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -74,6 +77,8 @@ struct Piece {
     text: String,
     whole: bool,
     verdict: Verdict,
+    /// How likely the model found it, as the mean of its tokens' log-probabilities.
+    confidence: f64,
     attempts: usize,
     usage: Usage,
 }
@@ -147,32 +152,63 @@ impl Pipeline {
             let settled = settle(source, &job.glossary);
             let mut best = self.ask_once(job, kind, source, &settled, "", job.sampling).await?;
             for attempt in 2..=attempts {
-                if best.verdict.is_clean() {
+                let objected = !best.verdict.is_clean();
+                if !objected && best.confidence >= UNSURE {
                     break;
                 }
                 let hint = hint(source, &best.verdict);
-                let others = match (attempt, kind) {
-                    (2, Kind::Body) if chunk::sentences(source).nth(1).is_some() => {
+                let ask = |sampling| self.ask_once(job, kind, source, &settled, &hint, sampling);
+                let is_one_sentence = chunk::sentences(source).nth(1).is_none();
+                let others = match (objected, attempt, kind) {
+                    (true, 2, Kind::Body) if !is_one_sentence => {
                         vec![self.by_sentence(job, source, attempts - 1).await?]
                     }
-                    (2, _) => {
-                        vec![self.ask_once(job, kind, source, &settled, &hint, Sampling::Greedy).await?]
-                    }
-                    _ => {
-                        let draw = |seed| {
-                            let sampling =
-                                Sampling::Random { temperature: 0.5, top_p: 0.95, top_k: None, seed };
-                            self.ask_once(job, kind, source, &settled, &hint, sampling)
-                        };
-                        try_join_all((0..DRAWS).map(draw)).await?
-                    }
+                    (true, 2, _) => vec![ask(Sampling::Greedy).await?],
+                    _ => try_join_all((0..DRAWS).map(|seed| ask(drawn(seed)))).await?,
                 };
-                best = others.into_iter().fold(best, Piece::better);
-                best.attempts = best.attempts.max(attempt);
+                best = self.most_faithful(job, &settled.text, best, others, attempt).await?;
+                if !objected {
+                    break;
+                }
             }
             Ok(best)
         }
         .boxed()
+    }
+
+    /// The candidate with the best verdict, and of several such the one that is likely as a translation of the source
+    /// and from which the source is likely as the way back: what was left out cannot come back. What all of them cost
+    /// is kept.
+    async fn most_faithful(
+        &self,
+        job: &Job,
+        source: &str,
+        first: Piece,
+        others: Vec<Piece>,
+        attempt: usize,
+    ) -> Result<Piece, PipelineError> {
+        let mut candidates = vec![first];
+        candidates.extend(others);
+        let mut usage = candidates.iter().fold(Usage::default(), |sum, piece| sum.plus(piece.usage));
+        let attempts = candidates.iter().fold(attempt, |most, piece| most.max(piece.attempts));
+        let best = candidates.iter().map(|piece| piece.verdict.score()).max();
+        let mut equals: Vec<Piece> = Vec::new();
+        for piece in candidates {
+            if Some(piece.verdict.score()) == best && equals.iter().all(|other| other.text != piece.text) {
+                equals.push(piece);
+            }
+        }
+        let mut likelihoods: Vec<f64> = equals.iter().map(|piece| piece.confidence).collect();
+        if equals.len() > 1 {
+            let back = |piece| self.likelihood(job, Request::TranslateBack { text: piece }, source);
+            let backs = try_join_all(equals.iter().map(|piece| back(&piece.text))).await?;
+            for (sum, (likelihood, cost)) in likelihoods.iter_mut().zip(backs) {
+                *sum += likelihood;
+                usage = usage.plus(cost);
+            }
+        }
+        let most = equals.into_iter().zip(likelihoods).max_by(|(_, a), (_, b)| a.total_cmp(b));
+        Ok(Piece { usage, attempts, ..most.map(|(piece, _)| piece).unwrap_or_default() })
     }
 
     /// Translates every sentence of a piece by itself: a small model drops less of a short text.
@@ -205,7 +241,8 @@ impl Pipeline {
         // Line breaks that the model wrote become spaces.
         let text = completion.text.split_whitespace().collect::<Vec<_>>().join(" ");
         let verdict = fidelity::check_translation(source, &settled.required(), &text, completion.whole);
-        Ok(Piece { text, whole: completion.whole, verdict, attempts: 1, usage: completion.usage })
+        let Completion { whole, confidence, usage, .. } = completion;
+        Ok(Piece { text, whole, verdict, confidence, attempts: 1, usage })
     }
 }
 
@@ -219,15 +256,14 @@ impl Default for Piece {
 impl Piece {
     /// What no model was asked for.
     fn of_text(text: String) -> Self {
-        Self { text, whole: true, verdict: Verdict::default(), attempts: 0, usage: Usage::default() }
-    }
-
-    /// The better of two, the first where they are equal; what both cost is kept.
-    fn better(self, other: Self) -> Self {
-        let usage = self.usage.plus(other.usage);
-        let attempts = self.attempts.max(other.attempts);
-        let better = if other.verdict.score() > self.verdict.score() { other } else { self };
-        Self { usage, attempts, ..better }
+        Self {
+            text,
+            whole: true,
+            verdict: Verdict::default(),
+            confidence: 0.0,
+            attempts: 0,
+            usage: Usage::default(),
+        }
     }
 
     /// Appends the translation of what stands at `source_start` of the source.
@@ -235,12 +271,19 @@ impl Piece {
         if !self.text.is_empty() && !next.text.is_empty() {
             self.text.push(' ');
         }
+        let (len, next_len) = (self.text.len() as f64, next.text.len() as f64);
+        self.confidence = (self.confidence * len + next.confidence * next_len) / (len + next_len).max(1.0);
         self.verdict.append(next.verdict, source_start, self.text.len());
         self.text.push_str(&next.text);
         self.whole &= next.whole;
         self.attempts = self.attempts.max(next.attempts);
         self.usage = self.usage.plus(next.usage);
     }
+}
+
+/// How an answer is drawn.
+fn drawn(seed: u64) -> Sampling {
+    Sampling::Random { temperature: 0.6, top_p: 0.9, top_k: None, seed }
 }
 
 /// Where a part stands in the text that it is a part of, in bytes.

@@ -85,7 +85,11 @@ impl Tokenizer {
         Detokenizer::new(&self.inner, stop_strings)
     }
 
-    fn encode(&self, text: &str) -> Result<Vec<u32>, TokenizerError> {
+    /// The token ids of a text as it stands, without a conversation around it.
+    ///
+    /// # Errors
+    /// When the library cannot encode it.
+    pub fn encode(&self, text: &str) -> Result<Vec<u32>, TokenizerError> {
         let encoding = self.inner.encode_fast(text, false).map_err(library)?;
         Ok(encoding.get_ids().to_vec())
     }

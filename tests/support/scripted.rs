@@ -20,6 +20,9 @@ use yizhai::{
 
 use super::tiny_gguf::{self, IM_END, IM_START, VOCAB};
 
+/// The logit of a token that leaves no doubt.
+const SURE: f32 = 30.0;
+
 /// Given the text of the user's turn, what the model answers.
 pub type Script = Arc<dyn Fn(&str) -> Answer + Send + Sync>;
 
@@ -27,6 +30,8 @@ pub type Script = Arc<dyn Fn(&str) -> Answer + Send + Sync>;
 pub enum Answer {
     /// Writes this and ends.
     Text(String),
+    /// Writes the first and ends, but is sure of no token, and finds the second nearly as likely.
+    Unsure(String, String),
     /// Writes this over and over and never ends.
     Forever(&'static str),
     /// Panics.
@@ -79,10 +84,9 @@ impl Model for Scripted {
                 segment.blocks.iter().filter_map(|b| self.blocks.get(b)).flatten().copied().collect();
             for read in end + 1 - segment.logits..=end {
                 let mut row = vec![0.0f32; VOCAB];
-                match self.next_token(&history[..read]) {
-                    Some(token) => row[token as usize] = 1.0,
-                    None => row[0] = f32::NAN,
-                }
+                self.next_tokens(&history[..read])
+                    .iter()
+                    .for_each(|&(token, logit)| row[token as usize] = logit);
                 logits.extend(row);
             }
         }
@@ -91,26 +95,35 @@ impl Model for Scripted {
 }
 
 impl Scripted {
-    fn next_token(&self, history: &[u32]) -> Option<u32> {
+    /// What may come next, and its logit; that of all else is 0.
+    fn next_tokens(&self, history: &[u32]) -> Vec<(u32, f32)> {
         let opening: Vec<u32> = "assistant\n".bytes().map(u32::from).collect();
         let turns: Vec<usize> = (0..history.len()).filter(|&i| history[i] == IM_START).collect();
         let (user_at, assistant_at) = (turns[turns.len() - 2], turns[turns.len() - 1]);
         if !history[assistant_at + 1..].starts_with(&opening) {
             // A guess of what comes next ran on past the end of the turn; nobody reads what follows it.
-            return Some(IM_END);
+            return vec![(IM_END, SURE)];
         }
         let user_turn = &history[user_at..];
         let user: Vec<u8> =
             user_turn.iter().map_while(|&t| (t != IM_END).then_some(t)).skip(1).map(|t| t as u8).collect();
         let user = String::from_utf8(user).unwrap();
-        let written = history.len() - assistant_at - 1 - opening.len();
-        let answer = match (self.script)(user.strip_prefix("user\n").unwrap()) {
-            Answer::Text(text) => text.as_bytes().get(written).copied(),
-            Answer::Forever(text) => Some(text.as_bytes()[written % text.len()]),
+        let written = &history[assistant_at + 1 + opening.len()..];
+        let after = |text: &str| text.as_bytes().get(written.len()).map_or(IM_END, |&byte| u32::from(byte));
+        let begins = |text: &str| text.bytes().map(u32::from).take(written.len()).eq(written.iter().copied());
+        match (self.script)(user.strip_prefix("user\n").unwrap()) {
+            Answer::Text(text) => vec![(after(&text), SURE)],
+            Answer::Unsure(first, second) => {
+                let mut may_come = vec![(after(&second), 5.0), (after(&first), 5.1)];
+                if begins(&first) != begins(&second) {
+                    may_come.remove(usize::from(begins(&second)));
+                }
+                may_come
+            }
+            Answer::Forever(text) => vec![(u32::from(text.as_bytes()[written.len() % text.len()]), SURE)],
             Answer::Panic => panic!("the script says so"),
-            Answer::Nan => return None,
-        };
-        Some(answer.map_or(IM_END, u32::from))
+            Answer::Nan => vec![(0, f32::NAN)],
+        }
     }
 }
 

@@ -3,6 +3,8 @@
 //! Every quantity is one or several parts (the ends of a range; year, month and day), and every part looks for one of the
 //! same value on the other side: first for one that is written the same way, then for one that comes to the same.
 
+use std::collections::BTreeSet;
+
 use rust_decimal::Decimal;
 
 use super::{
@@ -23,6 +25,9 @@ pub struct NumberReport {
     pub missing: Vec<Quantity>,
     /// Quantities of the translation that the source does not hold; spans into the translation.
     pub unexpected: Vec<Quantity>,
+    /// What was read in both: a quantity of the source and one of the translation that say the same, each with its span
+    /// into its own text. One may stand in several pairs.
+    pub pairs: Vec<(Quantity, Quantity)>,
 }
 
 /// Compares the quantities of a Chinese source and its English translation.
@@ -33,7 +38,7 @@ pub struct NumberReport {
 /// assert!(compare("投资35亿元", "an investment of 3.5 billion yuan").missing.is_empty());
 /// let report = compare("12月3日，投资35亿元", "an investment of 350 million yuan");
 /// assert_eq!((report.expected.len(), report.kept), (2, 0));
-/// assert_eq!(report.unexpected.len(), 1);
+/// assert_eq!((report.unexpected.len(), report.pairs.len()), (1, 0));
 /// ```
 pub fn compare(zh: &str, en: &str) -> NumberReport {
     match_up(read_zh(zh), &read_en(en))
@@ -57,6 +62,7 @@ fn match_up(expected: Vec<Quantity>, found: &[Quantity]) -> NumberReport {
     name_currencies(&wanted, &mut have);
     let mut taken = vec![false; have.len()];
     let mut kept = vec![false; wanted.len()];
+    let mut pairs = BTreeSet::new();
     for grade in [Grade::Same, Grade::Alike, Grade::Converted] {
         for firm in [true, false] {
             for (index, part) in wanted.iter().enumerate().filter(|(_, part)| part.firm == firm) {
@@ -68,6 +74,7 @@ fn match_up(expected: Vec<Quantity>, found: &[Quantity]) -> NumberReport {
                 if let Some(partner) = partner {
                     taken[partner] = true;
                     kept[index] = true;
+                    pairs.insert((part.of, have[partner].of));
                 }
             }
         }
@@ -98,8 +105,9 @@ fn match_up(expected: Vec<Quantity>, found: &[Quantity]) -> NumberReport {
         .filter(|(i, q)| q.firm && added.contains(i))
         .map(|(_, q)| q.clone())
         .collect();
+    let pairs = pairs.into_iter().map(|(zh, en)| (expected[zh].clone(), found[en].clone())).collect();
     let expected: Vec<Quantity> = expected.into_iter().filter(|q| q.firm).collect();
-    NumberReport { kept: expected.len() - missing.len(), expected, missing, unexpected }
+    NumberReport { kept: expected.len() - missing.len(), expected, missing, unexpected, pairs }
 }
 
 /// An amount of the source without a currency (30亿 behind 200亿元) may be given the one of the others, but no second: in

@@ -133,6 +133,13 @@ fn fraction(numerator: u32, denominator: u32) -> String {
     }
 }
 
+impl Date {
+    /// The date as agencies write it: `Dec. 6, 2025`, `December 2025`, `Saturday`.
+    pub fn english(self) -> String {
+        date_english(self, None)
+    }
+}
+
 fn date_english(date: Date, upper: Option<Decimal>) -> String {
     const SHORT: [&str; 12] =
         ["Jan.", "Feb.", "March", "April", "May", "June", "July", "Aug.", "Sept.", "Oct.", "Nov.", "Dec."];

@@ -3,8 +3,7 @@
 
 use std::{collections::BTreeMap, ops::Range};
 
-use super::numbers::numbers;
-use crate::pb;
+use crate::{fidelity::numerals, pb};
 
 /// A piece of a text and what it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,7 +28,7 @@ pub(super) enum Kind {
         /// In words, for those who do not see the page.
         label: String,
     },
-    /// A number that does not stand in the other language, as far as a simple reader can tell.
+    /// A number that does not stand in the other language.
     Lone,
     /// What a finding names.
     Found,
@@ -62,7 +61,8 @@ pub(super) fn pair(
     sentences: &[(Range<usize>, String)],
     found: &[&str],
 ) -> (Vec<Run>, Vec<Run>) {
-    let marks = |text: &str, of_term: fn(&pb::Term) -> &str| {
+    let (zh_numbers, en_numbers) = numbers(source, english);
+    let marks = |text: &str, of_term: fn(&pb::Term) -> &str, numbers: Vec<Mark>| {
         let terms = terms.iter().flat_map(|term| {
             occurrences(text, of_term(term)).map(|range| Mark {
                 range,
@@ -70,8 +70,6 @@ pub(super) fn pair(
                 meaning: term.source.clone(),
             })
         });
-        let numbers = numbers(text);
-        let numbers = numbers.into_iter().map(|n| Mark { range: n.range, class: "number", meaning: n.value });
         apart(terms.chain(numbers).collect())
     };
     let found: Vec<Mark> = found
@@ -80,11 +78,35 @@ pub(super) fn pair(
             occurrences(english, piece).map(|range| Mark { range, class: "found", meaning: String::new() })
         })
         .collect();
-    let zh = marks(source, |term| &term.source);
-    let en = apart(found.into_iter().chain(marks(english, |term| &term.target)).collect());
+    let zh = marks(source, |term| &term.source, zh_numbers);
+    let en = apart(found.into_iter().chain(marks(english, |term| &term.target, en_numbers)).collect());
     let groups = groups(&zh, &en);
     let cutter = |side: char, other: char| Cutter { id, side, other, groups: &groups };
     (cutter('z', 'e').cut(source, &zh, sentences), cutter('e', 'z').cut(english, &en, &[]))
+}
+
+/// The numbers of both texts; those that say the same mean the same.
+fn numbers(source: &str, english: &str) -> (Vec<Mark>, Vec<Mark>) {
+    let report = numerals::compare(source, english);
+    let mark = |quantity: &numerals::Quantity, meaning: String| Mark {
+        range: quantity.span.clone(),
+        class: "number",
+        meaning,
+    };
+    let (mut zh, mut en) = (Vec::new(), Vec::new());
+    for (here, there) in &report.pairs {
+        // Named by where the first of them stands; what stands in several pairs makes one of them.
+        let place =
+            |marks: &[Mark], span| marks.iter().find(|m: &&Mark| m.range == span).map(|m| m.meaning.clone());
+        let meaning = place(&zh, here.span.clone())
+            .or_else(|| place(&en, there.span.clone()))
+            .unwrap_or_else(|| here.span.start.to_string());
+        zh.push(mark(here, meaning.clone()));
+        en.push(mark(there, meaning));
+    }
+    zh.extend(report.missing.iter().map(|quantity| mark(quantity, "missing".to_owned())));
+    en.extend(report.unexpected.iter().map(|quantity| mark(quantity, "unexpected".to_owned())));
+    (zh, en)
 }
 
 /// What stands in both languages, by its class and meaning: the number of its group.
@@ -221,7 +243,8 @@ mod tests {
             Some((_, Kind::Linked { id, to, .. })) => (id.clone(), to.clone()),
             other => panic!("{text} is {other:?}"),
         };
-        for (zh, en) in [("蓝箭航天", "LandSpace"), ("557.4亿", "55.74 billion"), ("14.8", "14.8")] {
+        for (zh, en) in [("蓝箭航天", "LandSpace"), ("557.4亿元", "55.74 billion yuan"), ("14.8%", "14.8%")]
+        {
             let (from, to) = (link(&source, zh), link(&english, en));
             assert_eq!((from.1, from.0), (to.0, to.1), "{zh}");
         }

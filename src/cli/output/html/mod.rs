@@ -5,7 +5,6 @@
 
 mod index;
 mod marks;
-mod numbers;
 mod page;
 
 pub(in crate::cli) use index::{Listed, Sums, index, index_name};
