@@ -370,3 +370,11 @@ fn units_and_currencies_have_names() {
     assert_eq!((Currency::UsDollar.english(), Currency::Yuan.chinese()), ("U.S. dollars", "元"));
     assert_eq!(super::number(Decimal::new(12345678901, 1)), "1,234,567,890.1");
 }
+
+#[test]
+fn a_vague_number_takes_nothing_that_another_has_taken() {
+    let spans: Vec<_> = read_zh("半数万亿").into_iter().map(|quantity| quantity.span).collect();
+    assert_eq!(spans, [0..6, 6..12]);
+    let spans: Vec<_> = read_zh("数万亿").into_iter().map(|quantity| quantity.span).collect();
+    assert_eq!(spans, [0..9]);
+}

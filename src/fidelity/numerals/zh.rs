@@ -41,7 +41,10 @@ pub fn read_zh(text: &str) -> Vec<Quantity> {
             continue;
         }
         let next = match read_at(text, at) {
-            Some(Read { quantity: Some(quantity), end }) => {
+            Some(Read { quantity: Some(mut quantity), end }) => {
+                // The 数 of 半数万亿 belongs to what stands before.
+                let taken = found.last().map_or(0, |last: &Quantity| last.span.end);
+                quantity.span.start = quantity.span.start.max(taken);
                 found.push(quantity);
                 end
             }
