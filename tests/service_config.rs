@@ -75,6 +75,7 @@ fn what_is_wrong_with_the_settings_is_named_before_anything_is_started() {
         ("[limits]\nmax_requests = \"many\"\n", "many"),
         ("[limits\n", "no TOML"),
         ("[security]\ntls_certificate = \"x.pem\"\n", "tls-key"),
+        ("[security]\ngrpc_web_origin = [\"https://a.example\", \"https://b.example/\"]\n", "https://HOST"),
     ];
     for (text, named) in cases {
         let (_kept, path) = file(text);

@@ -10,7 +10,7 @@ use clap::ArgAction;
 use super::args::{ModelArgs, at_least_one, seconds};
 use crate::config::ModelConfig;
 use crate::server::{
-    Access, Http2, Limits, ListenConfig, Metrics, RestartPolicy, ResultCache, Tls, TlsFiles, Tokens,
+    Access, Http2, Limits, ListenConfig, Metrics, Origin, RestartPolicy, ResultCache, Tls, TlsFiles, Tokens,
 };
 
 pub(super) const AFTER_HELP: &str = "Settings come from the file of --config, then the environment, then flags; the \
@@ -198,6 +198,16 @@ pub(super) struct SecurityArgs {
     /// Whether the server describes its API to callers
     #[arg(long, env = "YIZHAI_REFLECTION", default_value_t = true, action = ArgAction::Set, value_name = "BOOL")]
     pub(super) reflection: bool,
+
+    /// Let scripts of pages of this origin, such as https://news.example, call by gRPC-Web over HTTP/1.1 and HTTP/2; `*`
+    /// means any page; may be given several times [default: none, and no HTTP/1.1]
+    #[arg(
+        long = "grpc-web-origin",
+        env = "YIZHAI_GRPC_WEB_ORIGIN",
+        value_delimiter = ',',
+        value_name = "ORIGIN"
+    )]
+    pub(super) web_origins: Vec<Origin>,
 
     /// Listen beyond loopback without TLS: texts and tokens are then sent in the clear
     #[arg(long, env = "YIZHAI_ALLOW_PLAINTEXT", default_value_t = false, action = ArgAction::Set, num_args = 0..=1,

@@ -21,6 +21,7 @@ use super::{
     listen::Peer,
     slow_body::SlowBody,
     status::Refusal,
+    web::Web,
 };
 
 /// The path of the API's service.
@@ -53,6 +54,7 @@ pub(super) struct GateLayer {
     pub(super) access: Access,
     pub(super) admission: Admission,
     pub(super) limits: Limits,
+    pub(super) web: Option<Web>,
 }
 
 impl<S> Layer<S> for GateLayer {
@@ -121,6 +123,9 @@ impl GateLayer {
         id: &Arc<str>,
         arrived: Instant,
     ) -> Result<Call, Refusal> {
+        if let Some(web) = &self.web {
+            web.check(headers)?;
+        }
         let rpc = path.strip_prefix(DIGEST_SERVICE);
         let is_open = path.starts_with(HEALTH_SERVICE) && self.access.health_open;
         let client = match is_open {

@@ -54,6 +54,8 @@ pub(super) enum Refusal {
     WrongToken,
     #[error("the token `{name}` may not call {rpc}")]
     NotAllowed { name: String, rpc: String },
+    #[error("pages of {0} may not call this server")]
+    Origin(String),
     #[error("the model is being loaded; try again")]
     Loading,
     #[error("the server is about to end; try again")]
@@ -121,6 +123,7 @@ impl Refusal {
                 details.set_resource_info("token", name, "", self.to_string());
                 (Code::PermissionDenied, "RPC_NOT_ALLOWED")
             }
+            Self::Origin(_) => (Code::PermissionDenied, "ORIGIN_NOT_ALLOWED"),
             Self::Loading => {
                 details.set_retry_info(Some(RETRY_WHEN_UNAVAILABLE));
                 (Code::Unavailable, "MODEL_LOADING")
