@@ -6,8 +6,8 @@ mod support;
 
 use std::{
     collections::{HashMap, HashSet},
+    process::Command,
     sync::{Arc, Mutex},
-    time::Duration,
 };
 
 use opentelemetry_proto::tonic::{
@@ -18,10 +18,16 @@ use opentelemetry_proto::tonic::{
     common::v1::any_value::Value,
     trace::v1::Span,
 };
-use support::{program::Running, until};
+use support::{
+    program::{Running, serve},
+    until,
+};
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::{Request, Response, Status};
-use yizhai::pb::{self, input::Source};
+use yizhai::{
+    client::Client,
+    pb::{self, input::Source},
+};
 
 fn lines(text: &str) -> Option<pb::Input> {
     let page_format = pb::PageFormat::Lines.into();
@@ -91,7 +97,7 @@ async fn the_spans_of_a_call_belong_to_the_trace_of_its_caller() {
     server.client().await.segment(other).await.unwrap();
     // The last spans are sent at the end.
     let id = server.child.id().to_string();
-    assert!(std::process::Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
+    assert!(Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
     assert!(server.child.wait().unwrap().success());
 
     let spans = collector.spans.lock().unwrap().clone();
@@ -111,4 +117,84 @@ async fn the_spans_of_a_call_belong_to_the_trace_of_its_caller() {
     let own: Vec<_> =
         others.iter().filter(|span| attributes(span).get("rpc").is_some_and(|r| r == "Segment")).collect();
     assert!(matches!(own.as_slice(), [span] if span.parent_span_id.is_empty()), "{others:?}");
+}
+
+// ---- a disk that is full ----
+
+#[tokio::test]
+async fn a_full_disk_costs_cache_entries_and_no_answers() {
+    const DISK_BLOCKS: u64 = 160;
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("results.redb");
+    // A file that may not grow stands for a disk that is full. The unit is 512 bytes.
+    let program = serve(&["--cache-file", file.to_str().unwrap()]);
+    let limited = "trap '' XFSZ; ulimit -f \"$0\"; exec \"$@\"";
+    let mut command = Command::new("/bin/sh");
+    command
+        .args(["-c", limited, &DISK_BLOCKS.to_string()])
+        .arg(program.get_program())
+        .args(program.get_args())
+        .env_clear();
+    command.envs(program.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let server = Running::of(&mut command);
+    let mut client = server.client().await;
+    let full = "the result cache cannot be written";
+    let mut asked = 0;
+    let mut digest = async || {
+        let text: String = (0..10).map(|line| format!("第{asked}页的第{line}行。\n")).collect();
+        asked += 1;
+        let options = pb::DigestOptions {
+            tasks: vec![pb::Task::Translation.into()],
+            max_attempts: 1,
+            ..Default::default()
+        };
+        let request = pb::DigestRequest { input: lines(&text), options: Some(options), ..Default::default() };
+        assert_eq!(client.digest(request).await.unwrap().into_inner().sections.len(), 10);
+    };
+    for _ in 0..100 {
+        digest().await;
+        assert!(std::fs::metadata(&file).unwrap().len() <= DISK_BLOCKS * 512);
+        if server.told(full) > 0 {
+            break;
+        }
+    }
+    for _ in 0..5 {
+        digest().await;
+    }
+    assert_eq!(server.told(full), 1, "{}", server.log.lock().unwrap());
+}
+
+// ---- a kill ----
+
+#[tokio::test]
+async fn a_killed_server_comes_back_with_what_it_had_kept_and_its_clients_with_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("results.redb");
+    let cache = ["--cache-file", file.to_str().unwrap()];
+    let mut server = Running::start(&cache);
+    let address = server.address.clone();
+    let client = Client::connect(&format!("http://{address}")).await.unwrap();
+    let request = |text: &str| pb::DigestRequest { input: lines(text), ..Default::default() };
+    let first = client.digest(request("一。\n二。")).await.unwrap();
+    // Long, so that the kill comes in its middle.
+    let long: String = (0..500).map(|line| format!("这是第{line}行，还没有做完。\n")).collect();
+    let in_flight = tokio::spawn({
+        let client = client.clone();
+        async move { client.digest(request(&long)).await }
+    });
+    // Results are kept in the order in which they were made: once those of the long call are, the first two are.
+    let size = || std::fs::metadata(&file).unwrap().len();
+    let before = size();
+    until(|| size() > before).await;
+    server.child.kill().unwrap();
+    server.child.wait().unwrap();
+    in_flight.await.unwrap().expect_err("it was answered by a server that is gone");
+
+    let server = Running::start(&[&cache[..], &["--listen", &address]].concat());
+    assert_eq!(server.told("begun anew"), 0, "the kill broke the cache's file");
+    let again = client.digest(request("一。\n二。")).await.unwrap();
+    for (old, new) in first.sections.iter().zip(&again.sections) {
+        assert!(new.provenance.as_ref().unwrap().from_cache, "what was kept is lost");
+        assert_eq!((&old.summary, &old.translation), (&new.summary, &new.translation));
+    }
 }

@@ -28,13 +28,13 @@ pub struct Running {
 
 impl Running {
     pub fn start(arguments: &[&str]) -> Self {
-        Self::of(serve(&[]).args(arguments))
+        Self::of(&mut serve(arguments))
     }
 
-    /// Starts what ends up as `yizhai serve`, and waits until it answers.
+    /// Starts what ends up as `yizhai serve`, on a free port unless it says otherwise, and waits until it answers.
     pub fn of(command: &mut Command) -> Self {
-        let fixed = ["--listen", "127.0.0.1:0", "--log-format", "json"];
-        let mut child = command.args(fixed).stderr(Stdio::piped()).spawn().unwrap();
+        let command = command.env("YIZHAI_LISTEN", "127.0.0.1:0").env("YIZHAI_LOG_FORMAT", "json");
+        let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
         let log = Arc::new(Mutex::new(String::new()));
         let mut address = None;
@@ -51,6 +51,11 @@ impl Running {
         let told = log.clone();
         std::thread::spawn(move || lines.for_each(|line| *told.lock().unwrap() += &(line + "\n")));
         Self { child, address: address.expect("it did not say where it listens"), log }
+    }
+
+    /// How often a message stands in the log so far.
+    pub fn told(&self, message: &str) -> usize {
+        self.log.lock().unwrap().matches(message).count()
     }
 
     pub async fn client(&self) -> DigestServiceClient<tonic::transport::Channel> {
