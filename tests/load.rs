@@ -5,7 +5,7 @@
 //! YIZHAI_LOAD_SECONDS=600 cargo test --release --test load -- --ignored --nocapture --test-threads 1 NAME
 //! ```
 #![cfg(target_os = "linux")]
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 mod support;
 
@@ -105,7 +105,7 @@ async fn sections(
     number: u64,
 ) -> Result<Vec<pb::SectionDigest>, Status> {
     let request = request(number);
-    if number % 2 == 0 {
+    if number.is_multiple_of(2) {
         let answer = client.digest(request).await?.into_inner();
         assert_eq!(answer.request_id, format!("call-{number}"));
         return Ok(answer.sections);

@@ -80,6 +80,7 @@ fn what_is_wrong_with_the_settings_is_named_before_anything_is_started() {
         (&["--tls-certificate", "/none.pem", "--tls-key", "/none.pem"][..], "/none.pem"),
         (&["--tokens", "/none.toml"][..], "/none.toml"),
         (&["--max-message-bytes", "10"][..], "max_message_bytes"),
+        (&["--max-bytes-in-flight", "10"][..], "max_bytes_in_flight"),
         (&["--cache-bytes", "0", "--cache-file", "x"][..], "cache_file"),
     ] {
         let output = serve(arguments).output().unwrap();

@@ -99,6 +99,11 @@ pub(super) struct LimitArgs {
     #[arg(long, env = "YIZHAI_MAX_MESSAGE_BYTES", value_parser = at_least_one, value_name = "BYTES")]
     max_message_bytes: Option<usize>,
 
+    /// The most bytes of all requests together that are received or worked on; more are refused with RESOURCE_EXHAUSTED
+    #[arg(long, env = "YIZHAI_MAX_BYTES_IN_FLIGHT", default_value_t = Limits::default().max_bytes_in_flight,
+          value_parser = at_least_one, value_name = "BYTES")]
+    max_bytes_in_flight: usize,
+
     /// The most sections of one request
     #[arg(long, env = "YIZHAI_MAX_SECTIONS", default_value_t = Limits::default().max_sections,
           value_parser = at_least_one, value_name = "N")]
@@ -251,6 +256,7 @@ impl From<&LimitArgs> for Limits {
             requests_per_minute,
             max_page_bytes,
             max_message_bytes,
+            max_bytes_in_flight,
             max_sections,
             max_terms,
             max_items_in_flight,
@@ -261,6 +267,7 @@ impl From<&LimitArgs> for Limits {
         Self {
             max_page_bytes,
             max_message_bytes,
+            max_bytes_in_flight,
             max_sections,
             max_terms,
             max_requests,
@@ -358,6 +365,11 @@ impl ServeArgs {
                 limits.max_page_bytes
             );
         }
+        let (message, all) = (limits.message_bytes(), limits.max_bytes_in_flight);
+        ensure!(
+            all >= message,
+            "max_bytes_in_flight ({all}) is smaller than a message may be ({message}): none of that size could arrive"
+        );
         if let Some(metrics) = self.observability.metrics_listen {
             ensure!(
                 metrics != self.server.listen || metrics.port() == 0,

@@ -15,11 +15,11 @@ use tonic::{Code, Status, body::Body};
 use tower::{Layer, Service};
 
 use super::{
-    admission::{Admission, Client, Limits, Place},
+    admission::{Admission, Client, Limits, Place, Room},
     auth::Access,
+    body::BoundedBody,
     deadline,
     listen::Peer,
-    slow_body::SlowBody,
     status::Refusal,
     web::Web,
 };
@@ -39,6 +39,8 @@ pub(super) struct Call {
     pub(super) deadline: Option<Instant>,
     /// Its place; `None` for calls that cost nothing.
     pub(super) place: Option<Place>,
+    /// The memory of its messages.
+    pub(super) room: Arc<Room>,
 }
 
 /// The id of a call and when it arrived; put into the extensions by `observe`.
@@ -95,15 +97,18 @@ where
             let Arrival { id, at } =
                 arrival.unwrap_or_else(|| Arrival { id: new_id().into(), at: Instant::now() });
             let path = request.uri().path().to_owned();
-            match layer.pass(&path, request.headers(), request.extensions().get(), &id, at).await {
-                Ok(call) => request.extensions_mut().insert(call),
+            let passed = layer.pass(&path, request.headers(), request.extensions().get(), &id, at).await;
+            let call = match passed {
+                Ok(call) => call,
                 Err(refusal) => return Ok(refusal.status(&id).into_http()),
             };
+            let room = call.room.clone();
+            request.extensions_mut().insert(call);
             let is_streamed = path.strip_prefix(DIGEST_SERVICE) == Some("DigestMany");
             let received = layer.limits.receive_timeout;
             let request = match path.starts_with(HEALTH_SERVICE) {
                 true => request,
-                false => request.map(|body| Body::new(SlowBody::new(body, received, is_streamed))),
+                false => request.map(|body| Body::new(BoundedBody::new(body, room, received, is_streamed))),
             };
             let response = inner.call(request).await?;
             Ok(match transport_error(response.headers(), layer.limits.message_bytes()) {
@@ -139,7 +144,7 @@ impl GateLayer {
             }
             _ => None,
         };
-        Ok(Call { id: id.clone(), arrived, deadline, place })
+        Ok(Call { id: id.clone(), arrived, deadline, place, room: self.admission.room() })
     }
 
     async fn admit(&self, client: &Client, deadline: Option<Instant>) -> Result<Place, Refusal> {

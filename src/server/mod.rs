@@ -10,6 +10,7 @@
 
 mod admission;
 mod auth;
+mod body;
 mod cache;
 mod convert;
 mod deadline;
@@ -22,7 +23,6 @@ mod metrics;
 mod observe;
 mod reload;
 mod service;
-mod slow_body;
 mod state;
 mod status;
 mod supervise;
@@ -55,6 +55,9 @@ use crate::{
     glossary::Glossary,
     pb::{self, digest_service_server::DigestServiceServer},
 };
+
+/// The largest message to the health service, which holds a name.
+const MAX_HEALTH_BYTES: usize = 4 << 10;
 
 /// The glossaries that requests may name.
 pub type Glossaries = BTreeMap<String, Arc<Glossary>>;
@@ -155,6 +158,7 @@ where
     let observe = observe::ObserveLayer { metrics: metrics.clone() };
     let tokens = access.tokens.clone();
     let service = service::Service::new(slot.clone(), config);
+    let health = health.max_decoding_message_size(MAX_HEALTH_BYTES);
     let digest = DigestServiceServer::new(service)
         .max_decoding_message_size(limits.message_bytes())
         .max_encoding_message_size(usize::MAX);

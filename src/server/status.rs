@@ -42,6 +42,8 @@ pub(super) enum Refusal {
         "{limit} requests are being worked on and {queued} wait, which is this server's limit; try again"
     )]
     TooManyRequests { limit: usize, queued: usize },
+    #[error("all requests together hold more than {limit} bytes, which is this server's limit; try again")]
+    TooManyBytes { limit: usize },
     #[error("{limit} of your requests are being worked on or wait, which is your limit; try again")]
     ClientBusy { limit: usize },
     #[error("you may send {limit} requests in a minute; try again")]
@@ -104,6 +106,10 @@ impl Refusal {
             Self::TooManyRequests { .. } => {
                 details.set_retry_info(Some(RETRY_WHEN_FULL));
                 (Code::ResourceExhausted, "TOO_MANY_REQUESTS")
+            }
+            Self::TooManyBytes { .. } => {
+                details.set_retry_info(Some(RETRY_WHEN_FULL));
+                (Code::ResourceExhausted, "TOO_MANY_BYTES")
             }
             Self::ClientBusy { .. } => {
                 details.set_retry_info(Some(RETRY_WHEN_FULL));
