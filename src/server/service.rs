@@ -27,6 +27,9 @@ use crate::{
     pipeline::Pipeline,
 };
 
+/// The largest input that is parsed at once: a matter of microseconds, like the way to another thread.
+const SMALL_INPUT_BYTES: usize = 2 << 10;
+
 /// The service; cheap to clone.
 #[derive(Clone)]
 pub(super) struct Service {
@@ -52,9 +55,12 @@ impl Service {
         }
     }
 
-    /// Parses on a thread where it may take its time.
+    /// Parses; a large input on a thread where it may take its time.
     async fn parse(&self, input: Option<pb::Input>) -> Result<Document, Refusal> {
         let limits = self.inner.config.limits;
+        if input.as_ref().is_none_or(|input| input.encoded_len() <= SMALL_INPUT_BYTES) {
+            return convert::document(input, &limits);
+        }
         let parsed = tokio::task::spawn_blocking(move || convert::document(input, &limits)).await;
         parsed.unwrap_or(Err(Refusal::Broken))
     }

@@ -212,3 +212,78 @@ fn terms(given: Vec<pb::Term>, limits: &Limits) -> Result<Vec<Term>, Refusal> {
     };
     given.into_iter().enumerate().map(term).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use prost::Message as _;
+
+    use super::*;
+
+    /// A request with something in every field.
+    fn whole() -> Vec<u8> {
+        let text = |text: &str| Some(pb::Text { text: text.to_owned(), spans: Vec::new() });
+        let article = pb::Article {
+            headline: text("标题"),
+            sections: vec![pb::Section {
+                heading: text("小标题"),
+                paragraphs: vec![text("正文。").unwrap_or_default()],
+            }],
+            ..Default::default()
+        };
+        let options = pb::DigestOptions {
+            tasks: vec![pb::Task::Summary.into(), pb::Task::Translation.into()],
+            summary_max_chars: 80,
+            terms: vec![pb::Term { source: "蓝箭".to_owned(), target: "LandSpace".to_owned() }],
+            glossary: NO_GLOSSARY.to_owned(),
+            max_attempts: 2,
+            sampling: Some(pb::Sampling { temperature: 0.5, top_p: 0.9, top_k: 20, seed: 1 }),
+            ..Default::default()
+        };
+        let input = pb::Input { source: Some(pb::input::Source::Article(article)), page_format: 1 };
+        let request_id = "call-7".to_owned();
+        pb::DigestRequest { input: Some(input), options: Some(options), request_id }.encode_to_vec()
+    }
+
+    /// What becomes of bytes that came as a request: a job, or the field that is wrong.
+    fn job_of(bytes: &[u8]) -> Option<Result<Job, Refusal>> {
+        let pb::DigestRequest { input, options, request_id: id } = pb::DigestRequest::decode(bytes).ok()?;
+        let limits = Limits::default();
+        let parsed = request_id(&id, "call").and_then(|_| document(input, &limits));
+        let glossaries = Glossaries::new();
+        Some(parsed.and_then(|document| {
+            job(document, options, "", &glossaries, &limits, Priority::Interactive, None)
+        }))
+    }
+
+    #[test]
+    fn a_whole_request_is_a_job() {
+        let job = job_of(&whole()).unwrap().unwrap();
+        assert_eq!((job.summary_max_chars, job.max_attempts), (80, 2));
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_make_a_job_with_what_is_out_of_bounds(
+            changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>(), 0..3u8), 1..6),
+        ) {
+            let mut bytes = whole();
+            for (at, byte, how) in changes {
+                let at = at.index(bytes.len());
+                match how {
+                    0 => bytes[at] = byte,
+                    1 => bytes.insert(at, byte),
+                    _ => drop(bytes.remove(at)),
+                }
+            }
+            if let Some(Ok(job)) = job_of(&bytes) {
+                prop_assert!(SUMMARY_CHARS.contains(&job.summary_max_chars));
+                prop_assert!(MAX_ATTEMPTS.contains(&job.max_attempts));
+                prop_assert!(job.document.articles.iter().any(|article| !article.sections.is_empty()));
+                if let Sampling::Random { temperature, top_p, .. } = job.sampling {
+                    prop_assert!(temperature > 0.0 && temperature <= 2.0 && top_p > 0.0 && top_p <= 1.0);
+                }
+            }
+        }
+    }
+}
