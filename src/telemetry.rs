@@ -8,8 +8,11 @@ use opentelemetry::{
 };
 use opentelemetry_otlp::{SpanExporter, WithExportConfig as _};
 use opentelemetry_sdk::{Resource, propagation::TraceContextPropagator, trace::SdkTracerProvider};
+use tracing::level_filters::LevelFilter;
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
-use tracing_subscriber::{EnvFilter, Layer, fmt, layer::SubscriberExt as _, util::SubscriberInitExt as _};
+use tracing_subscriber::{
+    EnvFilter, Layer, filter::Targets, fmt, layer::SubscriberExt as _, util::SubscriberInitExt as _,
+};
 
 /// The name of the service in traces, and of the spans' source.
 const SERVICE: &str = "yizhai";
@@ -56,10 +59,13 @@ pub fn init(filter: &str, format: LogFormat, collector: Option<&str>) -> anyhow:
         LogFormat::Text => lines.boxed(),
         LogFormat::Json => lines.json().boxed(),
     };
-    let spans =
-        traces.as_ref().map(|traces| tracing_opentelemetry::layer().with_tracer(traces.tracer(SERVICE)));
+    // What is logged is no bound on what is traced.
+    let traced = Targets::new().with_target(SERVICE, LevelFilter::INFO);
+    let spans = traces
+        .as_ref()
+        .map(|traces| tracing_opentelemetry::layer().with_tracer(traces.tracer(SERVICE)).with_filter(traced));
     // A second start in one process (in tests) keeps the first.
-    let _ = tracing_subscriber::registry().with(filter).with(lines).with(spans).try_init();
+    let _ = tracing_subscriber::registry().with(lines.with_filter(filter)).with(spans).try_init();
     Ok(Telemetry { traces })
 }
 

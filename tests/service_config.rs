@@ -6,23 +6,12 @@
 mod support;
 
 use std::{
-    io::{BufRead as _, BufReader},
-    process::{Child, Command, Output, Stdio},
-    sync::{Arc, Mutex},
+    process::{Command, Output},
     time::Duration,
 };
 
-use serde_json::Value;
-use support::tiny_gguf;
-use yizhai::pb::{self, digest_service_client::DigestServiceClient, input::Source};
-
-/// `yizhai serve` in an environment where nothing of the user's counts.
-fn serve(arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_yizhai"));
-    command.arg("serve").args(arguments).env_clear().env("YIZHAI_CACHE_DIR", "/nonexistent/cache");
-    command.env("YIZHAI_MODEL", tiny_gguf::path()).stdin(Stdio::null());
-    command
-}
+use support::program::{Running, serve};
+use yizhai::pb::{self, input::Source};
 
 /// The settings in force, as `--print-config` tells them.
 fn in_force(command: &mut Command) -> toml::Table {
@@ -75,6 +64,7 @@ fn what_is_wrong_with_the_settings_is_named_before_anything_is_started() {
         ("[limits]\nmax_requests = \"many\"\n", "many"),
         ("[limits\n", "no TOML"),
         ("[security]\ntls_certificate = \"x.pem\"\n", "tls-key"),
+        ("[security]\ngrpc_web_origin = [\"https://a.example\", \"https://b.example/\"]\n", "https://HOST"),
     ];
     for (text, named) in cases {
         let (_kept, path) = file(text);
@@ -90,6 +80,7 @@ fn what_is_wrong_with_the_settings_is_named_before_anything_is_started() {
         (&["--tls-certificate", "/none.pem", "--tls-key", "/none.pem"][..], "/none.pem"),
         (&["--tokens", "/none.toml"][..], "/none.toml"),
         (&["--max-message-bytes", "10"][..], "max_message_bytes"),
+        (&["--max-bytes-in-flight", "10"][..], "max_bytes_in_flight"),
         (&["--cache-bytes", "0", "--cache-file", "x"][..], "cache_file"),
     ] {
         let output = serve(arguments).output().unwrap();
@@ -104,47 +95,6 @@ fn a_secret_is_not_printed() {
     let output = command.arg("--print-config").output().unwrap();
     let printed = String::from_utf8(output.stdout).unwrap();
     assert!(printed.contains("otlp_endpoint") && !printed.contains("geheim"), "{printed}");
-}
-
-/// A running server, killed at the end of the test.
-struct Running {
-    child: Child,
-    address: String,
-    log: Arc<Mutex<String>>,
-}
-
-impl Running {
-    fn start(arguments: &[&str]) -> Self {
-        let fixed = ["--listen", "127.0.0.1:0", "--log-format", "json"];
-        let mut child = serve(&fixed).args(arguments).stderr(Stdio::piped()).spawn().unwrap();
-        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
-        let log = Arc::new(Mutex::new(String::new()));
-        let mut address = None;
-        for line in &mut lines {
-            let fields = serde_json::from_str::<Value>(&line).unwrap_or_else(|_| panic!("no JSON: {line}"));
-            *log.lock().unwrap() += &(line + "\n");
-            if fields["fields"]["message"] == "listening" {
-                address = fields["fields"]["address"].as_str().map(str::to_owned);
-            }
-            if fields["fields"]["message"] == "serving" {
-                break;
-            }
-        }
-        let told = log.clone();
-        std::thread::spawn(move || lines.for_each(|line| *told.lock().unwrap() += &(line + "\n")));
-        Self { child, address: address.expect("it did not say where it listens"), log }
-    }
-
-    async fn client(&self) -> DigestServiceClient<tonic::transport::Channel> {
-        DigestServiceClient::connect(format!("http://{}", self.address)).await.unwrap()
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
 }
 
 #[tokio::test]

@@ -194,6 +194,41 @@ async fn what_happens_is_counted() {
 }
 
 #[tokio::test]
+async fn every_query_of_the_dashboard_names_what_is_exported() {
+    let config = config();
+    let cache = Some(ResultCache::new(1 << 20, "", config.metrics.clone()));
+    // Loses the number, so that there is a finding.
+    let slot = ModelSlot::ready(pipeline(Arc::new(|_| Answer::Text("It rose.".to_owned()))));
+    let server = Server::start_config(slot, ServerConfig { cache, ..config }).await;
+    server.raw().await.digest(digest("产值增长到35亿元。")).await.unwrap();
+    let exported = server.metrics.text();
+    let dashboard: serde_json::Value =
+        serde_json::from_str(include_str!("../dashboards/yizhai.json")).unwrap();
+    let panels = dashboard["panels"].as_array().unwrap();
+    let queries: Vec<&str> = panels
+        .iter()
+        .flat_map(|panel| panel["targets"].as_array().unwrap())
+        .map(|target| target["expr"].as_str().unwrap())
+        .collect();
+    assert!(queries.len() >= panels.len());
+    let name = regex::Regex::new(r"yizhai_\w+").unwrap();
+    let labels = regex::Regex::new(r"by \(([^)]*)\)").unwrap();
+    for query in queries {
+        for series in name.find_iter(query).map(|found| found.as_str()) {
+            let of_series =
+                |line: &&str| line.strip_prefix(series).is_some_and(|rest| rest.starts_with(['{', ' ']));
+            let line = exported
+                .lines()
+                .find(of_series)
+                .unwrap_or_else(|| panic!("{series} of `{query}` is not in\n{exported}"));
+            for label in labels.captures_iter(query).flat_map(|by| by.get(1).unwrap().as_str().split(", ")) {
+                assert!(line.contains(&format!("{label}=\"")), "{label} of `{query}` is not in `{line}`");
+            }
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_client_that_goes_away_is_counted_as_cancelled_and_its_place_is_free() {
     let script: Script = Arc::new(|_| Answer::Forever("x "));
     let engine = EngineConfig { max_draft_rows: 0, ..EngineConfig::DEFAULT };

@@ -25,6 +25,7 @@ pub(super) async fn run(args: ServeArgs) -> anyhow::Result<Outcome> {
         access: args.access()?,
         reload_interval: args.reload_interval(),
         reflection: args.security.reflection,
+        web_origins: args.security.web_origins.clone(),
         glossaries: glossary::of_server(&args.server.glossaries)?,
         grace_period: args.server.grace_period,
         cache: args.cache(&config, metrics.clone())?,

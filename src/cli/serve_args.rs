@@ -10,7 +10,7 @@ use clap::ArgAction;
 use super::args::{ModelArgs, at_least_one, seconds};
 use crate::config::ModelConfig;
 use crate::server::{
-    Access, Http2, Limits, ListenConfig, Metrics, RestartPolicy, ResultCache, Tls, TlsFiles, Tokens,
+    Access, Http2, Limits, ListenConfig, Metrics, Origin, RestartPolicy, ResultCache, Tls, TlsFiles, Tokens,
 };
 
 pub(super) const AFTER_HELP: &str = "Settings come from the file of --config, then the environment, then flags; the \
@@ -98,6 +98,11 @@ pub(super) struct LimitArgs {
     /// The largest message, in bytes [default: twice the largest page, at least 4 MiB]
     #[arg(long, env = "YIZHAI_MAX_MESSAGE_BYTES", value_parser = at_least_one, value_name = "BYTES")]
     max_message_bytes: Option<usize>,
+
+    /// The most bytes of all requests together that are received or worked on; more are refused with RESOURCE_EXHAUSTED
+    #[arg(long, env = "YIZHAI_MAX_BYTES_IN_FLIGHT", default_value_t = Limits::default().max_bytes_in_flight,
+          value_parser = at_least_one, value_name = "BYTES")]
+    max_bytes_in_flight: usize,
 
     /// The most sections of one request
     #[arg(long, env = "YIZHAI_MAX_SECTIONS", default_value_t = Limits::default().max_sections,
@@ -199,6 +204,16 @@ pub(super) struct SecurityArgs {
     #[arg(long, env = "YIZHAI_REFLECTION", default_value_t = true, action = ArgAction::Set, value_name = "BOOL")]
     pub(super) reflection: bool,
 
+    /// Let scripts of pages of this origin, such as https://news.example, call by gRPC-Web over HTTP/1.1 and HTTP/2; `*`
+    /// means any page; may be given several times [default: none, and no HTTP/1.1]
+    #[arg(
+        long = "grpc-web-origin",
+        env = "YIZHAI_GRPC_WEB_ORIGIN",
+        value_delimiter = ',',
+        value_name = "ORIGIN"
+    )]
+    pub(super) web_origins: Vec<Origin>,
+
     /// Listen beyond loopback without TLS: texts and tokens are then sent in the clear
     #[arg(long, env = "YIZHAI_ALLOW_PLAINTEXT", default_value_t = false, action = ArgAction::Set, num_args = 0..=1,
           default_missing_value = "true", value_name = "BOOL")]
@@ -241,6 +256,7 @@ impl From<&LimitArgs> for Limits {
             requests_per_minute,
             max_page_bytes,
             max_message_bytes,
+            max_bytes_in_flight,
             max_sections,
             max_terms,
             max_items_in_flight,
@@ -251,6 +267,7 @@ impl From<&LimitArgs> for Limits {
         Self {
             max_page_bytes,
             max_message_bytes,
+            max_bytes_in_flight,
             max_sections,
             max_terms,
             max_requests,
@@ -348,6 +365,11 @@ impl ServeArgs {
                 limits.max_page_bytes
             );
         }
+        let (message, all) = (limits.message_bytes(), limits.max_bytes_in_flight);
+        ensure!(
+            all >= message,
+            "max_bytes_in_flight ({all}) is smaller than a message may be ({message}): none of that size could arrive"
+        );
         if let Some(metrics) = self.observability.metrics_listen {
             ensure!(
                 metrics != self.server.listen || metrics.port() == 0,

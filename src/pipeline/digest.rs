@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Instant};
 
 use futures::{FutureExt, Stream, StreamExt, stream};
+use tracing::Instrument as _;
 
 use super::{Job, Located, ModelInfo, Pipeline, PipelineError, Summary, Translation, complete::Usage};
 
@@ -119,6 +120,7 @@ impl Pipeline {
                     let result = pipeline.digest_section(&job, article, section, arrived).await;
                     SectionOutcome { article, section, result }
                 }
+                .instrument(tracing::info_span!("section", article, section))
                 .boxed()
             })
             .buffer_unordered(at_once)

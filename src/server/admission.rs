@@ -27,6 +27,8 @@ pub struct Limits {
     pub max_page_bytes: usize,
     /// The largest message, in bytes; `None` means twice the page and what may stand beside it.
     pub max_message_bytes: Option<usize>,
+    /// The most bytes of all requests together that are being received or worked on.
+    pub max_bytes_in_flight: usize,
     /// The most sections of one request.
     pub max_sections: usize,
     /// The most terms of one request.
@@ -54,6 +56,7 @@ impl Default for Limits {
         Self {
             max_page_bytes: crate::document::Limits::default().max_bytes,
             max_message_bytes: None,
+            max_bytes_in_flight: 256 << 20,
             max_sections: 10_000,
             max_terms: 10_000,
             max_requests: 64,
@@ -70,7 +73,7 @@ impl Default for Limits {
 
 impl Limits {
     /// The largest message, in bytes.
-    pub(super) fn message_bytes(&self) -> usize {
+    pub(crate) fn message_bytes(&self) -> usize {
         self.max_message_bytes.unwrap_or_else(|| self.max_page_bytes.saturating_mul(2).max(4 << 20))
     }
 }
@@ -96,6 +99,8 @@ struct Inner {
     limits: Limits,
     places: Arc<Semaphore>,
     waiting: AtomicUsize,
+    /// Bytes of requests, in all rooms.
+    bytes: AtomicUsize,
     /// Requests in flight of each client that has any.
     clients: Mutex<HashMap<Arc<str>, usize>>,
     /// One limiter for each rate that is in force: the server's, and those of tokens.
@@ -120,6 +125,12 @@ struct Share {
     client: Arc<str>,
 }
 
+/// The memory that the messages of one call take up; free again when it is dropped.
+pub(super) struct Room {
+    admission: Admission,
+    bytes: AtomicUsize,
+}
+
 /// One of the requests that wait.
 struct Turn<'a>(&'a Inner);
 
@@ -129,6 +140,7 @@ impl Admission {
             places: Arc::new(Semaphore::new(limits.max_requests)),
             limits,
             waiting: AtomicUsize::new(0),
+            bytes: AtomicUsize::new(0),
             clients: Mutex::default(),
             rates: Mutex::default(),
             metrics,
@@ -155,6 +167,11 @@ impl Admission {
         };
         self.inner.metrics.in_flight.inc();
         Ok(Place { _held: Arc::new(Held { _permit: permit, share }) })
+    }
+
+    /// Room for a call, in which nothing lies yet.
+    pub(super) fn room(&self) -> Arc<Room> {
+        Arc::new(Room { admission: self.clone(), bytes: AtomicUsize::new(0) })
     }
 
     fn queue(&self) -> Result<Turn<'_>, Refusal> {
@@ -197,6 +214,41 @@ impl Admission {
             retry_after: until.wait_time_from(DefaultClock::default().now()),
         })
     }
+}
+
+impl Room {
+    /// Takes room for bytes that have arrived, if the process has any left.
+    pub(super) fn take(&self, bytes: usize) -> Result<(), Refusal> {
+        let Inner { limits, bytes: sum, metrics, .. } = &*self.admission.inner;
+        let limit = limits.max_bytes_in_flight;
+        sum.fetch_update(Ordering::AcqRel, Ordering::Acquire, |sum| {
+            sum.checked_add(bytes).filter(|sum| *sum <= limit)
+        })
+        .map_err(|_| Refusal::TooManyBytes { limit })?;
+        self.bytes.fetch_add(bytes, Ordering::AcqRel);
+        metrics.request_bytes.inc_by(signed(bytes));
+        Ok(())
+    }
+
+    /// Gives back the room of a message that is done, of a call that goes on.
+    pub(super) fn give_back(&self, bytes: usize) {
+        let taken = |taken: usize| Some(taken.saturating_sub(bytes));
+        // The function never refuses.
+        let held = self.bytes.fetch_update(Ordering::AcqRel, Ordering::Acquire, taken).unwrap_or_default();
+        let freed = held.min(bytes);
+        self.admission.inner.bytes.fetch_sub(freed, Ordering::AcqRel);
+        self.admission.inner.metrics.request_bytes.dec_by(signed(freed));
+    }
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        self.give_back(usize::MAX);
+    }
+}
+
+fn signed(bytes: usize) -> i64 {
+    i64::try_from(bytes).unwrap_or(i64::MAX)
 }
 
 impl Drop for Turn<'_> {
@@ -283,6 +335,22 @@ mod tests {
         assert!(retry_after > Duration::ZERO && retry_after <= Duration::from_secs(60));
         let own = Client { requests_per_minute: NonZeroU32::new(100), ..client("a") };
         assert!(admission.admit(&own, None).await.is_ok());
+    }
+
+    #[test]
+    fn all_messages_together_have_a_bound_and_what_is_done_makes_room() {
+        let admission = admission(Limits { max_bytes_in_flight: 100, ..Limits::default() });
+        let (one, other) = (admission.room(), admission.room());
+        one.take(60).unwrap();
+        other.take(30).unwrap();
+        assert_eq!(other.take(11), Err(Refusal::TooManyBytes { limit: 100 }));
+        one.give_back(20);
+        other.take(11).unwrap();
+        drop(one);
+        other.take(59).unwrap();
+        drop(other);
+        assert_eq!(admission.inner.bytes.load(Ordering::Acquire), 0);
+        assert!(admission.inner.metrics.text().contains("yizhai_request_bytes 0"));
     }
 
     #[tokio::test]

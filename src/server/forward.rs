@@ -18,7 +18,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 use tracing::Instrument as _;
 
-use super::{admission::Place, status::Refusal};
+use super::status::Refusal;
 
 /// What a streaming call answers with.
 pub(super) type ResponseStream<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
@@ -26,10 +26,10 @@ pub(super) type ResponseStream<T> = Pin<Box<dyn Stream<Item = Result<T, Status>>
 /// Messages that are made ahead of the reader.
 const AHEAD: usize = 4;
 
-/// Runs `messages` in a task that holds `place`, until they end, the reader goes, or it takes nothing for `patience`.
+/// Runs `messages` in a task that holds on to `held` (place and room), until they end, the reader goes, or it takes nothing for `patience`.
 pub(super) fn forward<T: Send + 'static>(
     messages: impl Stream<Item = Result<T, Status>> + Send + 'static,
-    place: Option<Place>,
+    held: impl Send + 'static,
     patience: Duration,
     request_id: String,
 ) -> ResponseStream<T> {
@@ -37,7 +37,7 @@ pub(super) fn forward<T: Send + 'static>(
     let stalled = Arc::new(AtomicBool::new(false));
     let told = stalled.clone();
     let run = async move {
-        let _held = place;
+        let _held = held;
         let mut messages = pin!(messages);
         loop {
             let message = tokio::select! {
@@ -79,7 +79,7 @@ mod tests {
             let _owned = &dropped;
             Ok(0u8)
         });
-        let answer = forward(endless, None, Duration::from_millis(10), String::new());
+        let answer = forward(endless, (), Duration::from_millis(10), String::new());
         while alive.upgrade().is_some() {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }

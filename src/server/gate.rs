@@ -15,12 +15,13 @@ use tonic::{Code, Status, body::Body};
 use tower::{Layer, Service};
 
 use super::{
-    admission::{Admission, Client, Limits, Place},
+    admission::{Admission, Client, Limits, Place, Room},
     auth::Access,
+    body::BoundedBody,
     deadline,
     listen::Peer,
-    slow_body::SlowBody,
     status::Refusal,
+    web::Web,
 };
 
 /// The path of the API's service.
@@ -38,6 +39,8 @@ pub(super) struct Call {
     pub(super) deadline: Option<Instant>,
     /// Its place; `None` for calls that cost nothing.
     pub(super) place: Option<Place>,
+    /// The memory of its messages.
+    pub(super) room: Arc<Room>,
 }
 
 /// The id of a call and when it arrived; put into the extensions by `observe`.
@@ -53,6 +56,7 @@ pub(super) struct GateLayer {
     pub(super) access: Access,
     pub(super) admission: Admission,
     pub(super) limits: Limits,
+    pub(super) web: Option<Web>,
 }
 
 impl<S> Layer<S> for GateLayer {
@@ -93,15 +97,18 @@ where
             let Arrival { id, at } =
                 arrival.unwrap_or_else(|| Arrival { id: new_id().into(), at: Instant::now() });
             let path = request.uri().path().to_owned();
-            match layer.pass(&path, request.headers(), request.extensions().get(), &id, at).await {
-                Ok(call) => request.extensions_mut().insert(call),
+            let passed = layer.pass(&path, request.headers(), request.extensions().get(), &id, at).await;
+            let call = match passed {
+                Ok(call) => call,
                 Err(refusal) => return Ok(refusal.status(&id).into_http()),
             };
+            let room = call.room.clone();
+            request.extensions_mut().insert(call);
             let is_streamed = path.strip_prefix(DIGEST_SERVICE) == Some("DigestMany");
             let received = layer.limits.receive_timeout;
             let request = match path.starts_with(HEALTH_SERVICE) {
                 true => request,
-                false => request.map(|body| Body::new(SlowBody::new(body, received, is_streamed))),
+                false => request.map(|body| Body::new(BoundedBody::new(body, room, received, is_streamed))),
             };
             let response = inner.call(request).await?;
             Ok(match transport_error(response.headers(), layer.limits.message_bytes()) {
@@ -121,6 +128,9 @@ impl GateLayer {
         id: &Arc<str>,
         arrived: Instant,
     ) -> Result<Call, Refusal> {
+        if let Some(web) = &self.web {
+            web.check(headers)?;
+        }
         let rpc = path.strip_prefix(DIGEST_SERVICE);
         let is_open = path.starts_with(HEALTH_SERVICE) && self.access.health_open;
         let client = match is_open {
@@ -134,7 +144,7 @@ impl GateLayer {
             }
             _ => None,
         };
-        Ok(Call { id: id.clone(), arrived, deadline, place })
+        Ok(Call { id: id.clone(), arrived, deadline, place, room: self.admission.room() })
     }
 
     async fn admit(&self, client: &Client, deadline: Option<Instant>) -> Result<Place, Refusal> {

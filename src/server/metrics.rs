@@ -58,6 +58,7 @@ pub struct Metrics {
     pub(super) request_time_s: Family<RpcLabel, Histogram>,
     pub(super) in_flight: Gauge,
     pub(super) queued: Gauge,
+    pub(super) request_bytes: Gauge,
     pub(super) queue_time_s: Histogram,
     pub(super) sections: Family<ResultLabel, Counter>,
     pub(super) findings: Family<FindingLabels, Counter>,
@@ -77,6 +78,7 @@ impl Default for Metrics {
             request_time_s: Family::new_with_constructor(|| Histogram::new(TIMES_S)),
             in_flight: Gauge::default(),
             queued: Gauge::default(),
+            request_bytes: Gauge::default(),
             queue_time_s: Histogram::new(TIMES_S),
             sections: Family::default(),
             findings: Family::default(),
@@ -101,6 +103,11 @@ impl Metrics {
         r.register("request_seconds", "From the arrival of a call to its end", self.request_time_s.clone());
         r.register("requests_in_flight", "Requests that are worked on", self.in_flight.clone());
         r.register("requests_queued", "Requests that wait for a place", self.queued.clone());
+        r.register(
+            "request_bytes",
+            "Bytes of requests that are being received or worked on",
+            self.request_bytes.clone(),
+        );
         r.register(
             "request_queue_seconds",
             "How long requests waited for a place",

@@ -1,15 +1,16 @@
 //! The gRPC server: the API over a pipeline.
 //!
 //! ```text
-//! socket ─listen, tls─▶ observe ─▶ gate ─▶ service ─convert─▶ Job ─work─▶ pipeline
-//!                          │        │         └───── status ◀── errors ──────┘
-//!                       metrics   auth, admission, deadline
+//! socket ─listen, tls─▶ (web) ─▶ observe ─▶ gate ─▶ service ─convert─▶ Job ─work─▶ pipeline
+//!                                   │        │         └───── status ◀── errors ──────┘
+//!                                metrics   auth, admission, deadline
 //! ```
 //!
 //! Called by `cli`. Owns what is gRPC and nothing else: no segmentation, no prompts, no checks.
 
 mod admission;
 mod auth;
+mod body;
 mod cache;
 mod convert;
 mod deadline;
@@ -22,12 +23,12 @@ mod metrics;
 mod observe;
 mod reload;
 mod service;
-mod slow_body;
 mod state;
 mod status;
 mod supervise;
 mod tls;
 mod watch_http;
+mod web;
 mod work;
 
 use std::{collections::BTreeMap, future::Future, io, sync::Arc, time::Duration};
@@ -48,11 +49,15 @@ pub use status::to_rpc_status;
 pub use supervise::{RestartPolicy, supervise};
 pub use tls::{Tls, TlsError, TlsFiles};
 pub use watch_http::serve as serve_metrics;
+pub use web::{Origin, OriginError};
 
 use crate::{
     glossary::Glossary,
     pb::{self, digest_service_server::DigestServiceServer},
 };
+
+/// The largest message to the health service, which holds a name.
+const MAX_HEALTH_BYTES: usize = 4 << 10;
 
 /// The glossaries that requests may name.
 pub type Glossaries = BTreeMap<String, Arc<Glossary>>;
@@ -69,6 +74,8 @@ pub struct ServerConfig {
     pub reload_interval: Duration,
     /// Whether the server describes its API to callers.
     pub reflection: bool,
+    /// The pages whose scripts may call by gRPC-Web; without any only gRPC over HTTP/2 is spoken.
+    pub web_origins: Vec<Origin>,
     /// The id of the model that the slot holds or will hold.
     pub model_id: String,
     /// Tells the models that this build knows, for ListModels; `running` is filled in by the server.
@@ -92,6 +99,7 @@ impl ServerConfig {
             access: Access::open(),
             reload_interval: Duration::from_secs(30),
             reflection: true,
+            web_origins: Vec::new(),
             model_id,
             known_models,
             glossaries: Glossaries::new(),
@@ -145,10 +153,12 @@ where
     let ServerConfig { limits, http2, ref access, reload_interval, grace_period, ref metrics, .. } = config;
     metrics.show(slot.clone());
     let admission = admission::Admission::new(limits, metrics.clone());
-    let gate = gate::GateLayer { access: access.clone(), admission, limits };
+    let web = web::Web::new(&config.web_origins);
+    let gate = gate::GateLayer { access: access.clone(), admission, limits, web: web.clone() };
     let observe = observe::ObserveLayer { metrics: metrics.clone() };
     let tokens = access.tokens.clone();
     let service = service::Service::new(slot.clone(), config);
+    let health = health.max_decoding_message_size(MAX_HEALTH_BYTES);
     let digest = DigestServiceServer::new(service)
         .max_decoding_message_size(limits.message_bytes())
         .max_encoding_message_size(usize::MAX);
@@ -164,6 +174,8 @@ where
     };
     let serving = http2
         .server()
+        .accept_http1(web.is_some())
+        .layer(tower::util::option_layer(web.map(|web| web.layer())))
         .layer(observe)
         .layer(gate)
         .add_service(health)

@@ -8,13 +8,14 @@ use std::{
 };
 
 use futures::{Stream, StreamExt, stream};
+use prost::Message as _;
 use tonic::{Code, Extensions, Request, Response, Status, Streaming};
 use tracing::Instrument as _;
 
 use super::{
     Limits, ServerConfig, convert,
     forward::{ResponseStream, forward},
-    gate::{Call, new_id, refused_by_transport},
+    gate::{Call, refused_by_transport},
     state::{ModelSlot, Readiness},
     status::{Refusal, from_rpc_status, to_rpc_status},
     work::{Work, millis_since},
@@ -25,6 +26,9 @@ use crate::{
     pb::{self, digest_service_server::DigestService},
     pipeline::Pipeline,
 };
+
+/// The largest input that is parsed at once: a matter of microseconds, like the way to another thread.
+const SMALL_INPUT_BYTES: usize = 2 << 10;
 
 /// The service; cheap to clone.
 #[derive(Clone)]
@@ -51,9 +55,12 @@ impl Service {
         }
     }
 
-    /// Parses on a thread where it may take its time.
+    /// Parses; a large input on a thread where it may take its time.
     async fn parse(&self, input: Option<pb::Input>) -> Result<Document, Refusal> {
         let limits = self.inner.config.limits;
+        if input.as_ref().is_none_or(|input| input.encoded_len() <= SMALL_INPUT_BYTES) {
+            return convert::document(input, &limits);
+        }
         let parsed = tokio::task::spawn_blocking(move || convert::document(input, &limits)).await;
         parsed.unwrap_or(Err(Refusal::Broken))
     }
@@ -94,8 +101,7 @@ impl Service {
 
 /// What the gate knows of a call.
 fn call(extensions: &mut Extensions) -> Call {
-    let none = || Call { id: new_id().into(), arrived: Instant::now(), deadline: None, place: None };
-    extensions.remove().unwrap_or_else(none)
+    extensions.remove().expect("every call passes the gate")
 }
 
 /// The id of a request, which from then on stands in the log.
@@ -129,7 +135,7 @@ impl DigestService for Service {
         let request_id = request_id(&given, &call)?;
         let work = self.start(&call, &request_id, input, options, Priority::Interactive).await?;
         let patience = self.inner.config.limits.stall_timeout;
-        Ok(Response::new(forward(events(work), call.place, patience, request_id)))
+        Ok(Response::new(forward(events(work), (call.place, call.room), patience, request_id)))
     }
 
     type DigestManyStream = ResponseStream<pb::DigestManyResponse>;
@@ -139,7 +145,7 @@ impl DigestService for Service {
         mut request: Request<Streaming<pb::DigestManyRequest>>,
     ) -> Result<Response<Self::DigestManyStream>, Status> {
         let mut call = call(request.extensions_mut());
-        let place = call.place.take();
+        let held = (call.place.take(), call.room.clone());
         let id = call.id.to_string();
         let limits = self.inner.config.limits;
         let (items, end) = items(request.into_inner(), limits, &call);
@@ -148,11 +154,17 @@ impl DigestService for Service {
         let answers = items
             .map(move |item| {
                 let (service, seen, call) = (service.clone(), seen.clone(), call.clone());
-                async move { Ok(service.digest_item(item, &call, &seen).await) }.in_current_span()
+                let bytes = item.encoded_len();
+                let answered = async move {
+                    let answer = service.digest_item(item, &call, &seen).await;
+                    call.room.give_back(bytes);
+                    Ok(answer)
+                };
+                answered.in_current_span()
             })
             .buffer_unordered(limits.max_items_in_flight)
             .chain(end.map(Err));
-        Ok(Response::new(forward(answers, place, limits.stall_timeout, id)))
+        Ok(Response::new(forward(answers, held, limits.stall_timeout, id)))
     }
 
     async fn segment(

@@ -42,6 +42,8 @@ pub(super) enum Refusal {
         "{limit} requests are being worked on and {queued} wait, which is this server's limit; try again"
     )]
     TooManyRequests { limit: usize, queued: usize },
+    #[error("all requests together hold more than {limit} bytes, which is this server's limit; try again")]
+    TooManyBytes { limit: usize },
     #[error("{limit} of your requests are being worked on or wait, which is your limit; try again")]
     ClientBusy { limit: usize },
     #[error("you may send {limit} requests in a minute; try again")]
@@ -54,6 +56,8 @@ pub(super) enum Refusal {
     WrongToken,
     #[error("the token `{name}` may not call {rpc}")]
     NotAllowed { name: String, rpc: String },
+    #[error("pages of {0} may not call this server")]
+    Origin(String),
     #[error("the model is being loaded; try again")]
     Loading,
     #[error("the server is about to end; try again")]
@@ -103,6 +107,10 @@ impl Refusal {
                 details.set_retry_info(Some(RETRY_WHEN_FULL));
                 (Code::ResourceExhausted, "TOO_MANY_REQUESTS")
             }
+            Self::TooManyBytes { .. } => {
+                details.set_retry_info(Some(RETRY_WHEN_FULL));
+                (Code::ResourceExhausted, "TOO_MANY_BYTES")
+            }
             Self::ClientBusy { .. } => {
                 details.set_retry_info(Some(RETRY_WHEN_FULL));
                 (Code::ResourceExhausted, "CLIENT_BUSY")
@@ -121,6 +129,7 @@ impl Refusal {
                 details.set_resource_info("token", name, "", self.to_string());
                 (Code::PermissionDenied, "RPC_NOT_ALLOWED")
             }
+            Self::Origin(_) => (Code::PermissionDenied, "ORIGIN_NOT_ALLOWED"),
             Self::Loading => {
                 details.set_retry_info(Some(RETRY_WHEN_UNAVAILABLE));
                 (Code::Unavailable, "MODEL_LOADING")

@@ -2,6 +2,8 @@
 #![allow(dead_code, unreachable_pub, reason = "every test takes what it needs")]
 
 pub mod batch;
+#[cfg(unix)]
+pub mod program;
 pub mod proxy;
 pub mod raw_codec;
 pub mod scripted;

@@ -1,13 +1,15 @@
 //! The results on disk: one file, written by one thread, bounded by forgetting the oldest.
 //!
 //! Every value stands behind its SHA-256; what does not match is a miss and is forgotten. A disk that is full or fails
-//! costs the entry and nothing else.
+//! costs entries and nothing else: the file is closed, everything is a miss, and after a pause it is opened again.
 
 use std::{
     path::{Path, PathBuf},
     sync::Arc,
+    time::{Duration, Instant},
 };
 
+use arc_swap::ArcSwapOption;
 use redb::{Database, DatabaseError, ReadableDatabase as _, ReadableTable as _, TableDefinition};
 use sha2::{Digest as _, Sha256};
 use tokio::sync::mpsc;
@@ -23,6 +25,8 @@ const ORDER: TableDefinition<'_, u64, (&[u8], u64)> = TableDefinition::new("orde
 const QUEUE: usize = 1024;
 /// The most memory that the store uses for its pages, in bytes.
 const PAGES_BYTES: usize = 16 << 20;
+/// How long a file that failed is left alone.
+const PAUSE: Duration = Duration::from_secs(60);
 
 /// Why the file cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -34,10 +38,13 @@ pub struct DiskError {
     pub reason: String,
 }
 
+/// The open file; `None` from a failure until it is opened again. After a failure the store refuses everything.
+type Open = Arc<ArcSwapOption<Database>>;
+
 /// The file; cheap to clone.
 #[derive(Clone)]
 pub(super) struct Disk {
-    database: Arc<Database>,
+    database: Open,
     writes: mpsc::Sender<(Key, Arc<[u8]>)>,
     metrics: Metrics,
 }
@@ -56,10 +63,10 @@ impl Disk {
                 create(path).map_err(|error| failed(error.to_string()))?
             }
         };
-        let database = Arc::new(database);
+        let database = Arc::new(ArcSwapOption::from_pointee(database));
         let (writes, inbox) = mpsc::channel(QUEUE);
-        let writer =
-            Writer::new(database.clone(), max_bytes, metrics.clone()).map_err(|e| failed(e.to_string()))?;
+        let writer = Writer::new(path, database.clone(), max_bytes, metrics.clone())
+            .map_err(|e| failed(e.to_string()))?;
         std::thread::Builder::new()
             .name("result-cache".to_owned())
             .spawn(move || writer.run(inbox))
@@ -75,8 +82,9 @@ impl Disk {
     }
 
     fn read(&self, key: &Key) -> Option<Arc<[u8]>> {
+        let database = self.database.load_full()?;
         let read = || -> Result<Option<Vec<u8>>, redb::Error> {
-            let table = self.database.begin_read()?.open_table(ENTRIES)?;
+            let table = database.begin_read()?.open_table(ENTRIES)?;
             Ok(table.get(key.as_slice())?.map(|value| value.value().to_vec()))
         };
         let (result, value) = match read() {
@@ -86,7 +94,8 @@ impl Disk {
                 None => ("corrupt", None),
             },
             Err(error) => {
-                tracing::warn!(%error, "the result cache cannot be read");
+                tracing::warn!(%error, "the result cache cannot be read and is closed for a while");
+                self.database.store(None);
                 ("corrupt", None)
             }
         };
@@ -114,27 +123,42 @@ fn checked(bytes: &[u8]) -> Option<&[u8]> {
 
 /// The thread that writes.
 struct Writer {
-    database: Arc<Database>,
+    path: PathBuf,
+    database: Open,
     max_bytes: u64,
+    /// The size of all entries.
     bytes: u64,
+    /// The number of the next entry in their order.
     next: u64,
+    /// When a file that failed may be opened again; `None` while all is well.
+    open_again: Option<Instant>,
     metrics: Metrics,
 }
 
 impl Writer {
-    fn new(database: Arc<Database>, max_bytes: u64, metrics: Metrics) -> Result<Self, redb::Error> {
+    fn new(path: &Path, database: Open, max_bytes: u64, metrics: Metrics) -> Result<Self, redb::Error> {
+        let (path, open) = (path.to_owned(), database.load_full());
+        let mut writer = Self { path, database, max_bytes, bytes: 0, next: 0, open_again: None, metrics };
+        if let Some(open) = open {
+            writer.count(&open)?;
+        }
+        Ok(writer)
+    }
+
+    /// Counts what the file holds.
+    fn count(&mut self, database: &Database) -> Result<(), redb::Error> {
+        (self.bytes, self.next) = (0, 0);
         let transaction = database.begin_write()?;
-        let (mut bytes, mut next) = (0, 0);
         {
             transaction.open_table(ENTRIES)?;
             for entry in transaction.open_table(ORDER)?.iter()? {
                 let (order, entry) = entry?;
-                bytes += entry.value().1;
-                next = order.value() + 1;
+                self.bytes += entry.value().1;
+                self.next = order.value() + 1;
             }
         }
         transaction.commit()?;
-        Ok(Self { database, max_bytes, bytes, next, metrics })
+        Ok(())
     }
 
     /// Runs until the last handle is dropped.
@@ -143,18 +167,47 @@ impl Writer {
             // What has come meanwhile goes into the same transaction.
             let batch: Vec<_> =
                 std::iter::once(first).chain(std::iter::from_fn(|| inbox.try_recv().ok())).collect();
-            let count = batch.len() as u64;
-            let (bytes, next) = (self.bytes, self.next);
-            if let Err(error) = self.write(batch) {
-                (self.bytes, self.next) = (bytes, next);
+            self.keep(batch, Instant::now());
+        }
+    }
+
+    /// Writes a batch, or counts it as lost. A failure and its end are told once each.
+    fn keep(&mut self, batch: Vec<(Key, Arc<[u8]>)>, now: Instant) {
+        let count = batch.len() as u64;
+        if self.open_again.is_some_and(|at| now < at) {
+            self.metrics.cache_writes_failed.inc_by(count);
+            return;
+        }
+        match self.write(batch) {
+            Ok(()) => {
+                if self.open_again.take().is_some() {
+                    tracing::info!("the result cache is written again");
+                }
+            }
+            Err(error) => {
                 self.metrics.cache_writes_failed.inc_by(count);
-                tracing::warn!(%error, "the result cache cannot be written; the results are not kept");
+                self.database.store(None);
+                if self.open_again.replace(now + PAUSE).is_none() {
+                    tracing::warn!(%error, "the result cache cannot be written; results are not kept on disk until it can");
+                }
             }
         }
     }
 
+    /// The file, opened again if it is not open.
+    fn open(&mut self) -> Result<Arc<Database>, redb::Error> {
+        if let Some(open) = self.database.load_full() {
+            return Ok(open);
+        }
+        let opened = Arc::new(create(&self.path)?);
+        self.count(&opened)?;
+        self.database.store(Some(opened.clone()));
+        Ok(opened)
+    }
+
     fn write(&mut self, batch: Vec<(Key, Arc<[u8]>)>) -> Result<(), redb::Error> {
-        let transaction = self.database.begin_write()?;
+        let database = self.open()?;
+        let transaction = database.begin_write()?;
         {
             let mut entries = transaction.open_table(ENTRIES)?;
             let mut order = transaction.open_table(ORDER)?;
@@ -203,15 +256,15 @@ mod tests {
         let path = directory.path().join("results.redb");
         let size = 132;
         {
-            let database = Arc::new(create(&path).unwrap());
-            let mut writer = Writer::new(database, 3 * size, Metrics::default()).unwrap();
+            let database = Arc::new(ArcSwapOption::from_pointee(create(&path).unwrap()));
+            let mut writer = Writer::new(&path, database, 3 * size, Metrics::default()).unwrap();
             written(&mut writer, 0..5);
             assert_eq!(writer.bytes, 3 * size);
         }
         let disk = Disk::open(&path, 3 * size, Metrics::default()).unwrap();
         let kept: Vec<u8> = (0..5).filter(|&n| disk.read(&[n; 32]) == Some(value(n))).collect();
         assert_eq!(kept, [2, 3, 4]);
-        let mut writer = Writer::new(disk.database.clone(), 3 * size, Metrics::default()).unwrap();
+        let mut writer = Writer::new(&path, disk.database.clone(), 3 * size, Metrics::default()).unwrap();
         assert_eq!((writer.bytes, writer.next), (3 * size, 5));
         written(&mut writer, 5..6);
         assert!(disk.read(&[2; 32]).is_none() && disk.read(&[5; 32]).is_some());
@@ -220,10 +273,11 @@ mod tests {
     #[test]
     fn a_corrupt_entry_is_a_miss_and_is_written_again() {
         let directory = tempfile::tempdir().unwrap();
-        let disk = Disk::open(&directory.path().join("results.redb"), 1 << 20, Metrics::default()).unwrap();
-        let mut writer = Writer::new(disk.database.clone(), 1 << 20, Metrics::default()).unwrap();
+        let path = directory.path().join("results.redb");
+        let disk = Disk::open(&path, 1 << 20, Metrics::default()).unwrap();
+        let mut writer = Writer::new(&path, disk.database.clone(), 1 << 20, Metrics::default()).unwrap();
         written(&mut writer, 1..2);
-        let transaction = disk.database.begin_write().unwrap();
+        let transaction = disk.database.load_full().unwrap().begin_write().unwrap();
         transaction.open_table(ENTRIES).unwrap().insert([1; 32].as_slice(), [7; 132].as_slice()).unwrap();
         transaction.commit().unwrap();
         assert_eq!(disk.read(&[1; 32]), None);
@@ -240,5 +294,30 @@ mod tests {
         let disk = Disk::open(&path, 1 << 20, Metrics::default()).unwrap();
         assert!(directory.path().join("results.broken").exists());
         assert_eq!(disk.read(&[1; 32]), None);
+    }
+
+    #[test]
+    fn a_file_that_failed_is_closed_and_after_a_pause_opened_again() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("results.redb");
+        let disk = Disk::open(&path, 1 << 20, Metrics::default()).unwrap();
+        let mut writer = Writer::new(&path, disk.database.clone(), 1 << 20, disk.metrics.clone()).unwrap();
+        written(&mut writer, 1..2);
+        let failed =
+            |count: u64| disk.metrics.text().contains(&format!("yizhai_cache_writes_failed_total {count}"));
+        let batch = |n: u8| vec![([n; 32], value(n))];
+        let began = Instant::now();
+        // Another has the file when it is to be opened again.
+        disk.database.store(None);
+        let other = create(&path).unwrap();
+        writer.keep(batch(2), began);
+        assert!(failed(1) && disk.read(&[1; 32]).is_none());
+        drop(other);
+        writer.keep(batch(3), began + PAUSE / 2);
+        assert!(failed(2), "it was tried again before the pause was over");
+        writer.keep(batch(4), began + PAUSE);
+        assert!(failed(2) && writer.open_again.is_none());
+        let kept: Vec<u8> = (1..5).filter(|&n| disk.read(&[n; 32]) == Some(value(n))).collect();
+        assert_eq!((kept, writer.bytes, writer.next), (vec![1, 4], 264, 2));
     }
 }

@@ -1,7 +1,9 @@
-//! A request's body that must arrive in time: a client that sends a byte a minute holds no place.
+//! A request's body that must arrive in time and find room: a client that sends a byte a minute holds no place, and many
+//! large bodies together hold no more memory than is allowed.
 
 use std::{
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll, ready},
     time::Duration,
 };
@@ -10,11 +12,12 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 use tokio::time::{Instant, Sleep};
 use tonic::{Status, body::Body};
 
-use super::status::Refusal;
+use super::{admission::Room, status::Refusal};
 
-/// A body with a bound on the time that the server waits for it.
-pub(super) struct SlowBody {
+/// A body with bounds on the time that the server waits for it, and on the memory of all of them.
+pub(super) struct BoundedBody {
     inner: Body,
+    room: Arc<Room>,
     limit: Duration,
     /// Whether every frame has the whole time; otherwise all of them together.
     each_frame: bool,
@@ -22,13 +25,13 @@ pub(super) struct SlowBody {
     timer: Option<Pin<Box<Sleep>>>,
 }
 
-impl SlowBody {
-    pub(super) fn new(inner: Body, limit: Duration, each_frame: bool) -> Self {
-        Self { inner, limit, each_frame, timer: None }
+impl BoundedBody {
+    pub(super) fn new(inner: Body, room: Arc<Room>, limit: Duration, each_frame: bool) -> Self {
+        Self { inner, room, limit, each_frame, timer: None }
     }
 }
 
-impl HttpBody for SlowBody {
+impl HttpBody for BoundedBody {
     type Data = <Body as HttpBody>::Data;
     type Error = Status;
 
@@ -41,7 +44,11 @@ impl HttpBody for SlowBody {
             if this.each_frame {
                 this.timer = None;
             }
-            return Poll::Ready(frame);
+            let bytes = frame.iter().flatten().filter_map(Frame::data_ref).map(|data| data.len()).sum();
+            return Poll::Ready(match this.room.take(bytes) {
+                Ok(()) => frame,
+                Err(refusal) => Some(Err(refusal.status(""))),
+            });
         }
         let limit = this.limit;
         let timer =

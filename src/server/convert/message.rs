@@ -1,0 +1,263 @@
+//! Results into messages.
+
+use crate::{
+    document::{Article, Document, Labelled, Role, Span, Text},
+    fidelity::{Finding, NumberCounts, TermCounts},
+    pb,
+    pipeline::{Located, Pipeline, SectionDigest, SectionOutcome, Task},
+    server::status::{pipeline_status, to_rpc_status},
+};
+
+/// What a result of this pipeline is made with, as far as it does not hang on the request.
+pub(in crate::server) fn running_message(pipeline: &Pipeline) -> pb::Provenance {
+    let model = pipeline.model();
+    pb::Provenance {
+        model: model.id.clone(),
+        weights_sha256: model.weights_sha256.clone(),
+        prompt_version: pipeline.prompt_version().to_owned(),
+        glossary_sha256: String::new(),
+        from_cache: false,
+    }
+}
+
+/// The structure as a message.
+pub(in crate::server) fn document_message(document: &Document) -> pb::Document {
+    pb::Document {
+        encoding: document.encoding.to_owned(),
+        articles: document.articles.iter().map(article_message).collect(),
+        others: document.notes.iter().map(labelled_message).collect(),
+    }
+}
+
+fn article_message(article: &Article) -> pb::Article {
+    let element = |text: &Option<Text>| text.as_ref().map(text_message);
+    pb::Article {
+        headline: element(&article.headline),
+        subtitle: element(&article.subtitle),
+        kicker: element(&article.kicker),
+        dateline: element(&article.dateline),
+        byline: element(&article.byline),
+        captions: article.captions.iter().map(text_message).collect(),
+        continued: article.continued,
+        sections: article
+            .sections
+            .iter()
+            .map(|section| pb::Section {
+                heading: section.heading.as_ref().map(text_message),
+                paragraphs: section.paragraphs.iter().map(text_message).collect(),
+            })
+            .collect(),
+        others: article.notes.iter().map(labelled_message).collect(),
+    }
+}
+
+fn labelled_message(note: &Labelled) -> pb::LabelledText {
+    pb::LabelledText { label: role_label(note.role).to_owned(), text: Some(text_message(&note.text)) }
+}
+
+fn role_label(role: Role) -> &'static str {
+    match role {
+        Role::Headline => "headline",
+        Role::Subtitle => "subtitle",
+        Role::Kicker => "kicker",
+        Role::Dateline => "dateline",
+        Role::Byline => "byline",
+        Role::Heading => "heading",
+        Role::Paragraph => "paragraph",
+        Role::Caption => "caption",
+        Role::Continuation => "continuation",
+        Role::Editor => "editor",
+        Role::Furniture => "furniture",
+        Role::Markup => "markup",
+        Role::Ignored => "ignored",
+    }
+}
+
+fn text_message(text: &Text) -> pb::Text {
+    pb::Text { text: text.text.clone(), spans: text.spans.iter().copied().map(span_message).collect() }
+}
+
+fn span_message(span: Span) -> pb::Span {
+    pb::Span { start_byte: signed(span.start), end_byte: signed(span.end) }
+}
+
+/// A section's message and nothing but its place in the page.
+pub(in crate::server) fn place(
+    message: &mut pb::SectionDigest,
+    document: &Document,
+    article: usize,
+    section: usize,
+) {
+    message.article_index = index(article);
+    message.section_index = index(section);
+    message.spans = document.articles[article].sections[section].spans().map(span_message).collect();
+}
+
+/// What became of a section, as a message.
+pub(in crate::server) fn outcome_message(
+    outcome: SectionOutcome,
+    document: &Document,
+    request_id: &str,
+) -> pb::SectionDigest {
+    let mut message = pb::SectionDigest::default();
+    place(&mut message, document, outcome.article, outcome.section);
+    match outcome.result {
+        Ok(digest) => fill(&mut message, digest),
+        Err(error) => message.error = Some(to_rpc_status(&pipeline_status(&error, request_id))),
+    }
+    message
+}
+
+fn fill(message: &mut pb::SectionDigest, digest: SectionDigest) {
+    let reason = |whole: bool| match whole {
+        true => pb::FinishReason::Stop.into(),
+        false => pb::FinishReason::Length.into(),
+    };
+    let asked = digest.translation.as_ref();
+    let attempts = [asked.map(|t| t.attempts), digest.summary.as_ref().map(|s| s.attempts)];
+    let verdict = pb::Verdict {
+        passed: digest.findings.is_empty(),
+        findings: digest.findings.iter().map(finding_message).collect(),
+        numbers: asked.map(|t| numbers_message(t.numbers)),
+        terms: asked.map(|t| terms_message(t.terms)),
+        attempts: index(attempts.into_iter().flatten().max().unwrap_or_default()),
+    };
+    message.summary = digest.summary.map(|summary| pb::Summary {
+        finish_reason: if summary.generated {
+            reason(summary.whole)
+        } else {
+            pb::FinishReason::Unspecified.into()
+        },
+        text: summary.text,
+        language_code: "zh".to_owned(),
+        sentences: summary
+            .sentences
+            .into_iter()
+            .map(|sentence| pb::SummarySentence {
+                text: sentence.text,
+                sources: sentence
+                    .sources
+                    .into_iter()
+                    .map(|source| pb::SourceSentence {
+                        paragraph_index: index(source.paragraph),
+                        sentence_index: index(source.sentence),
+                        text: source.text,
+                    })
+                    .collect(),
+            })
+            .collect(),
+        attempts: index(summary.attempts),
+    });
+    message.translation = digest.translation.map(|translation| pb::Translation {
+        language_code: "en".to_owned(),
+        heading: translation.heading,
+        paragraphs: translation
+            .paragraphs
+            .into_iter()
+            .enumerate()
+            .map(|(paragraph, translated)| pb::TranslatedParagraph {
+                paragraph_index: index(paragraph),
+                text: translated.text,
+                finish_reason: reason(translated.whole),
+                attempts: index(translated.attempts),
+            })
+            .collect(),
+    });
+    message.verdict = Some(verdict);
+    message.provenance = Some(pb::Provenance {
+        model: digest.model.id.clone(),
+        weights_sha256: digest.model.weights_sha256.clone(),
+        prompt_version: digest.prompt_version,
+        glossary_sha256: digest.glossary_sha256,
+        from_cache: false,
+    });
+    message.timings = Some(pb::Timings {
+        queue_time_ms: millis(digest.timings.queue_time_ms),
+        compute_time_ms: millis(digest.timings.compute_time_ms),
+        prompt_tokens: signed(digest.timings.prompt_tokens),
+        cached_tokens: signed(digest.timings.cached_tokens),
+        completion_tokens: signed(digest.timings.completion_tokens),
+    });
+}
+
+/// What a check found, by the API's names.
+pub(in crate::server) fn finding_kind(finding: &Finding) -> pb::FindingKind {
+    match finding {
+        Finding::Truncated => pb::FindingKind::Truncated,
+        Finding::Empty => pb::FindingKind::Empty,
+        Finding::HanInTranslation(_) => pb::FindingKind::HanInTranslation,
+        Finding::Loop(_) => pb::FindingKind::Loop,
+        Finding::SummaryExtracted => pb::FindingKind::SummaryExtracted,
+        Finding::SummaryLimitTooSmall(_) => pb::FindingKind::SummaryLimitTooSmall,
+        Finding::TermMissing { .. } => pb::FindingKind::TermMissing,
+        Finding::NumberNotInSource(_) => pb::FindingKind::NumberNotInSource,
+        Finding::NumberMissing(_) => pb::FindingKind::NumberMissing,
+        Finding::NameNotInSource(_) => pb::FindingKind::NameNotInSource,
+        Finding::Chatter(_) => pb::FindingKind::Chatter,
+        Finding::CopiedInput => pb::FindingKind::CopiedInput,
+        Finding::TooShort => pb::FindingKind::TooShort,
+        Finding::TooLong => pb::FindingKind::TooLong,
+        Finding::ListItemsMissing { .. } => pb::FindingKind::ListItemsMissing,
+    }
+}
+
+fn finding_message(located: &Located) -> pb::Finding {
+    let kind = finding_kind(&located.found.finding);
+    let task = match located.task {
+        Task::Summary => pb::Task::Summary,
+        Task::Translation => pb::Task::Translation,
+    };
+    pb::Finding {
+        kind: kind.into(),
+        task: task.into(),
+        paragraph_index: located.paragraph.map(index),
+        detail: located.found.finding.to_string(),
+        source_span: located.found.source.clone().map(range_message),
+        output_span: located.found.output.clone().map(range_message),
+    }
+}
+
+fn range_message(range: std::ops::Range<usize>) -> pb::Span {
+    pb::Span { start_byte: signed(range.start), end_byte: signed(range.end) }
+}
+
+fn numbers_message(counts: NumberCounts) -> pb::Tally {
+    pb::Tally {
+        expected: index(counts.expected),
+        kept: index(counts.kept),
+        missing: index(counts.missing),
+        unexpected: index(counts.unexpected),
+    }
+}
+
+fn terms_message(counts: TermCounts) -> pb::Tally {
+    pb::Tally {
+        expected: index(counts.expected),
+        kept: index(counts.kept),
+        missing: index(counts.expected - counts.kept),
+        unexpected: 0,
+    }
+}
+
+/// Adds a section to the sums.
+pub(in crate::server) fn add(sums: &mut pb::DigestStatistics, section: &pb::SectionDigest) {
+    let timings = section.timings.unwrap_or_default();
+    sums.sections += 1;
+    sums.failed_sections += i32::from(section.error.is_some());
+    sums.sections_with_findings += i32::from(section.verdict.as_ref().is_some_and(|verdict| !verdict.passed));
+    sums.prompt_tokens += timings.prompt_tokens;
+    sums.cached_tokens += timings.cached_tokens;
+    sums.completion_tokens += timings.completion_tokens;
+}
+
+fn index(value: usize) -> i32 {
+    i32::try_from(value).unwrap_or(i32::MAX)
+}
+
+fn signed(value: usize) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+fn millis(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,200 @@
+//! `yizhai serve` as a process among others: traces for a collector, a disk that is full, a kill in the middle.
+#![cfg(unix)]
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use std::{
+    collections::{HashMap, HashSet},
+    process::Command,
+    sync::{Arc, Mutex},
+};
+
+use opentelemetry_proto::tonic::{
+    collector::trace::v1::{
+        ExportTraceServiceRequest, ExportTraceServiceResponse,
+        trace_service_server::{TraceService, TraceServiceServer},
+    },
+    common::v1::any_value::Value,
+    trace::v1::Span,
+};
+use support::{
+    program::{Running, serve},
+    until,
+};
+use tokio_stream::wrappers::TcpListenerStream;
+use tonic::{Request, Response, Status};
+use yizhai::{
+    client::Client,
+    pb::{self, input::Source},
+};
+
+fn lines(text: &str) -> Option<pb::Input> {
+    let page_format = pb::PageFormat::Lines.into();
+    Some(pb::Input { source: Some(Source::PageText(text.to_owned())), page_format })
+}
+
+// ---- traces ----
+
+/// An OTLP collector that keeps what it is sent.
+#[derive(Clone, Default)]
+struct Collector {
+    spans: Arc<Mutex<Vec<Span>>>,
+}
+
+#[tonic::async_trait]
+impl TraceService for Collector {
+    async fn export(
+        &self,
+        request: Request<ExportTraceServiceRequest>,
+    ) -> Result<Response<ExportTraceServiceResponse>, Status> {
+        let resources = request.into_inner().resource_spans;
+        let spans = resources.into_iter().flat_map(|r| r.scope_spans).flat_map(|s| s.spans);
+        self.spans.lock().unwrap().extend(spans);
+        Ok(Response::new(ExportTraceServiceResponse::default()))
+    }
+}
+
+impl Collector {
+    /// Collects at an address of its own.
+    async fn start() -> (Self, String) {
+        let collector = Self::default();
+        let socket = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", socket.local_addr().unwrap());
+        let service = TraceServiceServer::new(collector.clone());
+        let serving = tonic::transport::Server::builder().add_service(service);
+        tokio::spawn(serving.serve_with_incoming(TcpListenerStream::new(socket)));
+        (collector, url)
+    }
+}
+
+fn attributes(span: &Span) -> HashMap<&str, String> {
+    let attribute = |a: &'_ opentelemetry_proto::tonic::common::v1::KeyValue| match &a.value.as_ref()?.value {
+        Some(Value::StringValue(text)) => Some(text.clone()),
+        Some(Value::IntValue(number)) => Some(number.to_string()),
+        _ => None,
+    };
+    span.attributes.iter().filter_map(|a| Some((a.key.as_str(), attribute(a)?))).collect()
+}
+
+// The collector goes on while the test waits for the process.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_spans_of_a_call_belong_to_the_trace_of_its_caller() {
+    let (collector, url) = Collector::start().await;
+    // What is logged is no bound on what is traced.
+    let mut server = Running::start(&["--otlp-endpoint", &url, "--log", "yizhai::cli=info"]);
+    let (trace, parent) = ([0xab; 16], [0xcd; 8]);
+    let mut request = Request::new(pb::DigestRequest {
+        input: lines("一。\n二。"),
+        request_id: "call-7".to_owned(),
+        ..Default::default()
+    });
+    let traceparent = format!("00-{}-{}-01", "ab".repeat(16), "cd".repeat(8));
+    request.metadata_mut().insert("traceparent", traceparent.parse().unwrap());
+    server.client().await.digest(request).await.unwrap();
+    // One call more, of a caller that traces nothing: a trace of its own.
+    let other = pb::SegmentRequest { input: lines("一。") };
+    server.client().await.segment(other).await.unwrap();
+    // The last spans are sent at the end.
+    let id = server.child.id().to_string();
+    assert!(Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
+    assert!(server.child.wait().unwrap().success());
+
+    let spans = collector.spans.lock().unwrap().clone();
+    let (ours, others): (Vec<_>, Vec<_>) = spans.iter().partition(|span| span.trace_id == trace);
+    let call = ours.iter().find(|span| span.name == "call").unwrap_or_else(|| panic!("no call in {spans:?}"));
+    assert_eq!(call.parent_span_id, parent);
+    let told = attributes(call);
+    for (name, value) in
+        [("rpc", "Digest"), ("request_id", "call-7"), ("code", "OK"), ("client", "127.0.0.1")]
+    {
+        assert_eq!(told.get(name).map(String::as_str), Some(value), "{name}: {told:?}");
+    }
+    let sections: Vec<_> = ours.iter().filter(|span| span.name == "section").collect();
+    assert!(sections.iter().all(|span| span.parent_span_id == call.span_id), "{sections:?}");
+    let indices: HashSet<_> = sections.iter().map(|span| attributes(span)["section"].clone()).collect();
+    assert_eq!(indices, HashSet::from(["0".to_owned(), "1".to_owned()]));
+    let own: Vec<_> =
+        others.iter().filter(|span| attributes(span).get("rpc").is_some_and(|r| r == "Segment")).collect();
+    assert!(matches!(own.as_slice(), [span] if span.parent_span_id.is_empty()), "{others:?}");
+}
+
+// ---- a disk that is full ----
+
+#[tokio::test]
+async fn a_full_disk_costs_cache_entries_and_no_answers() {
+    const DISK_BLOCKS: u64 = 160;
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("results.redb");
+    // A file that may not grow stands for a disk that is full. The unit is 512 bytes.
+    let program = serve(&["--cache-file", file.to_str().unwrap()]);
+    let limited = "trap '' XFSZ; ulimit -f \"$0\"; exec \"$@\"";
+    let mut command = Command::new("/bin/sh");
+    command
+        .args(["-c", limited, &DISK_BLOCKS.to_string()])
+        .arg(program.get_program())
+        .args(program.get_args())
+        .env_clear();
+    command.envs(program.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let server = Running::of(&mut command);
+    let mut client = server.client().await;
+    let full = "the result cache cannot be written";
+    let mut asked = 0;
+    let mut digest = async || {
+        let text: String = (0..10).map(|line| format!("第{asked}页的第{line}行。\n")).collect();
+        asked += 1;
+        let options = pb::DigestOptions {
+            tasks: vec![pb::Task::Translation.into()],
+            max_attempts: 1,
+            ..Default::default()
+        };
+        let request = pb::DigestRequest { input: lines(&text), options: Some(options), ..Default::default() };
+        assert_eq!(client.digest(request).await.unwrap().into_inner().sections.len(), 10);
+    };
+    for _ in 0..100 {
+        digest().await;
+        assert!(std::fs::metadata(&file).unwrap().len() <= DISK_BLOCKS * 512);
+        if server.told(full) > 0 {
+            break;
+        }
+    }
+    for _ in 0..5 {
+        digest().await;
+    }
+    assert_eq!(server.told(full), 1, "{}", server.log.lock().unwrap());
+}
+
+// ---- a kill ----
+
+#[tokio::test]
+async fn a_killed_server_comes_back_with_what_it_had_kept_and_its_clients_with_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("results.redb");
+    let cache = ["--cache-file", file.to_str().unwrap()];
+    let mut server = Running::start(&cache);
+    let address = server.address.clone();
+    let client = Client::connect(&format!("http://{address}")).await.unwrap();
+    let request = |text: &str| pb::DigestRequest { input: lines(text), ..Default::default() };
+    let first = client.digest(request("一。\n二。")).await.unwrap();
+    // Long, so that the kill comes in its middle.
+    let long: String = (0..500).map(|line| format!("这是第{line}行，还没有做完。\n")).collect();
+    let in_flight = tokio::spawn({
+        let client = client.clone();
+        async move { client.digest(request(&long)).await }
+    });
+    // Results are kept in the order in which they were made: once those of the long call are, the first two are.
+    let size = || std::fs::metadata(&file).unwrap().len();
+    let before = size();
+    until(|| size() > before).await;
+    server.child.kill().unwrap();
+    server.child.wait().unwrap();
+    in_flight.await.unwrap().expect_err("it was answered by a server that is gone");
+
+    let server = Running::start(&[&cache[..], &["--listen", &address]].concat());
+    assert_eq!(server.told("begun anew"), 0, "the kill broke the cache's file");
+    let again = client.digest(request("一。\n二。")).await.unwrap();
+    for (old, new) in first.sections.iter().zip(&again.sections) {
+        assert!(new.provenance.as_ref().unwrap().from_cache, "what was kept is lost");
+        assert_eq!((&old.summary, &old.translation), (&new.summary, &new.translation));
+    }
+}

@@ -1,0 +1,245 @@
+//! gRPC-Web as a browser speaks it: plain HTTP/1.1 over a socket, with the question for leave that comes before.
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use std::{collections::HashMap, net::SocketAddr, time::Duration};
+
+use prost::Message;
+use support::{
+    scripted::{Answer as Written, Script, obedient, pipeline, pipeline_with},
+    serving::{Server, config},
+    until,
+};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
+use yizhai::{
+    engine::EngineConfig,
+    pb::{self, input::Source, stream_digest_response::Event},
+    server::{Access, Limits, ModelSlot, ServerConfig, Tokens},
+};
+
+const OURS: &str = "https://news.example";
+const THEIRS: &str = "https://evil.example";
+
+fn ready() -> ModelSlot {
+    ModelSlot::ready(pipeline(obedient()))
+}
+
+/// A server that pages of [`OURS`] may call.
+async fn server(slot: ModelSlot, change: impl FnOnce(&mut ServerConfig)) -> Server {
+    let mut config = ServerConfig { web_origins: vec![OURS.parse().unwrap()], ..config() };
+    change(&mut config);
+    Server::start_config(slot, config).await
+}
+
+fn input(text: &str) -> Option<pb::Input> {
+    let page_format = pb::PageFormat::Lines.into();
+    Some(pb::Input { source: Some(Source::PageText(text.to_owned())), page_format })
+}
+
+fn digest(text: &str) -> pb::DigestRequest {
+    pb::DigestRequest { input: input(text), ..Default::default() }
+}
+
+/// What an HTTP server answered.
+#[derive(Debug)]
+struct Answer {
+    status: u16,
+    headers: HashMap<String, String>,
+    body: Vec<u8>,
+}
+
+impl Answer {
+    fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).map(String::as_str)
+    }
+
+    /// The messages of the body.
+    fn messages<M: Message + Default>(&self) -> Vec<M> {
+        self.frames().into_iter().filter(|(flag, _)| *flag == 0).map(|(_, m)| M::decode(m).unwrap()).collect()
+    }
+
+    /// The gRPC status, from the end of the body or, without one, from the headers.
+    fn grpc_status(&self) -> i32 {
+        let trailers = self.frames().into_iter().find(|(flag, _)| *flag == 0x80);
+        let trailers = trailers.map(|(_, text)| String::from_utf8(text.to_vec()).unwrap());
+        let told = trailers.as_deref().and_then(|text| {
+            text.lines().find_map(|line| line.split_once(':').filter(|(name, _)| *name == "grpc-status"))
+        });
+        let status = told.map(|(_, status)| status.trim()).or(self.header("grpc-status"));
+        status.unwrap_or_else(|| panic!("no status: {self:?}")).parse().unwrap()
+    }
+
+    /// A flag, four bytes of length, and as many bytes.
+    fn frames(&self) -> Vec<(u8, &[u8])> {
+        let mut rest = self.body.as_slice();
+        let mut frames = Vec::new();
+        while let Some((head, tail)) = rest.split_at_checked(5) {
+            let length = u32::from_be_bytes(head[1..].try_into().unwrap()) as usize;
+            frames.push((head[0], &tail[..length]));
+            rest = &tail[length..];
+        }
+        frames
+    }
+}
+
+async fn send(address: SocketAddr, head: &str, body: &[u8]) -> TcpStream {
+    let mut socket = TcpStream::connect(address).await.unwrap();
+    let length = body.len();
+    let head = format!("{head}\r\nHost: {address}\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n");
+    socket.write_all(head.as_bytes()).await.unwrap();
+    socket.write_all(body).await.unwrap();
+    socket
+}
+
+async fn receive(mut socket: TcpStream) -> Answer {
+    let mut bytes = Vec::new();
+    socket.read_to_end(&mut bytes).await.unwrap();
+    let end = bytes.windows(4).position(|w| w == b"\r\n\r\n").expect("no end of the headers");
+    let head = String::from_utf8(bytes[..end].to_vec()).unwrap();
+    let mut lines = head.split("\r\n");
+    let status = lines.next().unwrap().split(' ').nth(1).unwrap().parse().unwrap();
+    let headers: HashMap<_, _> = lines
+        .filter_map(|line| line.split_once(": "))
+        .map(|(name, value)| (name.to_lowercase(), value.to_owned()))
+        .collect();
+    let body = match headers.get("transfer-encoding") {
+        Some(coding) if coding == "chunked" => joined(&bytes[end + 4..]),
+        _ => bytes[end + 4..].to_vec(),
+    };
+    Answer { status, headers, body }
+}
+
+/// The chunks of a body: each a hexadecimal length on a line, and as many bytes and a line's end.
+fn joined(mut rest: &[u8]) -> Vec<u8> {
+    let mut body = Vec::new();
+    loop {
+        let line = rest.windows(2).position(|w| w == b"\r\n").unwrap();
+        let length = usize::from_str_radix(std::str::from_utf8(&rest[..line]).unwrap(), 16).unwrap();
+        if length == 0 {
+            return body;
+        }
+        let from = line + 2;
+        body.extend_from_slice(&rest[from..from + length]);
+        rest = &rest[from + length + 2..];
+    }
+}
+
+/// The head of a call by gRPC-Web.
+fn call(rpc: &str, origin: &str, more: &str) -> String {
+    format!(
+        "POST /yizhai.v1.DigestService/{rpc} HTTP/1.1\r\nOrigin: {origin}\r\nX-Grpc-Web: 1\r\n\
+         Content-Type: application/grpc-web+proto\r\nAccept: application/grpc-web+proto{more}"
+    )
+}
+
+fn framed(message: &impl Message) -> Vec<u8> {
+    let message = message.encode_to_vec();
+    let mut body = vec![0];
+    body.extend(u32::try_from(message.len()).unwrap().to_be_bytes());
+    body.extend(message);
+    body
+}
+
+async fn post(server: &Server, head: &str, message: &impl Message) -> Answer {
+    receive(send(server.address, head, &framed(message)).await).await
+}
+
+#[tokio::test]
+async fn a_page_calls_over_http_1_and_reads_message_and_status() {
+    let server = server(ready(), |_| ()).await;
+    let answer = post(&server, &call("Digest", OURS, ""), &digest("今天天气很好。\n明天也是。")).await;
+    assert_eq!((answer.status, answer.grpc_status()), (200, 0), "{answer:?}");
+    assert_eq!(answer.header("content-type"), Some("application/grpc-web+proto"));
+    assert_eq!(answer.header("access-control-allow-origin"), Some(OURS));
+    let digests = answer.messages::<pb::DigestResponse>();
+    assert_eq!(digests[0].sections.len(), 2);
+
+    let request = pb::StreamDigestRequest { input: input("一。\n二。"), ..Default::default() };
+    let answer = post(&server, &call("StreamDigest", OURS, ""), &request).await;
+    let events: Vec<_> =
+        answer.messages::<pb::StreamDigestResponse>().into_iter().map(|m| m.event.unwrap()).collect();
+    assert!(matches!(events.first(), Some(Event::Document(_))), "{events:?}");
+    assert!(matches!(events.last(), Some(Event::Statistics(_))), "{events:?}");
+    assert_eq!((events.len(), answer.grpc_status()), (4, 0));
+
+    // gRPC itself goes on beside it, and both are counted alike.
+    server.raw().await.digest(digest("文。")).await.unwrap();
+    let counted = "yizhai_requests_total{rpc=\"Digest\",code=\"OK\"} 2";
+    assert!(server.metrics.text().contains(counted), "{}", server.metrics.text());
+}
+
+#[tokio::test]
+async fn a_browser_is_given_leave_for_our_pages_and_for_no_others() {
+    let server = server(ready(), |_| ()).await;
+    let asked = async |origin: &str| {
+        let head = format!(
+            "OPTIONS /yizhai.v1.DigestService/Digest HTTP/1.1\r\nOrigin: {origin}\r\n\
+             Access-Control-Request-Method: POST\r\n\
+             Access-Control-Request-Headers: authorization,content-type,grpc-timeout,x-grpc-web"
+        );
+        receive(send(server.address, &head, b"").await).await
+    };
+    let leave = asked(OURS).await;
+    assert_eq!((leave.status, leave.header("access-control-allow-origin")), (200, Some(OURS)));
+    assert!(leave.header("access-control-allow-methods").unwrap().contains("POST"));
+    assert!(leave.header("access-control-allow-headers").unwrap().contains("authorization"));
+    assert_eq!(asked(THEIRS).await.header("access-control-allow-origin"), None);
+    // A call without leave is refused by the server, too.
+    let refused = post(&server, &call("Digest", THEIRS, ""), &digest("文。")).await;
+    assert_eq!(refused.grpc_status(), tonic::Code::PermissionDenied as i32, "{refused:?}");
+    assert_eq!(refused.header("access-control-allow-origin"), None);
+    assert!(refused.messages::<pb::DigestResponse>().is_empty());
+}
+
+#[tokio::test]
+async fn a_page_needs_a_token_keeps_its_deadline_and_waits_for_no_place_in_vain() {
+    use sha2::Digest as _;
+    let files = tempfile::tempdir().unwrap();
+    let path = files.path().join("tokens.toml");
+    let sha256: String = sha2::Sha256::digest("one").iter().map(|b| format!("{b:02x}")).collect();
+    std::fs::write(&path, format!("[[token]]\nname = \"news\"\nsha256 = \"{sha256}\"\n")).unwrap();
+    let script: Script = std::sync::Arc::new(|_| Written::Forever("x "));
+    let engine = EngineConfig { max_draft_rows: 0, ..EngineConfig::DEFAULT };
+    let slot =
+        ModelSlot::ready(pipeline_with(script, Duration::from_millis(2), std::sync::Arc::default(), engine));
+    let server = server(slot, |config| {
+        config.access = Access { tokens: Some(Tokens::load(&path).unwrap()), health_open: true };
+        config.limits = Limits { max_requests: 1, max_queued: 0, ..Limits::default() };
+    })
+    .await;
+    let without = post(&server, &call("Digest", OURS, ""), &digest("文。")).await;
+    assert_eq!(without.grpc_status(), tonic::Code::Unauthenticated as i32);
+
+    let token = "\r\nAuthorization: Bearer one";
+    let timeout = format!("{token}\r\nGrpc-Timeout: 300m");
+    let text = "慢".repeat(60);
+    let overdue = post(&server, &call("Digest", OURS, &timeout), &digest(&text)).await;
+    assert_eq!(overdue.grpc_status(), tonic::Code::DeadlineExceeded as i32);
+
+    let request = pb::StreamDigestRequest { input: input(&text), ..Default::default() };
+    let gone = send(server.address, &call("StreamDigest", OURS, token), &framed(&request)).await;
+    until(|| server.metrics.text().contains("yizhai_engine_sequences_running 2")).await;
+    let full = post(&server, &call("Digest", OURS, token), &digest("文。")).await;
+    assert_eq!(full.grpc_status(), tonic::Code::ResourceExhausted as i32);
+    // A page that is closed frees what it had.
+    drop(gone);
+    until(|| {
+        let text = server.metrics.text();
+        text.contains("yizhai_requests_in_flight 0") && text.contains("yizhai_engine_sequences_running 0")
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn without_origins_http_1_is_not_spoken() {
+    let server = Server::start_config(ready(), config()).await;
+    let mut socket = send(server.address, &call("Digest", OURS, ""), &framed(&digest("文。"))).await;
+    let mut answer = Vec::new();
+    let _ = socket.read_to_end(&mut answer).await;
+    assert!(!answer.starts_with(b"HTTP/1"), "{answer:?}");
+    server.raw().await.digest(digest("文。")).await.unwrap();
+}
