@@ -129,7 +129,7 @@ async fn a_page_of_html_stands_for_itself_and_holds_no_markup_of_the_source() {
         };
         assert!(found, "{link} leads to nothing");
     }
-    for text in ["557.4亿", "55.74 billion", "14.8", "蓝箭航天", "LandSpace"] {
+    for text in ["557.4亿元", "55.74 billion yuan", "14.8%", "蓝箭航天", "LandSpace"] {
         assert!(page.contains(&format!("\">{text}</a>")), "{text} is not linked");
     }
     assert!(page.contains("lang=\"zh-Hans\"") && page.contains("<html lang=\"en\">"));
