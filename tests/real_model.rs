@@ -187,7 +187,7 @@ struct Reference {
 
 /// How far a logit may lie from llama.cpp's. Both round activations to 8 bits before every product, llama.cpp takes its
 /// GELU from a table of half-precision numbers and keeps the weights of attention in half precision as well.
-const LOGIT_TOLERANCE: f32 = 1.2;
+const LOGIT_TOLERANCE: f32 = 1.0;
 
 /// The same tokens out of a text, and after them the same greedy tokens at every step where the first is not within the
 /// tolerance of the second; all largest logits within it.
@@ -195,7 +195,7 @@ fn agrees_with_llama_cpp(id: &str, reference: &str) {
     let Reference { cases } = serde_json::from_str(reference).unwrap();
     let tokenizer = GgufFile::open(&path_of(id)).unwrap().tokenizer().unwrap();
     for backend in [BackendChoice::Kernels, BackendChoice::Candle] {
-        let (mut same, mut ties, mut steps, mut worst) = (0, 0, 0, 0f32);
+        let (mut same, mut steps, mut worst, mut widest_tie) = (0, 0, 0f32, 0f32);
         for Case { text, prompt, answer, best_two_logits } in &cases {
             assert_eq!(tokenizer.encode(text.as_str(), true).unwrap().get_ids(), prompt, "{text}");
             let rows = logits(id, backend, prompt, answer);
@@ -205,15 +205,16 @@ fn agrees_with_llama_cpp(id: &str, reference: &str) {
                 assert!(is_same || is_tie, "{id}, {backend:?}: {} for {token} in {text}", argmax(row));
                 steps += 1;
                 same += usize::from(is_same);
-                ties += usize::from(!is_same);
+                widest_tie = widest_tie.max(if is_same { 0.0 } else { first - second });
                 worst = worst.max((row[token as usize] - first).abs());
             }
         }
         println!(
-            "{id}, {backend:?}: {same} of {steps} greedy tokens, {ties} parted at ties; logits differ by {worst}"
+            "{id}, {backend:?}: {same} of {steps} greedy tokens, the others where llama.cpp's two best lie within \
+             {widest_tie}; logits differ by {worst} at most"
         );
         assert!(worst < LOGIT_TOLERANCE, "{id}, {backend:?}: {worst}");
-        assert!(same * 100 >= steps * 95, "{id}, {backend:?}: {same} of {steps}");
+        assert!(same * 100 >= steps * 90, "{id}, {backend:?}: {same} of {steps}");
     }
 }
 

@@ -190,6 +190,11 @@ impl Manifest {
         Ok(manifest)
     }
 
+    /// How the weights are quantized, as GGUF names it, such as `Q4_K_M`: what an id ends with.
+    pub fn quantization(&self) -> String {
+        self.id.rsplit('-').next().unwrap_or_default().to_uppercase()
+    }
+
     fn check(&self) -> Result<(), String> {
         let stem = self.file.strip_suffix(".gguf").ok_or("`file` must end in .gguf")?;
         if self.file.contains(['/', '\\']) || stem.is_empty() {

@@ -46,21 +46,22 @@ impl Pipeline {
         sampling: Sampling,
         max_new_tokens: usize,
     ) -> Result<Completion, PipelineError> {
-        let tokens = self.prompts.tokens(request, &self.tokenizer)?;
+        let writer = self.writer(request.task());
+        let tokens = self.prompts.tokens(request, &writer.tokenizer)?;
         let mut usage = Usage { prompt_tokens: tokens.len(), ..Usage::default() };
-        let mut generation = self
+        let mut generation = writer
             .engine
             .submit(Prompt {
                 tokens,
                 max_new_tokens,
-                stop_tokens: self.tokenizer.stop_tokens().to_vec(),
+                stop_tokens: writer.tokenizer.stop_tokens().to_vec(),
                 sampling,
-                allowed: request.is_english().then(|| self.english.clone()),
+                allowed: request.is_english().then(|| writer.english.clone()),
                 priority: job.priority,
                 deadline: job.deadline,
             })
             .await?;
-        let mut text = self.tokenizer.detokenizer(request.stop_strings());
+        let mut text = writer.tokenizer.detokenizer(request.stop_strings());
         let whole = loop {
             match generation.next().await {
                 Some(GenerationEvent::Started { at, cached_tokens }) => {

@@ -14,8 +14,8 @@ use crate::{
     glossary::{Glossary, Term},
     pb,
     pipeline::{
-        DEFAULT_MAX_ATTEMPTS, DEFAULT_SUMMARY_CHARS, Job, Located, Pipeline, SectionDigest, SectionOutcome,
-        Task, Tasks,
+        DEFAULT_MAX_ATTEMPTS, DEFAULT_SUMMARY_CHARS, Job, Located, Makers, Pipeline, SectionDigest,
+        SectionOutcome, Task, Tasks,
     },
 };
 
@@ -39,13 +39,44 @@ pub(super) fn request_id(given: &str, call: &str) -> Result<String, Refusal> {
 
 /// What a result of this pipeline is made with, as far as it does not hang on the request.
 pub(super) fn running_message(pipeline: &Pipeline) -> pb::Provenance {
-    let model = pipeline.model();
+    provenance(&pipeline.makers(Tasks::default()), pipeline.prompt_version().to_owned(), String::new())
+}
+
+fn provenance(makers: &Makers, prompt_version: String, glossary_sha256: String) -> pb::Provenance {
+    let summary = makers.summary_model.as_deref();
     pb::Provenance {
-        model: model.id.clone(),
-        weights_sha256: model.weights_sha256.clone(),
-        prompt_version: pipeline.prompt_version().to_owned(),
-        glossary_sha256: String::new(),
+        model: makers.model.id.clone(),
+        weights_sha256: makers.model.weights_sha256.clone(),
+        prompt_version,
+        glossary_sha256,
         from_cache: false,
+        summary_model: summary.map(|model| model.id.clone()).unwrap_or_default(),
+        summary_weights_sha256: summary.map(|model| model.weights_sha256.clone()).unwrap_or_default(),
+    }
+}
+
+/// The pipeline that a request asks for: with each task's own model, or with the one that it names.
+pub(super) fn chosen(pipeline: &Pipeline, options: Option<&pb::DigestOptions>) -> Result<Pipeline, Refusal> {
+    match options.map_or("", |options| &options.model) {
+        "" => Ok(pipeline.clone()),
+        id => pipeline.only(id).ok_or_else(|| {
+            let running: Vec<_> = pipeline.models().into_iter().map(|model| model.id.as_str()).collect();
+            Refusal::UnknownModel { asked: id.to_owned(), running: running.join("`, `") }
+        }),
+    }
+}
+
+/// Refuses tasks that the pipeline's models cannot be asked for.
+fn check_tasks(tasks: Tasks, pipeline: &Pipeline) -> Result<Tasks, Refusal> {
+    match pipeline.cannot(tasks) {
+        None => Ok(tasks),
+        Some((task, model)) => {
+            let results = match task {
+                Task::Summary => "summaries",
+                Task::Translation => "translations",
+            };
+            Err(Refusal::field("options.tasks", format!("the model `{}` cannot make {results}", model.id)))
+        }
     }
 }
 
@@ -130,16 +161,13 @@ fn structured(article: pb::Article, limits: &Limits) -> Result<Document, Refusal
 pub(super) fn job(
     document: Document,
     options: Option<pb::DigestOptions>,
-    running_model: &str,
+    pipeline: &Pipeline,
     glossaries: &Glossaries,
     limits: &Limits,
     priority: Priority,
     deadline: Option<Instant>,
 ) -> Result<Job, Refusal> {
     let options = options.unwrap_or_default();
-    if !options.model.is_empty() && options.model != running_model {
-        return Err(Refusal::UnknownModel { asked: options.model, running: running_model.to_owned() });
-    }
     let named = match options.glossary.as_str() {
         "" => Glossary::builtin(),
         NO_GLOSSARY => Arc::new(Glossary::empty()),
@@ -147,7 +175,7 @@ pub(super) fn job(
     };
     let own = terms(options.terms, limits)?;
     let job = Job {
-        tasks: tasks(&options.tasks)?,
+        tasks: check_tasks(tasks(&options.tasks)?, pipeline)?,
         summary_max_chars: summary_chars(options.summary_max_chars)?,
         glossary: if own.is_empty() { named } else { Arc::new(named.with(own)) },
         max_attempts: max_attempts(options.max_attempts)?,
@@ -372,13 +400,7 @@ fn fill(message: &mut pb::SectionDigest, digest: SectionDigest) {
             .collect(),
     });
     message.verdict = Some(verdict);
-    message.provenance = Some(pb::Provenance {
-        model: digest.model.id.clone(),
-        weights_sha256: digest.model.weights_sha256.clone(),
-        prompt_version: digest.prompt_version,
-        glossary_sha256: digest.glossary_sha256,
-        from_cache: false,
-    });
+    message.provenance = Some(provenance(&digest.makers, digest.prompt_version, digest.glossary_sha256));
     message.timings = Some(pb::Timings {
         queue_time_ms: millis(digest.timings.queue_time_ms),
         compute_time_ms: millis(digest.timings.compute_time_ms),
