@@ -1,7 +1,7 @@
 //! The real models: the small one against candle's own code on the same file, both alone and in a batch, and one of
 //! each other family against what llama.cpp made of the same file. Ignored by default because they need the weights:
 //! `yizhai models pull ID` for each of the ids below, then `cargo test --release --test real_model -- --ignored`.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 use candle_core::{Device, Tensor, quantized::gguf_file};
 use candle_transformers::models::quantized_qwen2;

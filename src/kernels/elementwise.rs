@@ -4,6 +4,8 @@
 
 #![allow(unsafe_code)] // threads write disjoint parts
 
+use std::f32::consts::{FRAC_1_SQRT_2, FRAC_2_SQRT_PI};
+
 use super::Kernels;
 use super::cpu::Loops;
 use super::math::exp;
@@ -156,7 +158,7 @@ struct GeluMul<'a> {
 impl Loops for GeluMul<'_> {
     #[inline(always)]
     fn run(self) {
-        const TWICE_ROOT: f32 = 1.595_769_1; // 2 √(2/π)
+        const TWICE_ROOT: f32 = 2.0 * FRAC_2_SQRT_PI * FRAC_1_SQRT_2; // 2 √(2/π)
         for (gate, up) in self.gate.iter_mut().zip(self.up) {
             let x = *gate;
             *gate = x / (1.0 + exp(-TWICE_ROOT * (x + 0.044_715 * x * x * x))) * up;

@@ -102,16 +102,15 @@ pub enum PipelineError {
 /// Each task has its model; mostly it is one and the same.
 #[derive(Clone)]
 pub struct Pipeline {
-    summary: Writer,
-    translation: Writer,
+    summary: Arc<Writer>,
+    translation: Arc<Writer>,
     prompts: Arc<Prompts>,
 }
 
-/// A running model and what stands between text and its tokens; cheap to clone.
-#[derive(Clone)]
+/// A running model and what stands between text and its tokens.
 struct Writer {
     engine: Engine,
-    tokenizer: Arc<Tokenizer>,
+    tokenizer: Tokenizer,
     /// The tokens that may stand in English.
     english: Arc<TokenMask>,
     model: Arc<ModelInfo>,
@@ -121,7 +120,7 @@ impl Pipeline {
     /// Puts a pipeline together out of its parts: one model for both tasks.
     pub fn new(engine: Engine, tokenizer: Tokenizer, model: ModelInfo) -> Self {
         let english = Arc::new(TokenMask::new(tokenizer.without_chinese()));
-        let writer = Writer { engine, tokenizer: Arc::new(tokenizer), english, model: Arc::new(model) };
+        let writer = Arc::new(Writer { engine, tokenizer, english, model: Arc::new(model) });
         Self { summary: writer.clone(), translation: writer, prompts: Arc::new(Prompts::builtin().clone()) }
     }
 
@@ -162,7 +161,7 @@ impl Pipeline {
     }
 
     /// Its models, that of the translation first, each once.
-    fn writers(&self) -> Vec<&Writer> {
+    fn writers(&self) -> Vec<&Arc<Writer>> {
         let is_one = self.summary.model == self.translation.model;
         std::iter::once(&self.translation).chain((!is_one).then_some(&self.summary)).collect()
     }
