@@ -186,8 +186,8 @@ struct Reference {
 }
 
 /// How far a logit may lie from llama.cpp's. Both round activations to 8 bits before every product, llama.cpp takes its
-/// GELU from a table of half-precision numbers and keeps the weights of attention in half precision as well.
-const LOGIT_TOLERANCE: f32 = 1.0;
+/// GELU from a table of half-precision numbers; its own logits of Gemma lie up to 1.19 from those of the same weights in f32.
+const LOGIT_TOLERANCE: f32 = 1.2;
 
 /// The same tokens out of a text, and after them the same greedy tokens at every step where the first is not within the
 /// tolerance of the second; all largest logits within it.
