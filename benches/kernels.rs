@@ -90,7 +90,8 @@ fn attend(c: &mut Criterion) {
                     .collect();
                 let q = floats(count * tokens * heads * shape.head_dim);
                 let mut out = vec![0.0; q.len()];
-                let batch = AttentionBatch { q: &q, heads, scale: 0.088, sequences: &sequences };
+                let batch =
+                    AttentionBatch { q: &q, heads, scale: 0.088, window: usize::MAX, sequences: &sequences };
                 let seen: usize = (context - tokens + 1..=context).sum();
                 group.throughput(Throughput::Elements((count * seen * heads * shape.head_dim * 2) as u64));
                 group.bench_function(name, |b| b.iter(|| attention(&kernels, &store, 0, &batch, &mut out)));
@@ -102,7 +103,7 @@ fn attend(c: &mut Criterion) {
 /// The row operations on 256 rows, and what it costs to hand out a job that does nothing.
 fn rows(c: &mut Criterion) {
     let (m, dim, inner) = (256, 1536, 8960);
-    let rope = RopeTable::new(RopeStyle::Halves, 128, 128, 1e6, 1024).expect("a valid shape");
+    let rope = RopeTable::new(RopeStyle::Halves, 128, 128, 1e6, &[], 1024).expect("a valid shape");
     let positions: Vec<u32> = (0..m as u32).collect();
     for cpu in CpuFeatures::available() {
         let kernels = Kernels::new(cpu, 0);

@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, str::FromStr};
 
-use crate::{engine::EngineConfig, model::ModelOptions};
+use crate::{engine::EngineConfig, model::ModelOptions, pipeline::Task};
 
 /// Which model: one of the catalog, or a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,11 +23,34 @@ impl FromStr for ModelRef {
     }
 }
 
-/// Which model to run, and how.
+/// A model, for one task or for all that have none of their own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ModelChoice {
+    /// The task; `None` for all.
+    pub task: Option<Task>,
+    /// The model.
+    pub model: ModelRef,
+}
+
+impl FromStr for ModelChoice {
+    type Err = std::convert::Infallible;
+
+    /// `summary=MODEL`, `translation=MODEL` or `MODEL`.
+    fn from_str(s: &str) -> Result<Self, Self::Err> {
+        let (task, model) = match s.split_once('=') {
+            Some(("summary", model)) => (Some(Task::Summary), model),
+            Some(("translation", model)) => (Some(Task::Translation), model),
+            _ => (None, s),
+        };
+        Ok(Self { task, model: model.parse()? })
+    }
+}
+
+/// Which models to run, and how.
 #[derive(Debug, Clone)]
 pub struct ModelConfig {
-    /// The model; `None` means the catalog's default.
-    pub model: Option<ModelRef>,
+    /// The models; a task without one has the catalog's default. Of two for the same task the later counts.
+    pub models: Vec<ModelChoice>,
     /// Where and how it runs.
     pub options: ModelOptions,
     /// How much it takes on at once.
@@ -36,9 +59,34 @@ pub struct ModelConfig {
     pub prompts: Option<PathBuf>,
 }
 
+impl ModelConfig {
+    /// The model of a task: its own, or that of all; `None` means the catalog's default.
+    pub fn model(&self, task: Task) -> Option<&ModelRef> {
+        let of = |task| self.models.iter().rfind(|choice| choice.task == task).map(|choice| &choice.model);
+        of(Some(task)).or_else(|| of(None))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_task_has_its_own_model_or_that_of_all() {
+        let model = |choices: &[&str], task| {
+            let models = choices.iter().map(|choice| choice.parse().unwrap()).collect();
+            let (options, engine) = (ModelOptions::default(), EngineConfig::default());
+            ModelConfig { models, options, engine, prompts: None }.model(task).cloned()
+        };
+        let id = |id: &str| Some(ModelRef::Id(id.to_owned()));
+        assert_eq!(model(&[], Task::Summary), None);
+        assert_eq!(model(&["a", "b"], Task::Summary), id("b"));
+        let choices = ["summary=a", "b", "translation=c.gguf"];
+        assert_eq!(model(&choices, Task::Summary), id("a"));
+        assert_eq!(model(&choices, Task::Translation), Some(ModelRef::Path("c.gguf".into())));
+        assert_eq!(model(&["summary=a"], Task::Translation), None);
+        assert_eq!(model(&["/models/x=y"], Task::Translation), Some(ModelRef::Path("/models/x=y".into())));
+    }
 
     #[test]
     fn a_file_is_told_from_an_id_by_its_looks() {

@@ -30,6 +30,9 @@ pub struct Manifest {
     pub licence: String,
     /// How a conversation is written for this model.
     pub chat_format: ChatFormat,
+    /// What it can be asked for; both where the manifest does not say.
+    #[serde(default = "Task::all")]
+    pub tasks: Vec<Task>,
     /// Longest prompt and answer together that the model was trained for, in tokens.
     pub context_length: u32,
     /// Whether somebody has pulled this very file through this program and seen it answer.
@@ -50,6 +53,10 @@ pub enum Architecture {
     Qwen2,
     /// Qwen3, dense.
     Qwen3,
+    /// Llama and what has its form, SmolLM2 among them.
+    Llama,
+    /// Gemma 3, text.
+    Gemma3,
 }
 
 impl Architecture {
@@ -58,6 +65,33 @@ impl Architecture {
         match self {
             Self::Qwen2 => "qwen2",
             Self::Qwen3 => "qwen3",
+            Self::Llama => "llama",
+            Self::Gemma3 => "gemma3",
+        }
+    }
+}
+
+/// What a model can be asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Task {
+    /// A Chinese summary.
+    Summary,
+    /// An English translation.
+    Translation,
+}
+
+impl Task {
+    /// Both.
+    pub fn all() -> Vec<Self> {
+        vec![Self::Summary, Self::Translation]
+    }
+
+    /// The name used in manifests.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Summary => "summary",
+            Self::Translation => "translation",
         }
     }
 }
@@ -70,6 +104,12 @@ pub enum ChatFormat {
     Chatml,
     /// ChatML in which an empty `<think>` block before the answer switches the reasoning off.
     Qwen3,
+    /// `<|start_header_id|>role<|end_header_id|> … <|eot_id|>`.
+    Llama3,
+    /// `<start_of_turn>role … <end_of_turn>`.
+    Gemma,
+    /// None: a base model, which has no tasks.
+    None,
 }
 
 impl ChatFormat {
@@ -78,6 +118,9 @@ impl ChatFormat {
         match self {
             Self::Chatml => "chatml",
             Self::Qwen3 => "qwen3",
+            Self::Llama3 => "llama3",
+            Self::Gemma => "gemma",
+            Self::None => "none",
         }
     }
 }
@@ -147,6 +190,11 @@ impl Manifest {
         Ok(manifest)
     }
 
+    /// How the weights are quantized, as GGUF names it, such as `Q4_K_M`: what an id ends with.
+    pub fn quantization(&self) -> String {
+        self.id.rsplit('-').next().unwrap_or_default().to_uppercase()
+    }
+
     fn check(&self) -> Result<(), String> {
         let stem = self.file.strip_suffix(".gguf").ok_or("`file` must end in .gguf")?;
         if self.file.contains(['/', '\\']) || stem.is_empty() {
@@ -163,6 +211,9 @@ impl Manifest {
         }
         if self.size_bytes == Some(0) || self.context_length == 0 {
             return Err("`size_bytes` and `context_length` must be above 0".to_owned());
+        }
+        if self.chat_format == ChatFormat::None && !self.tasks.is_empty() {
+            return Err("a model without a chat format takes `tasks = []`".to_owned());
         }
         if self.sources.is_empty() {
             return Err("at least one [[source]] is needed".to_owned());

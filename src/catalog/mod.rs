@@ -22,7 +22,7 @@ mod store;
 mod verify;
 
 pub use error::CatalogError;
-pub use manifest::{Architecture, ChatFormat, FileSource, HubSource, Manifest, Source, WheelSource};
+pub use manifest::{Architecture, ChatFormat, FileSource, HubSource, Manifest, Source, Task, WheelSource};
 pub use settings::{HubSettings, Settings};
 pub use store::{Authority, Progress, Pulled, Receipt, Store};
 pub use verify::{ContentHash, InvalidHash, hash_file};
@@ -34,12 +34,14 @@ macro_rules! builtin {
 }
 
 /// Every file of `models/`; a test fails when one is missing here.
-const BUILTIN: [(&str, &str); 5] = [
+const BUILTIN: [(&str, &str); 7] = [
     builtin!("qwen2.5-coder-1.5b-instruct-q4_k_m.toml"),
     builtin!("qwen2.5-coder-0.5b-instruct-q4_k_m.toml"),
     builtin!("qwen2.5-1.5b-instruct-q4_k_m.toml"),
     builtin!("qwen3-1.7b-q8_0.toml"),
     builtin!("qwen3-4b-q4_k_m.toml"),
+    builtin!("smollm2-135m-instruct-q4_1.toml"),
+    builtin!("gemma-3-270m-q4_k_m.toml"),
 ];
 
 /// How many ids an unknown one is answered with.

@@ -7,7 +7,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 use super::glossary::GlossaryRef;
 use super::serve_args::ServeArgs;
 use crate::{
-    config::{ModelConfig, ModelRef},
+    config::{ModelChoice, ModelConfig},
     engine::EngineConfig,
     model::{CpuFeatures, DeviceChoice, KvType, ModelOptions},
     pb,
@@ -182,9 +182,10 @@ pub(super) enum Task {
 #[derive(Debug, Clone, clap::Args)]
 pub(super) struct ModelArgs {
     /// The model: an id (see `yizhai models list`) or the path of a GGUF file. An id is fetched when it is not
-    /// on this machine yet: about 1.1 GB for the default
-    #[arg(long, env = "YIZHAI_MODEL", value_name = "ID|PATH")]
-    pub(super) model: Option<ModelRef>,
+    /// on this machine yet: about 1.1 GB for the default. With `summary=` or `translation=` before it the model of
+    /// that task; given for both, two models are loaded
+    #[arg(long, env = "YIZHAI_MODEL", value_delimiter = ',', value_name = "[TASK=]ID|PATH")]
+    pub(super) model: Vec<ModelChoice>,
 
     /// Where it runs: auto, cpu, cuda or cuda:N
     #[arg(long, env = "YIZHAI_DEVICE", default_value_t)]
@@ -232,7 +233,7 @@ impl From<ModelArgs> for ModelConfig {
             max_positions: engine.max_model_len,
             ..ModelOptions::default()
         };
-        Self { model: args.model, options, engine, prompts: args.prompts }
+        Self { models: args.model, options, engine, prompts: args.prompts }
     }
 }
 

@@ -18,6 +18,7 @@ use crate::{
     engine::EngineConfig,
     model::{Batch, KV_BLOCK_TOKENS, KvCache, Model, load_path},
     pb,
+    pipeline::Task,
 };
 
 pub(super) async fn run(args: BenchArgs) -> anyhow::Result<Outcome> {
@@ -45,7 +46,7 @@ fn print(value: &Value) -> anyhow::Result<()> {
 
 /// Measures the bare model at every batch size: all prompts first, then a token of every sequence a step.
 fn steps(args: &BenchArgs, config: &ModelConfig) -> anyhow::Result<()> {
-    let located = model::locate(config, false)?;
+    let located = model::locate(config.model(Task::Translation), false)?;
     let (_, mut model) = load_path(&located.path, &config.options)?;
     let positions = args.prompt + args.generate;
     anyhow::ensure!(

@@ -8,6 +8,7 @@ use super::model;
 use crate::{
     client::{self, Client, InProcess},
     config::ModelConfig,
+    model::ModelOptions,
     server::{self, ModelSlot, ServerConfig},
 };
 
@@ -34,23 +35,21 @@ impl Connection {
     /// Starts a server in this process with a model that is fetched and loaded first.
     pub(super) async fn with_model(config: &ModelConfig, quiet: bool) -> anyhow::Result<Self> {
         let owned = config.clone();
-        let load = move || model::load(model::locate(&owned, quiet)?, &owned);
+        let load = move || model::load(model::locate_all(&owned, quiet)?, &owned);
         let pipeline = tokio::task::spawn_blocking(load).await??;
-        Self::embed(ModelSlot::ready(pipeline), model::id(config)?)
+        Self::embed(ModelSlot::ready(pipeline), config.options)
     }
 
     /// Starts a server in this process that only segments.
     pub(super) fn without_model() -> anyhow::Result<Self> {
-        Self::embed(ModelSlot::loading(), String::new())
+        Self::embed(ModelSlot::loading(), ModelOptions::default())
     }
 
-    fn embed(slot: ModelSlot, model_id: String) -> anyhow::Result<Self> {
+    fn embed(slot: ModelSlot, options: ModelOptions) -> anyhow::Result<Self> {
         let InProcess { client, incoming } = client::in_process();
         let (stop, stopped) = oneshot::channel::<()>();
-        let config = ServerConfig {
-            grace_period: GRACE_PERIOD,
-            ..ServerConfig::new(model_id, Box::new(model::known_models))
-        };
+        let config =
+            ServerConfig { grace_period: GRACE_PERIOD, ..ServerConfig::new(model::known_models(options)) };
         let serving = tokio::spawn(server::run(incoming, slot, config, async {
             // Dropped or sent: both mean the end.
             let _ = stopped.await;

@@ -2,43 +2,60 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 
 use super::progress;
 use crate::{
-    catalog::{Catalog, Store},
+    catalog::{self, Catalog, Store},
     config::{ModelConfig, ModelRef},
-    model::GgufFile,
+    model::{GgufFile, ModelOptions},
     pb,
-    pipeline::{ModelInfo, Pipeline, Prompts},
+    pipeline::{ModelInfo, Pipeline, Prompts, Task, Tasks},
 };
 
 /// A model on this machine.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Located {
     pub(super) id: String,
     pub(super) path: PathBuf,
     /// Known from the catalog; computed when the model is a file of the user's.
     weights_sha256: Option<String>,
+    /// What it can be asked for.
+    tasks: Tasks,
 }
 
-/// Names the model without touching the network: its id, for messages and for ListModels.
+/// The models of the tasks on this machine; both may be one.
+#[derive(Debug, Clone)]
+pub(super) struct LocatedModels {
+    summary: Located,
+    translation: Located,
+}
+
+/// Names the models without touching the network: their ids, for messages.
 pub(super) fn id(config: &ModelConfig) -> anyhow::Result<String> {
-    Ok(match &config.model {
-        Some(ModelRef::Path(path)) => file_id(path),
-        Some(ModelRef::Id(id)) => Catalog::builtin()?.get(id)?.id.clone(),
-        None => Catalog::builtin()?.default().id.clone(),
+    let id = |task| {
+        Ok::<_, anyhow::Error>(match config.model(task) {
+            Some(ModelRef::Path(path)) => file_id(path),
+            Some(ModelRef::Id(id)) => Catalog::builtin()?.get(id)?.id.clone(),
+            None => Catalog::builtin()?.default().id.clone(),
+        })
+    };
+    let (summary, translation) = (id(Task::Summary)?, id(Task::Translation)?);
+    Ok(match summary == translation {
+        true => translation,
+        false => format!("summary={summary} translation={translation}"),
     })
 }
 
-/// Finds the model, fetching it first when it is one of the catalog and not here yet. Blocks.
-pub(super) fn locate(config: &ModelConfig, quiet: bool) -> anyhow::Result<Located> {
+/// Finds a model, fetching it first when it is one of the catalog and not here yet; `None` is the default. Blocks.
+pub(super) fn locate(model: Option<&ModelRef>, quiet: bool) -> anyhow::Result<Located> {
     let catalog = Catalog::builtin()?;
-    let manifest = match &config.model {
+    let manifest = match model {
         Some(ModelRef::Path(path)) => {
             // Opened here for its error only: a wrong path is told before anything else is done.
             GgufFile::open(path)?;
-            return Ok(Located { id: file_id(path), path: path.clone(), weights_sha256: None });
+            let (id, path) = (file_id(path), path.clone());
+            return Ok(Located { id, path, weights_sha256: None, tasks: Tasks::default() });
         }
         Some(ModelRef::Id(id)) => catalog.get(id)?,
         None => catalog.default(),
@@ -46,28 +63,59 @@ pub(super) fn locate(config: &ModelConfig, quiet: bool) -> anyhow::Result<Locate
     let store = Store::from_env()?;
     let pulled = store.pull(manifest, &mut progress::Download::new(&manifest.id, quiet))?;
     let weights_sha256 = store.sha256(manifest).map(|hash| hash.to_string());
-    Ok(Located { id: manifest.id.clone(), path: pulled.path, weights_sha256 })
+    let tasks = Tasks {
+        summary: manifest.tasks.contains(&catalog::Task::Summary),
+        translation: manifest.tasks.contains(&catalog::Task::Translation),
+    };
+    Ok(Located { id: manifest.id.clone(), path: pulled.path, weights_sha256, tasks })
 }
 
-/// Loads a model. Blocks for seconds.
-pub(super) fn load(located: Located, config: &ModelConfig) -> anyhow::Result<Pipeline> {
-    let Located { id, path, weights_sha256 } = located;
+/// Finds the models of both tasks, as [`locate`] does.
+///
+/// # Errors
+/// As well when a model was given a task, or all of them, that it cannot do.
+pub(super) fn locate_all(config: &ModelConfig, quiet: bool) -> anyhow::Result<LocatedModels> {
+    let translation = locate(config.model(Task::Translation), quiet)?;
+    let is_one = config.model(Task::Summary) == config.model(Task::Translation);
+    let summary = if is_one { translation.clone() } else { locate(config.model(Task::Summary), quiet)? };
+    match (is_one, summary.tasks.summary, translation.tasks.translation) {
+        (true, false, false) => bail!("{} can be given no task: it only goes on with a text", summary.id),
+        (false, false, _) => bail!("{} cannot make summaries", summary.id),
+        (false, _, false) => bail!("{} cannot make translations", translation.id),
+        _ => Ok(LocatedModels { summary, translation }),
+    }
+}
+
+/// Loads the models. Blocks for seconds.
+pub(super) fn load(located: LocatedModels, config: &ModelConfig) -> anyhow::Result<Pipeline> {
+    // Read first: a file with a mistake is told before seconds are spent on the weights.
+    let prompts = config.prompts.as_deref().map(prompts).transpose()?;
+    let LocatedModels { summary, translation } = located;
+    let is_one = summary == translation;
+    let mut pipeline = load_one(translation, config)?;
+    if !is_one {
+        pipeline = pipeline.with_summaries_of(load_one(summary, config)?);
+    }
+    Ok(match prompts {
+        Some(prompts) => pipeline.with_prompts(prompts),
+        None => pipeline,
+    })
+}
+
+fn load_one(located: Located, config: &ModelConfig) -> anyhow::Result<Pipeline> {
+    let Located { id, path, weights_sha256, tasks } = located;
     let weights_sha256 = match weights_sha256 {
         Some(hash) => hash,
-        None => crate::catalog::hash_file(&path, &mut |_| {})
+        None => catalog::hash_file(&path, &mut |_| {})
             .with_context(|| format!("cannot read {}", path.display()))?
             .to_string(),
     };
     let started = std::time::Instant::now();
-    // Read first: a file with a mistake is told before seconds are spent on the weights.
-    let prompts = config.prompts.as_deref().map(prompts).transpose()?;
-    let mut pipeline =
-        Pipeline::load(&path, ModelInfo { id, weights_sha256 }, &config.options, config.engine)?;
-    if let Some(prompts) = prompts {
-        pipeline = pipeline.with_prompts(prompts);
-    }
+    let model = ModelInfo { id: id.clone(), weights_sha256, tasks };
+    let pipeline = Pipeline::load(&path, model, &config.options, config.engine)?;
     tracing::info!(
-        model = pipeline.model().id,
+        model = id,
+        weights_mebibytes = std::fs::metadata(&path).map_or(0, |file| file.len() >> 20),
         max_sequences = config.engine.max_sequences,
         kv_tokens = config.engine.kv_tokens,
         load_time_ms = started.elapsed().as_millis() as u64,
@@ -81,13 +129,13 @@ fn prompts(path: &Path) -> anyhow::Result<Prompts> {
     Prompts::parse(&text).with_context(|| path.display().to_string())
 }
 
-/// What a server tells of the models that this build knows.
-pub(super) fn known_models() -> Vec<pb::Model> {
-    let (Ok(catalog), store) = (Catalog::builtin(), Store::from_env().ok()) else { return Vec::new() };
-    let is_installed = |manifest| store.as_ref().is_some_and(|store| store.installed(manifest).is_some());
-    catalog
-        .iter()
-        .map(|manifest| pb::Model {
+/// Tells what a server with these options tells of the models that this build knows.
+pub(super) fn known_models(options: ModelOptions) -> Box<dyn Fn() -> Vec<pb::Model> + Send + Sync> {
+    let device = options.device_name();
+    Box::new(move || {
+        let (Ok(catalog), store) = (Catalog::builtin(), Store::from_env().ok()) else { return Vec::new() };
+        let is_installed = |manifest| store.as_ref().is_some_and(|store| store.installed(manifest).is_some());
+        let models = catalog.iter().map(|manifest| pb::Model {
             id: manifest.id.clone(),
             architecture: manifest.architecture.as_str().to_owned(),
             licence: manifest.licence.clone(),
@@ -96,8 +144,20 @@ pub(super) fn known_models() -> Vec<pb::Model> {
             verified: manifest.verified,
             installed: is_installed(manifest),
             running: false,
-        })
-        .collect()
+            tasks: manifest.tasks.iter().map(|task| task_message(*task).into()).collect(),
+            context_length: manifest.context_length.try_into().unwrap_or(i32::MAX),
+            quantization: manifest.quantization(),
+            device: device.clone(),
+        });
+        models.collect()
+    })
+}
+
+fn task_message(task: catalog::Task) -> pb::Task {
+    match task {
+        catalog::Task::Summary => pb::Task::Summary,
+        catalog::Task::Translation => pb::Task::Translation,
+    }
 }
 
 /// A file's id is its name without the ending.

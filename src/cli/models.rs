@@ -46,6 +46,9 @@ fn list(catalog: &Catalog, store: &Store, format: OutputFormat) -> anyhow::Resul
             "name": manifest.name,
             "architecture": manifest.architecture.as_str(),
             "licence": manifest.licence,
+            "tasks": manifest.tasks.iter().map(|task| task.as_str()).collect::<Vec<_>>(),
+            "quantization": manifest.quantization(),
+            "context_length": manifest.context_length,
             "size_bytes": manifest.size_bytes,
             "sha256": manifest.sha256.map(|hash| hash.to_string()),
             "verified": manifest.verified,
@@ -71,6 +74,7 @@ fn list(catalog: &Catalog, store: &Store, format: OutputFormat) -> anyhow::Resul
                 let mut notes = Vec::new();
                 notes.extend((manifest.id == catalog.default().id).then_some("default"));
                 notes.extend(store.installed(manifest).is_some().then_some("installed"));
+                notes.extend(manifest.tasks.is_empty().then_some("no tasks"));
                 notes.extend((!manifest.verified).then_some("not verified yet"));
                 let line = format!(
                     "{:width$}  {:8}  {size:>12}  {:12}  {}",

@@ -30,7 +30,7 @@ pub(super) async fn run(args: ServeArgs) -> anyhow::Result<Outcome> {
         grace_period: args.server.grace_period,
         cache: args.cache(&config, metrics.clone())?,
         metrics: metrics.clone(),
-        ..ServerConfig::new(model_id.clone(), Box::new(model::known_models))
+        ..ServerConfig::new(model::known_models(config.options))
     };
     let slot = ModelSlot::loading();
     let watched = async {
@@ -51,7 +51,7 @@ pub(super) async fn run(args: ServeArgs) -> anyhow::Result<Outcome> {
     let incoming = server::incoming(listener, listen);
     let serving = server::run(incoming, slot.clone(), server_config, shutdown::requested());
     let policy = RestartPolicy { tries: args.server.engine_restarts, ..RestartPolicy::default() };
-    let load = move || model::load(model::locate(&config, false)?, &config);
+    let load = move || model::load(model::locate_all(&config, false)?, &config);
     let supervising = server::supervise(slot.clone(), policy, metrics.clone(), load);
     let ready = async {
         let _ = slot.watch().wait_for(|readiness| matches!(readiness, server::Readiness::Ready(_))).await;

@@ -5,6 +5,7 @@
 //! them, and one in prefill all use every thread. A tile walks its sequence's blocks in order; a block is widened to
 //! f32 once for all query heads that share it. What a query row computes depends on its own position and keys only,
 //! never on the tile, so chunked prefill gives the same bits as one that comes in a piece.
+//! With a window, a tile's walk begins where its first row's window does.
 
 #![allow(unsafe_code)] // threads write disjoint heads of the output; kernels need a CPU feature
 
@@ -44,6 +45,8 @@ pub struct AttentionBatch<'a> {
     pub heads: usize,
     /// Factor of the scores, usually `1 / sqrt(head_dim)`.
     pub scale: f32,
+    /// A row sees this many positions at most, its own and those before it; `usize::MAX` for all. At least 1.
+    pub window: usize,
     /// Each row of `q` belongs to at most one of these; rows of none keep what is in `out`.
     pub sequences: &'a [AttentionSequence<'a>],
 }
@@ -69,6 +72,7 @@ pub fn attention(
         batch.q.len() == out.len() && out.len().is_multiple_of(batch.heads * dim),
         "shapes of queries and output"
     );
+    assert!(batch.window > 0, "a window of no position");
     check_rows(batch, out.len() / (batch.heads * dim));
     let group = batch.heads / kv_heads;
     let step = (TILE_ROWS / group).max(1);
@@ -157,9 +161,9 @@ impl Tile<'_> {
 
             // The first position that row 0 does not see; a later token sees one more.
             let sees = sequence.context - sequence.tokens + self.first + 1;
-            for (i, &block) in
-                sequence.blocks.iter().take((sees + self.tokens - 1).div_ceil(TOKENS)).enumerate()
-            {
+            let first_block = sees.saturating_sub(batch.window) / TOKENS;
+            let end_block = (sees + self.tokens - 1).div_ceil(TOKENS);
+            for (i, &block) in sequence.blocks.iter().enumerate().take(end_block).skip(first_block) {
                 let position = i * TOKENS;
                 let cell = store.cell(layer, block, self.head);
                 widen(cpu, &store.cells, cell, dim, &mut work.k, &mut work.v);
@@ -169,12 +173,16 @@ impl Tile<'_> {
                 // Slots that are not written yet may hold anything, even NaN, from an earlier owner of the block.
                 let written = (sequence.context - position).min(TOKENS);
                 work.v[written * dim..].fill(0.0);
-                // Rows that see nothing of this block are left out.
+                // Rows that see nothing of this block are left out: those before it, and those whose window is after it.
                 let hidden = (position + 1).saturating_sub(sees).min(self.tokens) * group;
-                scores(cpu, &work.q[hidden * dim..], &work.k, &mut work.p[hidden..]);
+                let shown = (position + TOKENS).saturating_add(batch.window) - sees;
+                let shown = shown.min(self.tokens) * group;
+                scores(cpu, &work.q[hidden * dim..shown * dim], &work.k, &mut work.p[hidden..shown]);
                 let Work { p, state, sums, .. } = &mut *work;
-                cpu.compiled(Soften { sees, position, group, hidden, p, state, sums });
-                values(cpu, &work.p[hidden..], &work.v, &mut work.sums[hidden * dim..]);
+                let (p, sums) = (&mut p[..shown], &mut sums[..shown * dim]);
+                let window = batch.window;
+                cpu.compiled(Soften { sees, window, position, group, hidden, p, state, sums });
+                values(cpu, &work.p[hidden..shown], &work.v, &mut work.sums[hidden * dim..shown * dim]);
             }
             for row in 0..rows {
                 let total = sum16(work.state[row].1);
@@ -196,6 +204,8 @@ type State = (f32, [f32; TOKENS]);
 struct Soften<'a> {
     /// The first position that row 0 does not see.
     sees: usize,
+    /// Positions that a row sees at most.
+    window: usize,
     position: usize,
     group: usize,
     /// Rows before this one see nothing of the block.
@@ -210,7 +220,9 @@ impl Loops for Soften<'_> {
     fn run(self) {
         let dim = self.sums.len() / self.p.len();
         for row in self.hidden..self.p.len() {
-            let visible = (self.sees + row / self.group).saturating_sub(self.position).min(TOKENS);
+            let end = self.sees + row / self.group;
+            let first = end.saturating_sub(self.window).saturating_sub(self.position);
+            let visible = first..end.saturating_sub(self.position).min(TOKENS);
             let sums = &mut self.sums[row * dim..(row + 1) * dim];
             soften(&mut self.p[row], visible, &mut self.state[row], sums);
         }
@@ -224,9 +236,9 @@ fn larger(a: f32, b: f32) -> f32 {
 
 /// Turns 16 scores into weights relative to the largest score so far, and brings what was summed before onto it.
 #[inline(always)]
-fn soften(p: &mut [f32; TOKENS], visible: usize, state: &mut State, sums: &mut [f32]) {
+fn soften(p: &mut [f32; TOKENS], visible: std::ops::Range<usize>, state: &mut State, sums: &mut [f32]) {
     for (token, p) in p.iter_mut().enumerate() {
-        *p = if token < visible { *p } else { f32::NEG_INFINITY };
+        *p = if token >= visible.start && token < visible.end { *p } else { f32::NEG_INFINITY };
     }
     let most: [f32; 8] = std::array::from_fn(|i| larger(p[i], p[i + 8]));
     let most: [f32; 4] = std::array::from_fn(|i| larger(most[i], most[i + 4]));

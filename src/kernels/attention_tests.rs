@@ -17,6 +17,8 @@ struct Sequence {
 struct Case {
     shape: KvShape,
     heads: usize,
+    /// Positions that a row sees at most.
+    window: usize,
     sequences: Vec<Sequence>,
     store: KvStore,
 }
@@ -53,7 +55,7 @@ impl Case {
                     .for_each(|layer| store.write(layer, s.blocks[p / KV_BLOCK_TOKENS], p as u32, k, v));
             }
         }
-        Self { shape, heads, sequences, store }
+        Self { shape, heads, window: usize::MAX, sequences, store }
     }
 
     /// Attention of the last `tokens` of each sequence; `q` is `(all rows, heads · dim)`.
@@ -76,7 +78,8 @@ impl Case {
             .collect();
         let mut out = vec![f32::NAN; q.len()];
         let scale = 1.0 / (self.shape.head_dim as f32).sqrt();
-        let batch = AttentionBatch { q, heads: self.heads, scale, sequences: &sequences };
+        let batch =
+            AttentionBatch { q, heads: self.heads, scale, window: self.window, sequences: &sequences };
         attention(kernels, &self.store, self.shape.layers - 1, &batch, &mut out);
         out
     }
@@ -98,13 +101,15 @@ impl Case {
                         q.iter().zip(k).map(|(q, k)| f64::from(*q) * f64::from(*k)).sum::<f64>()
                             / (dim as f64).sqrt()
                     };
-                    let scores: Vec<f64> = (0..=position).map(score).collect();
+                    let scores: Vec<f64> =
+                        ((position + 1).saturating_sub(self.window)..=position).map(score).collect();
                     let most = scores.iter().fold(f64::NEG_INFINITY, |a, &b| a.max(b));
                     let weights: Vec<f64> = scores.iter().map(|s| (s - most).exp()).collect();
                     let total: f64 = weights.iter().sum();
                     for d in 0..dim {
+                        let first = position + 1 - weights.len();
                         let sum: f64 =
-                            weights.iter().enumerate().map(|(p, w)| w * f64::from(s.v[at(p) + d])).sum();
+                            (first..).zip(&weights).map(|(p, w)| w * f64::from(s.v[at(p) + d])).sum();
                         out.push((sum / total) as f32);
                     }
                 }
@@ -120,22 +125,26 @@ fn shape(kv_heads: usize, head_dim: usize) -> KvShape {
 
 #[test]
 fn agrees_with_a_softmax_in_f64() {
-    let cases: [(usize, KvShape, &[usize], &[usize]); 4] = [
+    let cases: [(usize, KvShape, &[usize], &[usize]); 5] = [
+        (4, shape(1, 256), &[60, 2], &[20, 2]),
         (6, shape(2, 32), &[1, 17, 40, 16], &[1, 1, 40, 3]),
         (4, shape(4, 48), &[33, 5], &[7, 5]),
         (12, shape(2, 128), &[70], &[25]),
         (14, shape(2, 64), &[3, 100], &[0, 1]),
     ];
     for (heads, shape, contexts, tokens) in cases {
-        for (ty, tolerance) in [(KvType::F16, 2e-3), (KvType::Int8, 2e-2)] {
+        for ((ty, tolerance), window) in [(KvType::F16, 2e-3), (KvType::Int8, 2e-2)]
+            .into_iter()
+            .flat_map(|ty| [usize::MAX, 1, 15, 16, 33].map(|window| (ty, window)))
+        {
             let mut random = Random::new(heads as u64);
-            let case = Case::new(shape, heads, ty, contexts, &mut random);
+            let case = Case { window, ..Case::new(shape, heads, ty, contexts, &mut random) };
             let q = random.floats(tokens.iter().sum::<usize>() * heads * shape.head_dim, 1.0);
             let want = case.naive(tokens, &q);
             let mut portable = None;
             for kernels in all_kernels() {
                 let got = case.run(&kernels, tokens, &q);
-                close(&got, &want, tolerance, &format!("{ty:?} {shape:?} {kernels:?}"));
+                close(&got, &want, tolerance, &format!("{ty:?} {shape:?} window {window} {kernels:?}"));
                 close(
                     &got,
                     portable.get_or_insert_with(|| got.clone()),
@@ -151,9 +160,9 @@ fn agrees_with_a_softmax_in_f64() {
 #[test]
 fn the_same_bits_alone_in_a_batch_and_in_pieces() {
     let (heads, shape) = (6, shape(2, 32));
-    for ty in [KvType::F16, KvType::Int8] {
+    for (ty, window) in [(KvType::F16, usize::MAX), (KvType::Int8, usize::MAX), (KvType::F16, 18)] {
         let contexts = [53, 20, 31];
-        let case = Case::new(shape, heads, ty, &contexts, &mut Random::new(4));
+        let case = Case { window, ..Case::new(shape, heads, ty, &contexts, &mut Random::new(4)) };
         let q = Random::new(5).floats(contexts.iter().sum::<usize>() * heads * shape.head_dim, 1.0);
         let mut of_one_thread = None;
         for kernels in all_kernels() {
@@ -171,7 +180,7 @@ fn the_same_bits_alone_in_a_batch_and_in_pieces() {
                     let sequence =
                         AttentionSequence { first_row: 0, tokens: to - from, context: to, blocks: &s.blocks };
                     let scale = 1.0 / (shape.head_dim as f32).sqrt();
-                    let batch = AttentionBatch { q, heads, scale, sequences: &[sequence] };
+                    let batch = AttentionBatch { q, heads, scale, window, sequences: &[sequence] };
                     let mut out = vec![0.0; q.len()];
                     attention(&kernels, &case.store, 1, &batch, &mut out);
                     assert_eq!(
@@ -207,7 +216,7 @@ fn a_copied_block_continues_the_prefix() {
 fn a_large_key_bias_does_not_drown_int8_keys() {
     let (dim, context) = (32, 40);
     for style in [RopeStyle::Halves, RopeStyle::Neighbours] {
-        let rope = RopeTable::new(style, dim, dim, 10_000.0, 48).expect("a valid shape");
+        let rope = RopeTable::new(style, dim, dim, 10_000.0, &[], 48).expect("a valid shape");
         let mut random = Random::new(6);
         let mut case = Case::new(shape(2, dim), 2, KvType::Int8, &[context], &mut random);
         let mut bias = random.floats(2 * dim, 0.3);
@@ -262,6 +271,12 @@ fn overlapping_rows_are_refused() {
         context: 4,
         blocks: &case.sequences[i].blocks,
     };
-    let batch = AttentionBatch { q: &q, heads: 1, scale: 1.0, sequences: &[rows(0, 0), rows(2, 1)] };
+    let batch = AttentionBatch {
+        q: &q,
+        heads: 1,
+        scale: 1.0,
+        window: usize::MAX,
+        sequences: &[rows(0, 0), rows(2, 1)],
+    };
     attention(&all_kernels()[0], &case.store, 0, &batch, &mut vec![0.0; 5 * 16]);
 }

@@ -4,6 +4,8 @@
 
 #![allow(unsafe_code)] // threads write disjoint parts
 
+use std::f32::consts::{FRAC_1_SQRT_2, FRAC_2_SQRT_PI};
+
 use super::Kernels;
 use super::cpu::Loops;
 use super::math::exp;
@@ -135,6 +137,49 @@ impl Loops for SiluMul<'_> {
     }
 }
 
+/// GeGLU in place: `gate = gelu(gate) · up`, element by element, with the tanh form of GELU (Hendrycks and Gimpel 2016):
+/// `x / 2 · (1 + tanh(√(2/π) · (x + 0.044715 x³)))`, which is `x · sigmoid` of twice that argument.
+///
+/// # Panics
+/// Where the lengths differ.
+pub fn gelu_mul(kernels: &Kernels, gate: &mut [f32], up: &[f32]) {
+    assert_eq!(gate.len(), up.len(), "lengths of a GeGLU");
+    kernels.pool().run_parts(gate, PART, &|start, gate| {
+        let up = &up[start..start + gate.len()];
+        kernels.cpu().compiled(GeluMul { gate, up });
+    });
+}
+
+struct GeluMul<'a> {
+    gate: &'a mut [f32],
+    up: &'a [f32],
+}
+
+impl Loops for GeluMul<'_> {
+    #[inline(always)]
+    fn run(self) {
+        const TWICE_ROOT: f32 = 2.0 * FRAC_2_SQRT_PI * FRAC_1_SQRT_2; // 2 √(2/π)
+        for (gate, up) in self.gate.iter_mut().zip(self.up) {
+            let x = *gate;
+            *gate = x / (1.0 + exp(-TWICE_ROOT * (x + 0.044_715 * x * x * x))) * up;
+        }
+    }
+}
+
+/// Multiplies every element with `factor`.
+pub fn scale(kernels: &Kernels, x: &mut [f32], factor: f32) {
+    kernels.pool().run_parts(x, PART, &|_, part| kernels.cpu().compiled(Scale(part, factor)));
+}
+
+struct Scale<'a>(&'a mut [f32], f32);
+
+impl Loops for Scale<'_> {
+    #[inline(always)]
+    fn run(self) {
+        self.0.iter_mut().for_each(|x| *x *= self.1);
+    }
+}
+
 /// Adds `bias` to every row of `x`, `(rows, bias.len())`.
 ///
 /// # Panics
@@ -200,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn swiglu_and_bias() {
+    fn swiglu_geglu_scale_and_bias() {
         let mut random = Random::new(9);
         let (mut gate, up) = (random.floats(40_003, 8.0), random.floats(40_003, 2.0));
         gate[..6].copy_from_slice(&[0.0, -0.0, 100.0, -100.0, 89.0, -89.0]);
@@ -212,6 +257,26 @@ mod tests {
         check(&want, |kernels| {
             let mut gate = gate.clone();
             silu_mul(kernels, &mut gate, &up);
+            gate
+        });
+        let want: Vec<f32> = gate
+            .iter()
+            .zip(&up)
+            .map(|(&g, &u)| {
+                let g = f64::from(g);
+                let inner = (2.0 / std::f64::consts::PI).sqrt() * (g + 0.044715 * g.powi(3));
+                (0.5 * g * (1.0 + inner.tanh()) * f64::from(u)) as f32
+            })
+            .collect();
+        check(&want, |kernels| {
+            let mut gate = gate.clone();
+            gelu_mul(kernels, &mut gate, &up);
+            gate
+        });
+        let want: Vec<f32> = gate.iter().map(|g| g * 25.3).collect();
+        check(&want, |kernels| {
+            let mut gate = gate.clone();
+            scale(kernels, &mut gate, 25.3);
             gate
         });
         let bias = &up[..40_003 / 13];

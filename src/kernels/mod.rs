@@ -1,5 +1,5 @@
 //! CPU kernels of the models: quantized matrix products, attention over a KV store, and the small row operations
-//! (RMSNorm, RoPE, SwiGLU). They choose their instructions **at run time**, so a plain `cargo build --release` is fast.
+//! (RMSNorm, RoPE, SwiGLU, GeGLU). They choose their instructions **at run time**, so a plain `cargo build --release` is fast.
 //!
 //! `src/model` calls them through plain slices; they know neither candle nor the engine, hold no global state, never
 //! read the environment and never print. One [`Kernels`] value holds the two choices that everything shares: the
@@ -65,7 +65,7 @@ mod testing;
 pub use attention::{AttentionBatch, AttentionSequence, attention};
 pub use blocks::QuantType;
 pub use cpu::{CpuFeatures, InstructionSet};
-pub use elementwise::{add_bias, add_rms_norm, rms_norm, silu_mul};
+pub use elementwise::{add_bias, add_rms_norm, gelu_mul, rms_norm, scale, silu_mul};
 pub use error::KernelError;
 pub use gemm::{Product, matmul_group};
 pub use kv::{KV_BLOCK_TOKENS, KvShape, KvStore, KvType};

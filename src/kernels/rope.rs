@@ -25,7 +25,8 @@ pub struct RopeTable {
 }
 
 impl RopeTable {
-    /// The usual frequencies `base^(-2i / rotated)` for the first `rotated` elements of a head of `head_dim`.
+    /// The usual frequencies `base^(-2i / rotated)` for the first `rotated` elements of a head of `head_dim`, each divided
+    /// by its one of `divisors`, if there are any (linear scaling, Llama 3).
     ///
     /// # Errors
     /// [`KernelError::Shape`] where `rotated` is odd, zero or more than `head_dim`, or there is no position.
@@ -34,11 +35,16 @@ impl RopeTable {
         head_dim: usize,
         rotated: usize,
         base: f32,
+        divisors: &[f32],
         positions: usize,
     ) -> Result<Self, KernelError> {
         let exponent = |i: usize| -2.0 * i as f64 / rotated as f64;
-        let frequencies: Vec<f32> =
+        let mut frequencies: Vec<f32> =
             (0..rotated / 2).map(|i| f64::from(base).powf(exponent(i)) as f32).collect();
+        if !divisors.is_empty() && divisors.len() != frequencies.len() {
+            return Err(KernelError::Shape(format!("{} divisors of {rotated} elements", divisors.len())));
+        }
+        frequencies.iter_mut().zip(divisors).for_each(|(frequency, divisor)| *frequency /= divisor);
         if !rotated.is_multiple_of(2) {
             return Err(KernelError::Shape(format!("{rotated} rotated elements: not a number of pairs")));
         }
@@ -164,7 +170,7 @@ mod tests {
             (RopeStyle::Halves, 20),
             (RopeStyle::Neighbours, 8),
         ] {
-            let rope = RopeTable::new(style, dim, rotated, 10_000.0, 18).expect("a valid shape");
+            let rope = RopeTable::new(style, dim, rotated, 10_000.0, &[], 18).expect("a valid shape");
             let x = Random::new(1).floats(positions.len() * heads * dim, 1.0);
             let mut want = x.clone();
             for (row, &position) in positions.iter().enumerate() {
@@ -194,9 +200,10 @@ mod tests {
 
     #[test]
     fn refuses_what_is_no_pair() {
-        assert!(RopeTable::new(RopeStyle::Halves, 16, 7, 1e4, 4).is_err());
-        assert!(RopeTable::new(RopeStyle::Halves, 16, 18, 1e4, 4).is_err());
-        assert!(RopeTable::new(RopeStyle::Halves, 16, 0, 1e4, 4).is_err());
-        assert!(RopeTable::new(RopeStyle::Halves, 16, 16, 1e4, 0).is_err());
+        assert!(RopeTable::new(RopeStyle::Halves, 16, 7, 1e4, &[], 4).is_err());
+        assert!(RopeTable::new(RopeStyle::Halves, 16, 18, 1e4, &[], 4).is_err());
+        assert!(RopeTable::new(RopeStyle::Halves, 16, 0, 1e4, &[], 4).is_err());
+        assert!(RopeTable::new(RopeStyle::Halves, 16, 16, 1e4, &[], 0).is_err());
+        assert!(RopeTable::new(RopeStyle::Halves, 16, 16, 1e4, &[2.0], 4).is_err());
     }
 }

@@ -1,18 +1,23 @@
 //! Models: a GGUF file becomes something that turns packed tokens into logits.
 //!
 //! ```text
-//! gguf (the file) ──▶ qwen2 (the architecture) ──written over──▶ backend ─┬─ cpu: kernels, x86-64
-//!                                                                         └─ candle: CUDA and other CPUs
+//! gguf (the file) ──▶ qwen2, qwen3, llama, gemma3 ──▶ decoder ──written over──▶ backend ─┬─ cpu: kernels, x86-64
+//!                     (what a family is like)                                          └─ candle: CUDA, other CPUs
 //! ```
 //!
 //! Owns the [`Model`] trait, the packed [`Batch`] of one step, and the KV cache's storage. Called by the
 //! engine's worker thread. Never schedules, never samples, never sees text.
 
 mod backend;
+mod decoder;
+mod gemma3;
 pub mod gguf;
 mod kv;
+mod llama;
 mod options;
 mod qwen2;
+mod qwen3;
+mod shape;
 
 use std::{
     path::{Path, PathBuf},
@@ -20,6 +25,7 @@ use std::{
 };
 
 use candle_core::Tensor;
+use decoder::Decoder;
 
 pub use gguf::GgufFile;
 pub use kv::{KvCache, KvShape};
@@ -176,11 +182,23 @@ pub trait Model: Send {
 /// When a tensor is missing or malformed, the architecture is not known, or the device is not there.
 pub fn load(file: &GgufFile, options: &ModelOptions) -> Result<Box<dyn Model>, ModelError> {
     use backend::{Candle, Cpu};
-    match (file.architecture()?, options.backend()) {
-        ("qwen2", BackendChoice::Kernels) => Ok(Box::new(qwen2::Qwen2::load(file, Cpu::new(options))?)),
-        ("qwen2", BackendChoice::Candle) => Ok(Box::new(qwen2::Qwen2::load(file, Candle::new(options)?)?)),
-        (other, _) => Err(file.unsupported(format!("its architecture `{other}` is not known; known: qwen2"))),
-    }
+    let family = match file.architecture()? {
+        "qwen2" => qwen2::family,
+        "qwen3" => qwen3::family,
+        "llama" => llama::family,
+        "gemma3" => gemma3::family,
+        other => {
+            let detail =
+                format!("its architecture `{other}` is not known; known: qwen2, qwen3, llama, gemma3");
+            return Err(file.unsupported(detail));
+        }
+    };
+    let shape = shape::Shape::read(file)?;
+    let family = family(file, &shape)?;
+    Ok(match options.backend() {
+        BackendChoice::Kernels => Box::new(Decoder::load(file, Cpu::new(options), shape, &family)?),
+        BackendChoice::Candle => Box::new(Decoder::load(file, Candle::new(options)?, shape, &family)?),
+    })
 }
 
 /// Opens and loads the model at `path`: the file, and the model made of it.

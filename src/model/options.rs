@@ -72,6 +72,19 @@ impl ModelOptions {
     }
 }
 
+impl ModelOptions {
+    /// Where a model runs with these options, by name: `cpu` or `cuda:N`.
+    pub fn device_name(&self) -> String {
+        match self.device {
+            DeviceChoice::Auto if self.device.open().is_ok_and(|device| !device.is_cpu()) => {
+                DeviceChoice::Cuda(0).to_string()
+            }
+            DeviceChoice::Auto => DeviceChoice::Cpu.to_string(),
+            chosen => chosen.to_string(),
+        }
+    }
+}
+
 impl DeviceChoice {
     /// Opens the device.
     ///

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::{Job, Pipeline, PipelineError, prompt::Request};
+use super::{Job, Pipeline, PipelineError, Writer, prompt::Request};
 use crate::engine::{FinishReason, GenerationEvent, Prompt, Sampling};
 
 /// What the model made of one prompt.
@@ -48,17 +48,18 @@ impl Pipeline {
         sampling: Sampling,
         max_new_tokens: usize,
     ) -> Result<Completion, PipelineError> {
-        let tokens = self.prompts.tokens(request, &self.tokenizer)?;
+        let writer = self.writer(request.task());
+        let tokens = self.prompts.tokens(request, &writer.tokenizer)?;
         let mut usage = Usage { prompt_tokens: tokens.len(), ..Usage::default() };
-        let mut generation = self
+        let mut generation = writer
             .engine
             .submit(Prompt {
                 sampling,
-                allowed: request.is_english().then(|| self.english.clone()),
-                ..self.prompt(job, tokens, max_new_tokens)
+                allowed: request.is_english().then(|| writer.english.clone()),
+                ..writer.prompt(job, tokens, max_new_tokens)
             })
             .await?;
-        let mut text = self.tokenizer.detokenizer(request.stop_strings());
+        let mut text = writer.tokenizer.detokenizer(request.stop_strings());
         let mut likelihood = 0.0;
         let whole = loop {
             match generation.next().await {
@@ -96,11 +97,12 @@ impl Pipeline {
         request: Request<'_>,
         answer: &str,
     ) -> Result<(f64, Usage), PipelineError> {
-        let tokens = self.prompts.tokens(request, &self.tokenizer)?;
-        let answer = self.tokenizer.encode(answer)?;
+        let writer = self.writer(request.task());
+        let tokens = self.prompts.tokens(request, &writer.tokenizer)?;
+        let answer = writer.tokenizer.encode(answer)?;
         let count = answer.len();
         let mut usage = Usage { prompt_tokens: tokens.len() + count, ..Usage::default() };
-        let mut generation = self.engine.rate(self.prompt(job, tokens, count), answer).await?;
+        let mut generation = writer.engine.rate(writer.prompt(job, tokens, count), answer).await?;
         let mut likelihood = 0.0;
         loop {
             match generation.next().await {
@@ -121,7 +123,9 @@ impl Pipeline {
         }
         Ok((likelihood / count.max(1) as f64, usage))
     }
+}
 
+impl Writer {
     /// A prompt whose tokens are chosen greedily among all.
     fn prompt(&self, job: &Job, tokens: Vec<u32>, max_new_tokens: usize) -> Prompt {
         Prompt {

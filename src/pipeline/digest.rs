@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Instant};
 use futures::{FutureExt, Stream, StreamExt, stream};
 use tracing::Instrument as _;
 
-use super::{Job, Located, ModelInfo, Pipeline, PipelineError, Summary, Translation, complete::Usage};
+use super::{Job, Located, Makers, Pipeline, PipelineError, Summary, Translation, complete::Usage};
 
 /// A sentence of the source.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,8 +42,8 @@ pub struct SectionDigest {
     pub translation: Option<Translation>,
     /// What the checks found.
     pub findings: Vec<Located>,
-    /// The model.
-    pub model: Arc<ModelInfo>,
+    /// The models that made it.
+    pub makers: Makers,
     /// The version of the prompts.
     pub prompt_version: String,
     /// SHA-256 over the terms; empty without terms.
@@ -111,7 +111,7 @@ impl Pipeline {
             .filter(|place| !job.skip.contains(place))
             .collect();
         // Twice the sequences that run together, so that the engine never waits for the next section.
-        let at_once = 2 * self.engine.max_sequences();
+        let at_once = 2 * self.engines().iter().map(|engine| engine.max_sequences()).max().unwrap_or(1);
         let pipeline = self.clone();
         stream::iter(sections)
             .map(move |(article, section)| {
@@ -174,7 +174,7 @@ impl Pipeline {
             summary,
             translation,
             findings,
-            model: self.model.clone(),
+            makers: self.makers(job.tasks),
             prompt_version: self.prompt_version().to_owned(),
             glossary_sha256: job.glossary.sha256().to_owned(),
             timings: Timings {

@@ -2,6 +2,7 @@
 
 use std::{collections::HashSet, sync::Arc, time::Instant};
 
+use super::Task;
 use crate::{
     document::Document,
     engine::{Priority, Sampling},
@@ -20,6 +21,16 @@ pub struct Tasks {
     pub summary: bool,
     /// An English translation of every paragraph.
     pub translation: bool,
+}
+
+impl Tasks {
+    /// Whether a task is among them.
+    pub fn holds(self, task: Task) -> bool {
+        match task {
+            Task::Summary => self.summary,
+            Task::Translation => self.translation,
+        }
+    }
 }
 
 impl Default for Tasks {

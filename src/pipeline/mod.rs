@@ -7,7 +7,7 @@
 //!              while the checks object: again, in better ways; what remains is found ──▶ SectionDigest
 //! ```
 //!
-//! Called by `server`. The only place where document, prompts, engine and checks meet; knows no gRPC.
+//! Each task is done by its model; both may be one. Called by `server`. The only place where document, prompts, engine and checks meet; knows no gRPC.
 
 mod chunk;
 mod complete;
@@ -41,6 +41,17 @@ pub struct ModelInfo {
     pub id: String,
     /// SHA-256 of the weights, hexadecimal.
     pub weights_sha256: String,
+    /// What it can be asked for.
+    pub tasks: Tasks,
+}
+
+/// The models that make the results of a job.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Makers {
+    /// The model of the translation, or of everything.
+    pub model: Arc<ModelInfo>,
+    /// The model of the summary where it is another.
+    pub summary_model: Option<Arc<ModelInfo>>,
 }
 
 /// A finding and where it is.
@@ -86,23 +97,44 @@ pub enum PipelineError {
     Start(#[from] StartError),
 }
 
-/// A running model with everything that turns jobs into digests; cheap to clone.
+/// Running models with everything that turns jobs into digests; cheap to clone.
+///
+/// Each task has its model; mostly it is one and the same.
 #[derive(Clone)]
 pub struct Pipeline {
+    summary: Arc<Writer>,
+    translation: Arc<Writer>,
+    prompts: Arc<Prompts>,
+}
+
+/// A running model and what stands between text and its tokens.
+struct Writer {
     engine: Engine,
-    tokenizer: Arc<Tokenizer>,
+    tokenizer: Tokenizer,
     /// The tokens that may stand in English.
     english: Arc<TokenMask>,
-    prompts: Arc<Prompts>,
     model: Arc<ModelInfo>,
 }
 
 impl Pipeline {
-    /// Puts a pipeline together out of its parts.
+    /// Puts a pipeline together out of its parts: one model for both tasks.
     pub fn new(engine: Engine, tokenizer: Tokenizer, model: ModelInfo) -> Self {
         let english = Arc::new(TokenMask::new(tokenizer.without_chinese()));
-        let prompts = Arc::new(Prompts::builtin().clone());
-        Self { engine, tokenizer: Arc::new(tokenizer), english, prompts, model: Arc::new(model) }
+        let writer = Arc::new(Writer { engine, tokenizer, english, model: Arc::new(model) });
+        Self { summary: writer.clone(), translation: writer, prompts: Arc::new(Prompts::builtin().clone()) }
+    }
+
+    /// The same, with the summaries of another one's model.
+    #[must_use]
+    pub fn with_summaries_of(mut self, other: Self) -> Self {
+        self.summary = other.summary;
+        self
+    }
+
+    /// The same with one of its models, the one of this id, for both tasks; `None` when there is no such model.
+    pub fn only(&self, id: &str) -> Option<Self> {
+        let writer = self.writers().into_iter().find(|writer| writer.model.id == id)?.clone();
+        Some(Self { summary: writer.clone(), translation: writer, prompts: self.prompts.clone() })
     }
 
     /// Sets the prompts.
@@ -128,14 +160,49 @@ impl Pipeline {
         Ok(Self::new(engine, tokenizer, model))
     }
 
-    /// The model that it runs.
-    pub fn model(&self) -> &ModelInfo {
-        &self.model
+    /// Its models, that of the translation first, each once.
+    fn writers(&self) -> Vec<&Arc<Writer>> {
+        let is_one = self.summary.model == self.translation.model;
+        std::iter::once(&self.translation).chain((!is_one).then_some(&self.summary)).collect()
     }
 
-    /// The engine.
+    /// The model that does a task.
+    fn writer(&self, task: Task) -> &Writer {
+        match task {
+            Task::Summary => &self.summary,
+            Task::Translation => &self.translation,
+        }
+    }
+
+    /// The models that it runs, that of the translation first, each once.
+    pub fn models(&self) -> Vec<&ModelInfo> {
+        self.writers().into_iter().map(|writer| writer.model.as_ref()).collect()
+    }
+
+    /// The models that make the results of these tasks.
+    pub fn makers(&self, tasks: Tasks) -> Makers {
+        let main = if tasks.translation { &self.translation } else { &self.summary };
+        let is_another = tasks.summary && self.summary.model != main.model;
+        Makers { model: main.model.clone(), summary_model: is_another.then(|| self.summary.model.clone()) }
+    }
+
+    /// The first of these tasks that its model cannot be asked for, and that model.
+    pub fn cannot(&self, tasks: Tasks) -> Option<(Task, &ModelInfo)> {
+        let asked = [(Task::Translation, tasks.translation), (Task::Summary, tasks.summary)];
+        asked.into_iter().filter(|(_, is_asked)| *is_asked).find_map(|(task, _)| {
+            let model = self.writer(task).model.as_ref();
+            (!model.tasks.holds(task)).then_some((task, model))
+        })
+    }
+
+    /// The engine of the translation's model.
     pub fn engine(&self) -> &Engine {
-        &self.engine
+        &self.translation.engine
+    }
+
+    /// The engines of its models, in their order.
+    pub fn engines(&self) -> Vec<&Engine> {
+        self.writers().into_iter().map(|writer| &writer.engine).collect()
     }
 
     /// The version of the prompts.

@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
-use super::summarize::chars;
+use super::{Task, summarize::chars};
 use crate::tokenizer::{Message, Role, Tokenizer, TokenizerError};
 
 const BUILTIN: &str = include_str!("prompts.toml");
@@ -168,6 +168,16 @@ impl Prompts {
 }
 
 impl Request<'_> {
+    /// The task that it is a part of.
+    pub(super) fn task(self) -> Task {
+        match self {
+            Self::Translate { .. } | Self::TranslateHeading { .. } | Self::TranslateBack { .. } => {
+                Task::Translation
+            }
+            Self::Summarize { .. } => Task::Summary,
+        }
+    }
+
     /// Whether the answer is to be English: then nothing Chinese can be written at all.
     pub(super) fn is_english(self) -> bool {
         match self {

@@ -114,11 +114,11 @@ impl Pipeline {
 
     /// Shortens a text that is too long for one prompt: its parts are summarised, as often as needed.
     async fn condense(&self, job: &Job, source: &str) -> Result<(String, Usage), PipelineError> {
-        let room = PART_TOKENS.min(self.engine.max_model_len() / 2);
+        let room = PART_TOKENS.min(self.summary.engine.max_model_len() / 2);
         let mut text = source.to_owned();
         let mut usage = Usage::default();
-        while self.tokenizer.count(&text)? > room {
-            let parts = chunk::by_sentences(&text, room, &self.tokenizer)?;
+        while self.summary.tokenizer.count(&text)? > room {
+            let parts = chunk::by_sentences(&text, room, &self.summary.tokenizer)?;
             // Every part gives a third of a room together with the others, so that the text shrinks.
             let chars = (room / 3 / parts.len()).max(40);
             let completions =

@@ -131,7 +131,7 @@ impl Pipeline {
     /// Translates a paragraph: what frames it by rule, its chunks at the same time by the model, all on one line.
     async fn paragraph(&self, job: &Job, text: &str) -> Result<Piece, PipelineError> {
         let Framed { lead, body, tail } = frame(text);
-        let chunks = chunk::by_sentences(body, CHUNK_TOKENS, &self.tokenizer)?;
+        let chunks = chunk::by_sentences(body, CHUNK_TOKENS, &self.translation.tokenizer)?;
         let pieces = chunks.iter().map(|chunk| self.piece(job, Kind::Body, chunk, job.max_attempts));
         let pieces = try_join_all(pieces).await?;
         let body_start = text.find(body).unwrap_or_default();
@@ -232,7 +232,7 @@ impl Pipeline {
         sampling: Sampling,
     ) -> Result<Piece, PipelineError> {
         let text = settled.text.as_str();
-        let most = TOKENS_PER_SOURCE_TOKEN * self.tokenizer.count(text)? + SPARE_TOKENS;
+        let most = TOKENS_PER_SOURCE_TOKEN * self.translation.tokenizer.count(text)? + SPARE_TOKENS;
         let request = match kind {
             Kind::Heading => Request::TranslateHeading { text, hint },
             Kind::Body => Request::Translate { text, hint },

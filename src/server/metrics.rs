@@ -10,8 +10,8 @@ use std::{
 
 use prometheus_client::{
     collector::Collector,
-    encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric, text::encode},
-    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
+    encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric, MetricEncoder, text::encode},
+    metrics::{MetricType, counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
     registry::Registry,
 };
 
@@ -179,55 +179,55 @@ impl fmt::Debug for EngineCollector {
 
 impl Collector for EngineCollector {
     fn encode(&self, mut encoder: DescriptorEncoder) -> Result<(), fmt::Error> {
-        let mut show = |name: &str, help: &str, metric: &dyn Encode| -> fmt::Result {
-            metric.encode_as(&mut encoder, name, help)
-        };
         let ready = Gauge::<i64>::default();
         ready.set(i64::from(self.slot.is_ready()));
-        show("ready", "1 when the model answers", &ready)?;
-        let Some(engine) = self.slot.engine_metrics() else { return Ok(()) };
-        let EngineMetrics {
-            running,
-            waiting,
-            kv_tokens_reserved,
-            kv_tokens_total,
-            prompt_tokens,
-            cached_tokens,
-            completion_tokens,
-            dropped,
-            queue_time_s,
-            first_token_time_s,
-            token_time_s,
-            batch_size,
-            step_time_s,
-        } = &engine;
-        show("engine_sequences_running", "Sequences that are being decoded", running)?;
-        show("engine_sequences_waiting", "Sequences that wait in the engine", waiting)?;
-        show("engine_kv_tokens_reserved", "Tokens reserved in the KV cache", kv_tokens_reserved)?;
-        show("engine_kv_tokens", "Tokens that the KV cache holds", kv_tokens_total)?;
-        show("engine_prompt_tokens", "Tokens of prompts that were read", prompt_tokens)?;
-        show("engine_cached_tokens", "Tokens of prompts that need not be read again", cached_tokens)?;
-        show("engine_completion_tokens", "Tokens that were written", completion_tokens)?;
-        show("engine_sequences_dropped", "Sequences given up for a gone reader or a deadline", dropped)?;
-        show("engine_queue_seconds", "From the arrival of a prompt to its first step", queue_time_s)?;
-        show(
-            "engine_first_token_seconds",
-            "From the arrival of a prompt to its first token",
-            first_token_time_s,
-        )?;
-        show("engine_token_seconds", "Between the tokens of a sequence", token_time_s)?;
-        show("engine_batch_size", "Sequences in a step", batch_size)?;
-        show("engine_step_seconds", "How long a step takes", step_time_s)
+        let descriptor =
+            encoder.encode_descriptor("ready", "1 when the model answers", None, ready.metric_type())?;
+        ready.encode(descriptor)?;
+        let engines = self.slot.engine_metrics();
+        // Engines are told apart where there are several.
+        let label = |id: &str| (engines.len() > 1).then(|| ("model", id.to_owned())).into_iter().collect();
+        let engines: Vec<(Vec<(&str, String)>, &EngineMetrics)> =
+            engines.iter().map(|(id, metrics)| (label(id), metrics)).collect();
+        let Some((_, first)) = engines.first() else { return Ok(()) };
+        let mut show = |name: &str, help: &str, metric: for<'m> fn(&'m EngineMetrics) -> &'m dyn Encode| {
+            let mut descriptor = encoder.encode_descriptor(name, help, None, metric(first).kind())?;
+            engines.iter().try_for_each(|(labels, engine)| {
+                metric(engine).encode_into(descriptor.encode_family(&labels.as_slice())?)
+            })
+        };
+        show("engine_sequences_running", "Sequences that are being decoded", |m| &m.running)?;
+        show("engine_sequences_waiting", "Sequences that wait in the engine", |m| &m.waiting)?;
+        show("engine_kv_tokens_reserved", "Tokens reserved in the KV cache", |m| &m.kv_tokens_reserved)?;
+        show("engine_kv_tokens", "Tokens that the KV cache holds", |m| &m.kv_tokens_total)?;
+        show("engine_prompt_tokens", "Tokens of prompts that were read", |m| &m.prompt_tokens)?;
+        show("engine_cached_tokens", "Tokens of prompts that need not be read again", |m| &m.cached_tokens)?;
+        show("engine_completion_tokens", "Tokens that were written", |m| &m.completion_tokens)?;
+        show("engine_sequences_dropped", "Sequences given up for a gone reader or a deadline", |m| {
+            &m.dropped
+        })?;
+        show("engine_queue_seconds", "From the arrival of a prompt to its first step", |m| &m.queue_time_s)?;
+        show("engine_first_token_seconds", "From the arrival of a prompt to its first token", |m| {
+            &m.first_token_time_s
+        })?;
+        show("engine_token_seconds", "Between the tokens of a sequence", |m| &m.token_time_s)?;
+        show("engine_batch_size", "Sequences in a step", |m| &m.batch_size)?;
+        show("engine_step_seconds", "How long a step takes", |m| &m.step_time_s)
     }
 }
 
-/// A metric of any type, to be written by name.
+/// A metric of any type.
 trait Encode {
-    fn encode_as(&self, encoder: &mut DescriptorEncoder, name: &str, help: &str) -> fmt::Result;
+    fn kind(&self) -> MetricType;
+    fn encode_into(&self, encoder: MetricEncoder<'_>) -> fmt::Result;
 }
 
 impl<M: EncodeMetric> Encode for M {
-    fn encode_as(&self, encoder: &mut DescriptorEncoder, name: &str, help: &str) -> fmt::Result {
-        self.encode(encoder.encode_descriptor(name, help, None, self.metric_type())?)
+    fn kind(&self) -> MetricType {
+        self.metric_type()
+    }
+
+    fn encode_into(&self, encoder: MetricEncoder<'_>) -> fmt::Result {
+        self.encode(encoder)
     }
 }

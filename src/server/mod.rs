@@ -76,8 +76,6 @@ pub struct ServerConfig {
     pub reflection: bool,
     /// The pages whose scripts may call by gRPC-Web; without any only gRPC over HTTP/2 is spoken.
     pub web_origins: Vec<Origin>,
-    /// The id of the model that the slot holds or will hold.
-    pub model_id: String,
     /// Tells the models that this build knows, for ListModels; `running` is filled in by the server.
     pub known_models: Box<dyn Fn() -> Vec<pb::Model> + Send + Sync>,
     /// The glossaries that requests may name, each with the terms that come with the build.
@@ -92,7 +90,7 @@ pub struct ServerConfig {
 
 impl ServerConfig {
     /// The defaults: everybody may call, within the default bounds.
-    pub fn new(model_id: String, known_models: Box<dyn Fn() -> Vec<pb::Model> + Send + Sync>) -> Self {
+    pub fn new(known_models: Box<dyn Fn() -> Vec<pb::Model> + Send + Sync>) -> Self {
         Self {
             limits: Limits::default(),
             http2: Http2::default(),
@@ -100,7 +98,6 @@ impl ServerConfig {
             reload_interval: Duration::from_secs(30),
             reflection: true,
             web_origins: Vec::new(),
-            model_id,
             known_models,
             glossaries: Glossaries::new(),
             grace_period: Duration::from_secs(30),

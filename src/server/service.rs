@@ -80,18 +80,11 @@ impl Service {
         };
         let config = &self.inner.config;
         let started = async {
-            let pipeline = self.pipeline()?;
+            let pipeline = convert::chosen(&self.pipeline()?, options.as_ref())?;
             let document = self.parse(input).await?;
-            let running = &pipeline.model().id;
-            let job = convert::job(
-                document,
-                options,
-                running,
-                &config.glossaries,
-                &config.limits,
-                priority,
-                call.deadline,
-            )?;
+            let job =
+                convert::job(document, options, &config.glossaries, &config.limits, priority, call.deadline)?;
+            convert::check_tasks(job.tasks, &pipeline)?;
             let (cache, metrics) = (config.cache.clone(), config.metrics.clone());
             Ok(Work::start(&pipeline, job, request_id.to_owned(), arrived, cache, metrics).await)
         };
@@ -182,18 +175,18 @@ impl DigestService for Service {
         mut request: Request<pb::ListModelsRequest>,
     ) -> Result<Response<pb::ListModelsResponse>, Status> {
         let call = call(request.extensions_mut());
-        let running = match self.inner.slot.readiness() {
-            Readiness::Ready(pipeline) => Some(convert::running_message(&pipeline)),
+        let pipeline = match self.inner.slot.readiness() {
+            Readiness::Ready(pipeline) => Some(pipeline),
             Readiness::Loading | Readiness::Draining | Readiness::Failed(_) => None,
         };
-        let config = &self.inner.config;
-        let mut models = (config.known_models)();
+        let running = pipeline.as_ref().map(Pipeline::models).unwrap_or_default();
+        let mut models = (self.inner.config.known_models)();
         for model in &mut models {
-            model.running = running.is_some() && model.id == config.model_id;
+            model.running = running.iter().any(|running| running.id == model.id);
         }
         models.sort_by_key(|model| !model.running);
         let mut response = page(models, &request.into_inner()).map_err(|r| r.status(&call.id))?;
-        response.running = running;
+        response.running = pipeline.as_ref().map(convert::running_message);
         Ok(Response::new(response))
     }
 }

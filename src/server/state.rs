@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use arc_swap::ArcSwapOption;
+use arc_swap::ArcSwap;
 use tokio::sync::watch;
 
 use crate::{
@@ -27,14 +27,14 @@ pub enum Readiness {
 #[derive(Clone)]
 pub struct ModelSlot {
     sender: Arc<watch::Sender<Readiness>>,
-    /// The counts of the engine that ran last; they outlive it.
-    engine: Arc<ArcSwapOption<EngineMetrics>>,
+    /// The counts of the engines that ran last, by the ids of their models; they outlive them.
+    engines: Arc<ArcSwap<Vec<(String, EngineMetrics)>>>,
 }
 
 impl ModelSlot {
     /// An empty slot: the model is still loading.
     pub fn loading() -> Self {
-        Self { sender: Arc::new(watch::Sender::new(Readiness::Loading)), engine: Arc::default() }
+        Self { sender: Arc::new(watch::Sender::new(Readiness::Loading)), engines: Arc::default() }
     }
 
     /// A slot with a model that is ready. Must be called within a runtime.
@@ -44,10 +44,12 @@ impl ModelSlot {
         slot
     }
 
-    /// Puts the model in, and watches its engine from then on. Must be called within a runtime.
+    /// Puts the model in, and watches its engines from then on. Must be called within a runtime.
     pub fn fill(&self, pipeline: Pipeline) {
-        let mut health = pipeline.engine().health();
-        self.engine.store(Some(Arc::new(pipeline.engine().metrics().clone())));
+        let health: Vec<_> = pipeline.engines().into_iter().map(|engine| engine.health()).collect();
+        let ids = pipeline.models().into_iter().map(|model| model.id.clone());
+        let metrics = pipeline.engines().into_iter().map(|engine| engine.metrics().clone());
+        self.engines.store(Arc::new(ids.zip(metrics).collect()));
         self.sender.send_if_modified(|readiness| {
             let loading = matches!(readiness, Readiness::Loading);
             if loading {
@@ -55,14 +57,16 @@ impl ModelSlot {
             }
             loading
         });
-        let slot = self.clone();
-        tokio::spawn(async move {
-            if let Ok(health) = health.wait_for(|h| matches!(h, Health::Failed(_))).await
-                && let Health::Failed(reason) = &*health
-            {
-                slot.fail(reason.clone());
-            }
-        });
+        for mut health in health {
+            let slot = self.clone();
+            tokio::spawn(async move {
+                if let Ok(health) = health.wait_for(|h| matches!(h, Health::Failed(_))).await
+                    && let Health::Failed(reason) = &*health
+                {
+                    slot.fail(reason.clone());
+                }
+            });
+        }
     }
 
     /// Says that the model has failed. A server that is about to end stays so.
@@ -90,9 +94,9 @@ impl ModelSlot {
         matches!(*self.sender.borrow(), Readiness::Ready(_))
     }
 
-    /// The counts of the engine that ran last.
-    pub(super) fn engine_metrics(&self) -> Option<EngineMetrics> {
-        self.engine.load().as_deref().cloned()
+    /// The counts of the engines that ran last, by the ids of their models.
+    pub(super) fn engine_metrics(&self) -> Arc<Vec<(String, EngineMetrics)>> {
+        self.engines.load_full()
     }
 
     /// Says that the server is about to end.

@@ -116,10 +116,18 @@ async fn start<E: std::fmt::Display + Send + 'static>(
     Ok(pipeline)
 }
 
-/// Has one sentence translated.
+/// Has each model do one of its tasks on a sentence.
 async fn probe(pipeline: &Pipeline) -> Result<(), String> {
+    for model in pipeline.models() {
+        let pipeline = pipeline.only(&model.id).ok_or("a model that is not there")?;
+        let translation = model.tasks.translation;
+        probe_with(&pipeline, Tasks { summary: !translation, translation }).await?;
+    }
+    Ok(())
+}
+
+async fn probe_with(pipeline: &Pipeline, tasks: Tasks) -> Result<(), String> {
     let document = document::parse_text(PROBE, InputFormat::Lines, &document::Limits::default());
-    let tasks = Tasks { summary: false, translation: true };
     let job = Job { tasks, ..Job::new(document.map_err(|error| error.to_string())?) };
     let outcomes: Vec<_> = pipeline.digest(job).collect().await;
     outcomes.into_iter().try_for_each(|outcome| outcome.result.map(drop).map_err(|error| error.to_string()))

@@ -113,7 +113,8 @@ async fn look_up(
     pipeline: &Pipeline,
     job: &Job,
 ) -> (HashMap<Place, pb::SectionDigest>, HashMap<Place, Key>) {
-    let key = |article| cache.keys(job, pipeline.model(), pipeline.prompt_version(), article);
+    let makers = pipeline.makers(job.tasks);
+    let key = |article| cache.keys(job, &makers, pipeline.prompt_version(), article);
     let keys: Vec<Key> = job.document.articles.iter().flat_map(key).collect();
     let found = cache.get(keys.clone()).await;
     let known = places(&job.document).zip(found).filter_map(|(place, entry)| Some((place, entry?))).collect();

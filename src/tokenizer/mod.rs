@@ -14,7 +14,8 @@ pub use detokenize::Detokenizer;
 pub enum TokenizerError {
     /// The file's chat template follows no known format.
     #[error(
-        "the model has no chat format that is known here (known: chatml); use an instruction-tuned model"
+        "the model has no chat format that is known here (known: those of Qwen2.5, Qwen3, \
+         SmolLM2, Llama 3 and Gemma); use an instruction-tuned model"
     )]
     UnknownChatFormat,
     /// The chat format needs a token that the vocabulary lacks.
@@ -28,8 +29,7 @@ pub enum TokenizerError {
 /// The tokenizer of one model, with its chat format.
 pub struct Tokenizer {
     inner: tokenizers::Tokenizer,
-    chat: ChatFormat,
-    markers: chat::Markers,
+    chat: chat::Chat,
     stop_tokens: Vec<u32>,
 }
 
@@ -44,13 +44,13 @@ impl Tokenizer {
         chat_template: Option<&str>,
         eos_token_id: Option<u32>,
     ) -> Result<Self, TokenizerError> {
-        let chat = chat_template.and_then(ChatFormat::detect).ok_or(TokenizerError::UnknownChatFormat)?;
-        let markers = chat.markers(&inner)?;
+        let format = chat_template.and_then(ChatFormat::detect).ok_or(TokenizerError::UnknownChatFormat)?;
+        let chat = format.over(&inner)?;
         // Markers enter a prompt by their ids only; in a page they are ordinary text.
         inner.set_encode_special_tokens(true);
-        let mut stop_tokens = vec![markers.end];
-        stop_tokens.extend(eos_token_id.filter(|id| *id != markers.end));
-        Ok(Self { inner, chat, markers, stop_tokens })
+        let mut stop_tokens = vec![chat.end];
+        stop_tokens.extend(eos_token_id.filter(|id| *id != chat.end));
+        Ok(Self { inner, chat, stop_tokens })
     }
 
     /// Number of tokens of a text.
@@ -66,7 +66,7 @@ impl Tokenizer {
     /// # Errors
     /// When the tokenizer library fails.
     pub fn chat(&self, messages: &[Message<'_>]) -> Result<Vec<u32>, TokenizerError> {
-        self.chat.render(messages, &self.markers, |text| self.encode(text))
+        self.chat.render(messages, |text| self.encode(text))
     }
 
     /// The tokens that end an answer.

@@ -1,6 +1,6 @@
 //! Which tokens write Chinese.
 
-use tokenizers::Tokenizer;
+use tokenizers::{ModelWrapper, Tokenizer};
 
 /// The least first byte of a character of three bytes from U+3000 on, where CJK punctuation begins. Han, kana, Hangul,
 /// full-width forms and all characters of four bytes follow it; Latin, Greek, Cyrillic and the quotation marks, dashes
@@ -11,11 +11,24 @@ const FIRST_CJK_BYTE: u8 = 0xe3;
 /// character's bytes; the first one decides, because no such character can be written without it.
 pub(super) fn without_chinese(tokenizer: &Tokenizer) -> Vec<bool> {
     let size = tokenizer.get_vocab_size(true);
-    let is_free = |id: usize| {
-        let token = u32::try_from(id).ok().and_then(|id| tokenizer.id_to_token(id));
-        token.is_some_and(|token| token.chars().all(|c| byte(c).is_none_or(|byte| byte < FIRST_CJK_BYTE)))
+    // SentencePiece writes text as text, and bytes where a character is no piece; the others write all in bytes.
+    let is_sentence_piece = matches!(tokenizer.get_model(), ModelWrapper::BPE(bpe) if bpe.byte_fallback);
+    let is_free = |token: String| match is_sentence_piece {
+        true => byte_piece(&token).map_or_else(|| token.bytes().all(is_no_cjk), is_no_cjk),
+        false => token.chars().filter_map(byte).all(is_no_cjk),
     };
-    (0..size).map(is_free).collect()
+    let token = |id: usize| u32::try_from(id).ok().and_then(|id| tokenizer.id_to_token(id));
+    (0..size).map(|id| token(id).is_some_and(is_free)).collect()
+}
+
+fn is_no_cjk(byte: u8) -> bool {
+    byte < FIRST_CJK_BYTE
+}
+
+/// The byte that a piece like `<0xE4>` of SentencePiece stands for.
+fn byte_piece(token: &str) -> Option<u8> {
+    let digits = token.strip_prefix("<0x")?.strip_suffix('>')?;
+    u8::from_str_radix(digits, 16).ok()
 }
 
 /// The byte that a character of a byte-level vocabulary stands for, as GPT-2 laid it down: printable Latin-1 characters
@@ -32,7 +45,19 @@ fn byte(c: char) -> Option<u8> {
 
 #[cfg(test)]
 mod tests {
+    use tokenizers::models::bpe::{BPE, Vocab};
+
     use super::*;
+
+    #[test]
+    fn a_piece_of_sentence_piece_is_text_or_a_byte() {
+        let tokens = ["a", "▁news", "中", "▁中", "é", "。", "<0xE4>", "<0x41>", "<0xZZ>"];
+        let vocab = (0u32..).zip(tokens).map(|(id, token)| (token.to_owned(), id));
+        let bpe = BPE::builder().vocab_and_merges(vocab.collect::<Vocab>(), Vec::new()).byte_fallback(true);
+        let tokenizer = Tokenizer::new(bpe.build().expect("a vocabulary"));
+        let free = without_chinese(&tokenizer);
+        assert_eq!(free, [true, true, false, false, true, false, false, true, true]);
+    }
 
     #[test]
     fn every_byte_has_one_character() {

@@ -14,7 +14,7 @@ use yizhai::{
     engine::{Engine, EngineConfig},
     fidelity::numerals,
     model::{Batch, GgufFile, KV_BLOCK_TOKENS, KvCache, Model, ModelError},
-    pipeline::{ModelInfo, Pipeline},
+    pipeline::{ModelInfo, Pipeline, Tasks},
     tokenizer::Tokenizer,
 };
 
@@ -196,9 +196,21 @@ pub fn pipeline_with(
     steps: Arc<AtomicUsize>,
     config: EngineConfig,
 ) -> Pipeline {
+    pipeline_of("scripted", Tasks::default(), script, step_time, steps, config)
+}
+
+/// A pipeline over a scripted model of this id, which can be asked for these tasks.
+pub fn pipeline_of(
+    id: &str,
+    tasks: Tasks,
+    script: Script,
+    step_time: Duration,
+    steps: Arc<AtomicUsize>,
+    config: EngineConfig,
+) -> Pipeline {
     let engine = Engine::start(Box::new(Scripted::new(script, step_time, steps)), config).unwrap();
     let file = GgufFile::open(tiny_gguf::path()).unwrap();
     let tokenizer =
         Tokenizer::new(file.tokenizer().unwrap(), file.chat_template(), file.eos_token_id()).unwrap();
-    Pipeline::new(engine, tokenizer, ModelInfo { id: "scripted".to_owned(), weights_sha256: "00".repeat(32) })
+    Pipeline::new(engine, tokenizer, ModelInfo { id: id.to_owned(), weights_sha256: "00".repeat(32), tasks })
 }

@@ -18,7 +18,7 @@ pub fn config() -> ServerConfig {
         vec![model("another"), model("scripted"), model("third")]
     });
     let grace_period = Duration::from_secs(5);
-    ServerConfig { grace_period, ..ServerConfig::new("scripted".to_owned(), known_models) }
+    ServerConfig { grace_period, ..ServerConfig::new(known_models) }
 }
 
 /// How a test's server takes connections.

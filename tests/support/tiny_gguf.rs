@@ -36,11 +36,21 @@ pub fn path() -> &'static Path {
     path
 }
 
+/// The metadata of a model file, in the order in which it is written.
+pub type Metadata = Vec<(String, Value)>;
+/// The tensors of a model file.
+pub type Tensors = Vec<(String, QTensor)>;
+
 /// Writes the model to `path`.
 pub fn write(path: &Path) {
-    let metadata = metadata();
+    write_with(path, |_, _| {});
+}
+
+/// Writes the model to `path` with something changed.
+pub fn write_with(path: &Path, change: impl FnOnce(&mut Metadata, &mut Tensors)) {
+    let (mut metadata, mut tensors) = (metadata(), tensors());
+    change(&mut metadata, &mut tensors);
     let metadata: Vec<(&str, &Value)> = metadata.iter().map(|(k, v)| (k.as_str(), v)).collect();
-    let tensors = tensors();
     let tensors: Vec<(&str, &QTensor)> = tensors.iter().map(|(k, v)| (k.as_str(), v)).collect();
     gguf_file::write(&mut File::create(path).unwrap(), &metadata, &tensors).unwrap();
 }
@@ -55,7 +65,7 @@ pub fn byte_char(byte: u8) -> char {
     char::from_u32(256 + before as u32).unwrap()
 }
 
-fn metadata() -> Vec<(String, Value)> {
+fn metadata() -> Metadata {
     let mut tokens: Vec<Value> = (0..=255).map(|b| Value::String(byte_char(b).to_string())).collect();
     tokens.extend(["<|im_start|>", "<|im_end|>"].map(|t| Value::String(t.to_owned())));
     let types = (0..VOCAB).map(|id| Value::I32(if id < 256 { 1 } else { 3 })).collect();
@@ -82,7 +92,7 @@ fn metadata() -> Vec<(String, Value)> {
     .to_vec()
 }
 
-fn tensors() -> Vec<(String, QTensor)> {
+fn tensors() -> Tensors {
     let mut random = Random(7);
     let mut tensors = Vec::new();
     let mut add = |name: String, shape: &[usize], scale: f32, offset: f32, dtype| {

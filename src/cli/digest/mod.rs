@@ -29,7 +29,7 @@ use super::{
 };
 use crate::{
     client::{Balanced, Settings, Target},
-    config::ModelConfig,
+    config::{ModelChoice, ModelConfig, ModelRef},
     pb,
 };
 
@@ -190,12 +190,22 @@ fn options(args: &DigestArgs) -> anyhow::Result<pb::DigestOptions> {
             seed: args.seed,
             ..pb::Sampling::default()
         }),
-        // With a server elsewhere the model is its choice, unless one is named.
-        model: match (args.servers.first(), &args.model.model) {
-            (Some(_), Some(crate::config::ModelRef::Id(id))) => id.clone(),
-            _ => String::new(),
-        },
+        model: model_of_server(args)?,
     })
+}
+
+/// The model that a server elsewhere is asked for: its own choice, unless one is named.
+fn model_of_server(args: &DigestArgs) -> anyhow::Result<String> {
+    if args.servers.is_empty() {
+        return Ok(String::new());
+    }
+    match args.model.model.last() {
+        Some(ModelChoice { task: Some(_), .. }) => bail!(
+            "--model TASK=ID says what is loaded here; the server has models of its own, of which --model ID names one"
+        ),
+        Some(ModelChoice { model: ModelRef::Id(id), .. }) => Ok(id.clone()),
+        _ => Ok(String::new()),
+    }
 }
 
 /// Whether exactly one line is written for every line that was read.

@@ -376,5 +376,6 @@ fn a_vague_number_takes_nothing_that_another_has_taken() {
     let spans: Vec<_> = read_zh("半数万亿").into_iter().map(|quantity| quantity.span).collect();
     assert_eq!(spans, [0..6, 6..12]);
     let spans: Vec<_> = read_zh("数万亿").into_iter().map(|quantity| quantity.span).collect();
-    assert_eq!(spans, [0..9]);
+    assert_eq!(spans.len(), 1);
+    assert_eq!(spans[0], 0..9);
 }

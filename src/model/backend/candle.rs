@@ -7,7 +7,7 @@ use candle_core::{
     quantized::{QMatMul, QTensor},
 };
 
-use super::{Backend, Heads};
+use super::{Backend, Heads, Rope, RopeStyle};
 use crate::model::{Batch, GgufFile, KV_BLOCK_TOKENS, KvCache, KvShape, ModelError, ModelOptions, Segment};
 
 /// A device of candle's.
@@ -27,6 +27,7 @@ pub(in crate::model) struct Angles {
     cos: Tensor,
     sin: Tensor,
     head_dim: usize,
+    style: RopeStyle,
 }
 
 impl Candle {
@@ -52,14 +53,16 @@ impl Backend for Candle {
         file.tensor(name, &[len], &self.device)
     }
 
-    fn rope(&self, head_dim: usize, base: f32, context_length: usize) -> Result<Angles, ModelError> {
-        let positions = context_length.min(self.max_positions);
-        let frequencies: Vec<f32> =
+    fn rope(&self, rope: &Rope) -> Result<Angles, ModelError> {
+        let Rope { style, head_dim, base, .. } = *rope;
+        let positions = rope.positions.min(self.max_positions);
+        let mut frequencies: Vec<f32> =
             (0..head_dim).step_by(2).map(|i| 1.0 / base.powf(i as f32 / head_dim as f32)).collect();
+        frequencies.iter_mut().zip(&rope.divisors).for_each(|(frequency, divisor)| *frequency /= divisor);
         let frequencies = Tensor::new(frequencies, &self.device)?.reshape((1, head_dim / 2))?;
         let column = Tensor::arange(0, positions as u32, &self.device)?.to_dtype(DType::F32)?;
         let angles = column.reshape((positions, 1))?.matmul(&frequencies)?;
-        Ok(Angles { cos: angles.cos()?, sin: angles.sin()?, head_dim })
+        Ok(Angles { cos: angles.cos()?, sin: angles.sin()?, head_dim, style })
     }
 
     fn positions(&self, rope: &Angles) -> usize {
@@ -83,8 +86,14 @@ impl Backend for Candle {
         Ok(table.table.embedding(&Tensor::new(ids, &self.device)?)?)
     }
 
+    fn scale(&self, x: &mut Tensor, factor: f32) -> Result<(), ModelError> {
+        *x = (&*x * f64::from(factor))?;
+        Ok(())
+    }
+
     fn rms_norm(&self, x: &Tensor, weight: &Tensor, epsilon: f32) -> Result<Tensor, ModelError> {
-        Ok(candle_nn::ops::rms_norm(x, weight, epsilon)?)
+        let parts = x.contiguous()?.reshape(((), weight.dim(0)?))?;
+        Ok(candle_nn::ops::rms_norm(&parts, weight, epsilon)?.reshape(x.dims())?)
     }
 
     fn add_rms_norm(
@@ -116,8 +125,11 @@ impl Backend for Candle {
         let (cos, sin) = (rope.cos.index_select(&rows, 0)?, rope.sin.index_select(&rows, 0)?);
         let heads = x.dim(1)? / rope.head_dim;
         let by_head = split_heads(x, heads)?.unsqueeze(0)?.contiguous()?; // (1, heads, total_tokens, head_dim)
-        let rotated = candle_nn::rotary_emb::rope(&by_head, &cos, &sin)?.squeeze(0)?;
-        *x = rotated.transpose(0, 1)?.flatten_from(1)?;
+        let rotated = match rope.style {
+            RopeStyle::Halves => candle_nn::rotary_emb::rope(&by_head, &cos, &sin)?,
+            RopeStyle::Neighbours => candle_nn::rotary_emb::rope_i(&by_head, &cos, &sin)?,
+        };
+        *x = rotated.squeeze(0)?.transpose(0, 1)?.flatten_from(1)?;
         Ok(())
     }
 
@@ -153,6 +165,10 @@ impl Backend for Candle {
 
     fn silu_mul(&self, gate: Tensor, up: &Tensor) -> Result<Tensor, ModelError> {
         Ok((candle_nn::ops::silu(&gate)? * up)?)
+    }
+
+    fn gelu_mul(&self, gate: Tensor, up: &Tensor) -> Result<Tensor, ModelError> {
+        Ok((gate.gelu()? * up)?)
     }
 
     fn select(&self, x: &Tensor, rows: &[u32]) -> Result<Tensor, ModelError> {
@@ -202,18 +218,19 @@ fn attend_sequence(
     keys: &Tensor,
     values: &Tensor,
 ) -> Result<Tensor, ModelError> {
-    let Heads { heads, kv_heads, head_dim, .. } = shape;
+    let Heads { heads, kv_heads, head_dim, score_divisor, window, .. } = shape;
+    let window = window.unwrap_or(usize::MAX);
     let len = queries.dim(0)?;
     let group = heads / kv_heads;
     let keys = keys.transpose(0, 1)?.contiguous()?;
     let values = values.transpose(0, 1)?.contiguous()?;
     // The heads of a group stand side by side, so they share their keys without being copied.
     let queries = split_heads(queries, heads)?.contiguous()?.reshape((kv_heads, group * len, head_dim))?;
-    let scores = (queries.matmul(&keys.t()?)? / (head_dim as f64).sqrt())?;
-    let scores = if len == 1 {
+    let scores = (queries.matmul(&keys.t()?)? / (score_divisor as f64).sqrt())?;
+    let scores = if len == 1 && start < window {
         scores
     } else {
-        let mask = causal_mask(len, start, queries.device())?;
+        let mask = mask(len, start, window, queries.device())?;
         let by_head = scores.reshape((heads, len, start + len))?;
         by_head.broadcast_add(&mask)?.reshape((kv_heads, group * len, start + len))?
     };
@@ -221,11 +238,14 @@ fn attend_sequence(
     Ok(output.reshape((heads, len, head_dim))?.transpose(0, 1)?.flatten_from(D::Minus2)?)
 }
 
-/// `(len, start + len)`: zero where a query may look, minus infinity after its own position.
-fn causal_mask(len: usize, start: usize, device: &Device) -> Result<Tensor, ModelError> {
+/// `(len, start + len)`: zero where a query may look, minus infinity after its own position and before its window.
+fn mask(len: usize, start: usize, window: usize, device: &Device) -> Result<Tensor, ModelError> {
     let width = start + len;
-    let allowed = |row: usize, column: usize| if column > start + row { f32::NEG_INFINITY } else { 0.0 };
-    let mask: Vec<f32> =
-        (0..len).flat_map(|row| (0..width).map(move |column| allowed(row, column))).collect();
+    let value = |row: usize, column: usize| {
+        let position = start + row;
+        let is_seen = column <= position && position - column < window;
+        if is_seen { 0.0 } else { f32::NEG_INFINITY }
+    };
+    let mask: Vec<f32> = (0..len).flat_map(|row| (0..width).map(move |column| value(row, column))).collect();
     Ok(Tensor::from_vec(mask, (len, width), device)?)
 }

@@ -7,11 +7,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use candle_core::{Device, Tensor};
 
-use super::{Backend, Heads};
+use super::{Backend, Heads, Rope};
 use crate::{
     kernels::{
-        self, AttentionBatch, AttentionSequence, Kernels, KvStore, KvType, Product, QuantMatrix, RopeStyle,
-        RopeTable,
+        self, AttentionBatch, AttentionSequence, Kernels, KvStore, KvType, Product, QuantMatrix, RopeTable,
     },
     model::{Batch, GgufFile, KV_BLOCK_TOKENS, KvCache, KvShape, ModelError, ModelOptions},
 };
@@ -113,9 +112,10 @@ impl Backend for Cpu {
         Ok(file.tensor(name, &[len], &Device::Cpu)?.to_vec1()?)
     }
 
-    fn rope(&self, head_dim: usize, base: f32, context_length: usize) -> Result<RopeTable, ModelError> {
-        let positions = context_length.min(self.max_positions);
-        Ok(RopeTable::new(RopeStyle::Halves, head_dim, head_dim, base, positions)?)
+    fn rope(&self, rope: &Rope) -> Result<RopeTable, ModelError> {
+        let Rope { style, head_dim, base, divisors, .. } = rope;
+        let positions = rope.positions.min(self.max_positions);
+        Ok(RopeTable::new(*style, *head_dim, *head_dim, *base, divisors, positions)?)
     }
 
     fn positions(&self, rope: &RopeTable) -> usize {
@@ -154,6 +154,11 @@ impl Backend for Cpu {
         let mut rows = self.rows(ids.len(), table.columns());
         table.look_up(ids, &mut rows.values);
         Ok(rows)
+    }
+
+    fn scale(&self, x: &mut Rows, factor: f32) -> Result<(), ModelError> {
+        kernels::scale(&self.kernels, &mut x.values, factor);
+        Ok(())
     }
 
     fn rms_norm(&self, x: &Rows, weight: &Vec<f32>, epsilon: f32) -> Result<Rows, ModelError> {
@@ -226,15 +231,24 @@ impl Backend for Cpu {
         }
         store.write_rows(&self.kernels, heads.layer, &places, &keys.values, &values.values);
         let mut out = self.rows(queries.count(), queries.width);
-        let scale = 1.0 / (heads.head_dim as f32).sqrt();
-        let attention =
-            AttentionBatch { q: &queries.values, heads: heads.heads, scale, sequences: &sequences };
+        let attention = AttentionBatch {
+            q: &queries.values,
+            heads: heads.heads,
+            scale: 1.0 / (heads.score_divisor as f32).sqrt(),
+            window: heads.window.unwrap_or(usize::MAX),
+            sequences: &sequences,
+        };
         kernels::attention(&self.kernels, store, heads.layer, &attention, &mut out.values);
         Ok(out)
     }
 
     fn silu_mul(&self, mut gate: Rows, up: &Rows) -> Result<Rows, ModelError> {
         kernels::silu_mul(&self.kernels, &mut gate.values, &up.values);
+        Ok(gate)
+    }
+
+    fn gelu_mul(&self, mut gate: Rows, up: &Rows) -> Result<Rows, ModelError> {
+        kernels::gelu_mul(&self.kernels, &mut gate.values, &up.values);
         Ok(gate)
     }
 

@@ -11,6 +11,8 @@ use candle_core::Tensor;
 pub(super) use candle::Candle;
 pub(super) use cpu::Cpu;
 
+pub(super) use crate::kernels::RopeStyle;
+
 use super::{Batch, GgufFile, KvCache, KvShape, ModelError};
 
 /// The heads of an attention layer.
@@ -24,6 +26,25 @@ pub(super) struct Heads {
     pub(super) kv_heads: usize,
     /// Size of a head.
     pub(super) head_dim: usize,
+    /// Scores are divided by the root of this.
+    pub(super) score_divisor: usize,
+    /// How many tokens a token sees at most, itself and those before it; `None` for all.
+    pub(super) window: Option<usize>,
+}
+
+/// A rotary embedding: at position `p`, pair `i` of a head is turned by `p / (base^(2i / head_dim) * divisors[i])`.
+#[derive(Debug, Clone)]
+pub(super) struct Rope {
+    /// Which elements are a pair.
+    pub(super) style: RopeStyle,
+    /// Size of a head.
+    pub(super) head_dim: usize,
+    /// The base of the frequencies.
+    pub(super) base: f32,
+    /// What slows the pairs down, `(head_dim / 2)`; empty where nothing does.
+    pub(super) divisors: Vec<f32>,
+    /// Positions that the model was trained for.
+    pub(super) positions: usize,
 }
 
 /// The operations. Activations are rows of f32, one a token: `(total_tokens, width)`.
@@ -34,7 +55,7 @@ pub(super) trait Backend: Send {
     type Matrix: Send;
     /// A weight vector.
     type Vector: Send;
-    /// The angles of a rotary embedding in half-split form (GPT-NeoX, Qwen2).
+    /// The angles of a rotary embedding.
     type Rope: Send;
 
     /// Reads a matrix.
@@ -49,9 +70,8 @@ pub(super) trait Backend: Send {
     /// Reads a vector.
     fn vector(&self, file: &GgufFile, name: &str, len: usize) -> Result<Self::Vector, ModelError>;
 
-    /// Makes the angles for the positions that the options allow: of pair `i` at position `p` it is
-    /// `p / base^(2i / head_dim)`.
-    fn rope(&self, head_dim: usize, base: f32, context_length: usize) -> Result<Self::Rope, ModelError>;
+    /// Makes the angles, for no more positions than the options allow.
+    fn rope(&self, rope: &Rope) -> Result<Self::Rope, ModelError>;
 
     /// Number of positions of a rope.
     fn positions(&self, rope: &Self::Rope) -> usize;
@@ -68,7 +88,10 @@ pub(super) trait Backend: Send {
     /// The rows of an embedding: `(ids, in_features)`.
     fn look_up(&self, table: &Self::Matrix, ids: &[u32]) -> Result<Self::Rows, ModelError>;
 
-    /// `x / rms(x) * weight`.
+    /// `x *= factor`.
+    fn scale(&self, x: &mut Self::Rows, factor: f32) -> Result<(), ModelError>;
+
+    /// `x / rms(x) * weight`. Where a row is several times as long as the weight, each part of it is normed by itself.
     fn rms_norm(&self, x: &Self::Rows, weight: &Self::Vector, epsilon: f32)
     -> Result<Self::Rows, ModelError>;
 
@@ -105,6 +128,9 @@ pub(super) trait Backend: Send {
 
     /// SwiGLU: `gate * sigmoid(gate) * up`.
     fn silu_mul(&self, gate: Self::Rows, up: &Self::Rows) -> Result<Self::Rows, ModelError>;
+
+    /// GeGLU: `gelu(gate) * up`, GELU in its tanh form.
+    fn gelu_mul(&self, gate: Self::Rows, up: &Self::Rows) -> Result<Self::Rows, ModelError>;
 
     /// Some of the rows.
     fn select(&self, x: &Self::Rows, rows: &[u32]) -> Result<Self::Rows, ModelError>;

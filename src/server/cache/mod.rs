@@ -18,7 +18,7 @@ use super::metrics::{Metrics, ResultLabel};
 use crate::{
     document::{Article, Text},
     pb,
-    pipeline::{Job, ModelInfo},
+    pipeline::{Job, Makers},
 };
 use disk::Disk;
 
@@ -63,7 +63,7 @@ impl ResultCache {
     pub(super) fn keys(
         &self,
         job: &Job,
-        model: &ModelInfo,
+        makers: &Makers,
         prompt_version: &str,
         article: &Article,
     ) -> Vec<Key> {
@@ -76,8 +76,10 @@ impl ResultCache {
         field(&VERSION.to_string());
         field(env!("CARGO_PKG_VERSION"));
         field(&self.setup);
-        field(&model.id);
-        field(&model.weights_sha256);
+        for model in std::iter::once(&makers.model).chain(&makers.summary_model) {
+            field(&model.id);
+            field(&model.weights_sha256);
+        }
         field(prompt_version);
         let options = (job.tasks, job.summary_max_chars, job.max_attempts, job.sampling);
         field(&format!("{options:?}"));
@@ -152,7 +154,7 @@ mod tests {
         document::{self, InputFormat},
         engine::Sampling,
         glossary::{Glossary, Term},
-        pipeline::Tasks,
+        pipeline::{ModelInfo, Tasks},
     };
 
     fn job(text: &str) -> Job {
@@ -162,10 +164,15 @@ mod tests {
     #[test]
     fn an_entry_is_named_by_all_that_the_result_depends_on() {
         let cache = ResultCache::new(1 << 20, "f16", Metrics::default());
-        let model = |id: &str, hash: &str| ModelInfo { id: id.to_owned(), weights_sha256: hash.to_owned() };
-        let key = |cache: &ResultCache, job: &Job, model: &ModelInfo, version: &str| {
-            cache.keys(job, model, version, &job.document.articles[0])[0]
+        let info = |id: &str, hash: &str| {
+            let (id, weights_sha256) = (id.to_owned(), hash.to_owned());
+            Arc::new(ModelInfo { id, weights_sha256, tasks: Tasks::default() })
         };
+        let model = |id: &str, hash: &str| Makers { model: info(id, hash), summary_model: None };
+        let key = |cache: &ResultCache, job: &Job, makers: &Makers, version: &str| {
+            cache.keys(job, makers, version, &job.document.articles[0])[0]
+        };
+        let with_summaries = |id: &str| Makers { summary_model: Some(info(id, "h")), ..model("m", "h") };
         let base = key(&cache, &job("甲。"), &model("m", "h"), "1");
         assert_eq!(base, key(&cache, &job("甲。"), &model("m", "h"), "1"));
         let glossary = std::sync::Arc::new(Glossary::new([Term::new("甲", "A")]));
@@ -175,6 +182,8 @@ mod tests {
             key(&cache, &job("甲。"), &model("n", "h"), "1"),
             key(&cache, &job("甲。"), &model("m", "i"), "1"),
             key(&cache, &job("甲。"), &model("m", "h"), "2"),
+            key(&cache, &job("甲。"), &with_summaries("m"), "1"),
+            key(&cache, &job("甲。"), &with_summaries("n"), "1"),
             key(&cache, &Job { glossary, ..job("甲。") }, &model("m", "h"), "1"),
             key(&cache, &Job { max_attempts: 1, ..job("甲。") }, &model("m", "h"), "1"),
             key(&cache, &Job { summary_max_chars: 99, ..job("甲。") }, &model("m", "h"), "1"),

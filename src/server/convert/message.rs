@@ -4,19 +4,25 @@ use crate::{
     document::{Article, Document, Labelled, Role, Span, Text},
     fidelity::{Finding, NumberCounts, TermCounts},
     pb,
-    pipeline::{Located, Pipeline, SectionDigest, SectionOutcome, Task},
+    pipeline::{Located, Makers, Pipeline, SectionDigest, SectionOutcome, Task, Tasks},
     server::status::{pipeline_status, to_rpc_status},
 };
 
 /// What a result of this pipeline is made with, as far as it does not hang on the request.
 pub(in crate::server) fn running_message(pipeline: &Pipeline) -> pb::Provenance {
-    let model = pipeline.model();
+    provenance(&pipeline.makers(Tasks::default()), pipeline.prompt_version().to_owned(), String::new())
+}
+
+fn provenance(makers: &Makers, prompt_version: String, glossary_sha256: String) -> pb::Provenance {
+    let summary = makers.summary_model.as_deref();
     pb::Provenance {
-        model: model.id.clone(),
-        weights_sha256: model.weights_sha256.clone(),
-        prompt_version: pipeline.prompt_version().to_owned(),
-        glossary_sha256: String::new(),
+        model: makers.model.id.clone(),
+        weights_sha256: makers.model.weights_sha256.clone(),
+        prompt_version,
+        glossary_sha256,
         from_cache: false,
+        summary_model: summary.map(|model| model.id.clone()).unwrap_or_default(),
+        summary_weights_sha256: summary.map(|model| model.weights_sha256.clone()).unwrap_or_default(),
     }
 }
 
@@ -164,13 +170,7 @@ fn fill(message: &mut pb::SectionDigest, digest: SectionDigest) {
             .collect(),
     });
     message.verdict = Some(verdict);
-    message.provenance = Some(pb::Provenance {
-        model: digest.model.id.clone(),
-        weights_sha256: digest.model.weights_sha256.clone(),
-        prompt_version: digest.prompt_version,
-        glossary_sha256: digest.glossary_sha256,
-        from_cache: false,
-    });
+    message.provenance = Some(provenance(&digest.makers, digest.prompt_version, digest.glossary_sha256));
     message.timings = Some(pb::Timings {
         queue_time_ms: millis(digest.timings.queue_time_ms),
         compute_time_ms: millis(digest.timings.compute_time_ms),

@@ -7,7 +7,7 @@ use crate::{
     engine::{Priority, Sampling},
     glossary::{Glossary, Term},
     pb,
-    pipeline::{DEFAULT_MAX_ATTEMPTS, DEFAULT_SUMMARY_CHARS, Job, Tasks},
+    pipeline::{DEFAULT_MAX_ATTEMPTS, DEFAULT_SUMMARY_CHARS, Job, Pipeline, Task, Tasks},
     server::{Glossaries, Limits, status::Refusal},
 };
 
@@ -106,20 +106,44 @@ fn structured(article: pb::Article, limits: &Limits) -> Result<Document, Refusal
     Ok(Document { encoding: "", articles: vec![article], notes: Vec::new(), tiles: Vec::new() })
 }
 
+/// The pipeline that a request asks for: with each task's own model, or with the one that it names.
+pub(in crate::server) fn chosen(
+    pipeline: &Pipeline,
+    options: Option<&pb::DigestOptions>,
+) -> Result<Pipeline, Refusal> {
+    match options.map_or("", |options| &options.model) {
+        "" => Ok(pipeline.clone()),
+        id => pipeline.only(id).ok_or_else(|| {
+            let running: Vec<_> = pipeline.models().into_iter().map(|model| model.id.as_str()).collect();
+            Refusal::UnknownModel { asked: id.to_owned(), running: running.join("`, `") }
+        }),
+    }
+}
+
+/// Refuses tasks that the pipeline's models cannot be asked for.
+pub(in crate::server) fn check_tasks(tasks: Tasks, pipeline: &Pipeline) -> Result<(), Refusal> {
+    match pipeline.cannot(tasks) {
+        None => Ok(()),
+        Some((task, model)) => {
+            let results = match task {
+                Task::Summary => "summaries",
+                Task::Translation => "translations",
+            };
+            Err(Refusal::field("options.tasks", format!("the model `{}` cannot make {results}", model.id)))
+        }
+    }
+}
+
 /// The job for a parsed document.
 pub(in crate::server) fn job(
     document: Document,
     options: Option<pb::DigestOptions>,
-    running_model: &str,
     glossaries: &Glossaries,
     limits: &Limits,
     priority: Priority,
     deadline: Option<Instant>,
 ) -> Result<Job, Refusal> {
     let options = options.unwrap_or_default();
-    if !options.model.is_empty() && options.model != running_model {
-        return Err(Refusal::UnknownModel { asked: options.model, running: running_model.to_owned() });
-    }
     let named = match options.glossary.as_str() {
         "" => Glossary::builtin(),
         NO_GLOSSARY => Arc::new(Glossary::empty()),
@@ -251,9 +275,11 @@ mod tests {
         let limits = Limits::default();
         let parsed = request_id(&id, "call").and_then(|_| document(input, &limits));
         let glossaries = Glossaries::new();
-        Some(parsed.and_then(|document| {
-            job(document, options, "", &glossaries, &limits, Priority::Interactive, None)
-        }))
+        Some(
+            parsed.and_then(|document| {
+                job(document, options, &glossaries, &limits, Priority::Interactive, None)
+            }),
+        )
     }
 
     #[test]
