@@ -213,9 +213,11 @@ fn sources_own(source: &str, draft: &str, limit: usize) -> Option<String> {
     Some(chosen.into_iter().map(|index| whole[index]).collect())
 }
 
-/// Whether a sentence ends with a full stop, behind which quotation marks and brackets may close.
+/// Whether a sentence can stand alone: it ends with a full stop, behind which quotation marks and brackets may close,
+/// and every quotation in it begins and ends there.
 fn is_whole(sentence: &str) -> bool {
-    sentence.trim_end_matches(CLOSING).ends_with(FULL_STOPS)
+    let count = |mark| sentence.matches(mark).count();
+    sentence.trim_end_matches(CLOSING).ends_with(FULL_STOPS) && count('“') == count('”')
 }
 
 /// What a draft holds and the source does not.
@@ -293,6 +295,21 @@ mod tests {
         assert_eq!(whole_sentences(text, 5), "");
         assert_eq!(whole_sentences("没有句号", 100), "");
         assert_eq!(whole_sentences("他说：“成功了。”反而以“解决问题”", 100), "他说：“成功了。”");
+    }
+
+    #[test]
+    fn the_sources_own_sentences_stand_in_for_a_draft() {
+        let source = "火箭今日发射入轨，任务成功。\n他说：“一级回收。二级入轨。”他们都很高兴。";
+        assert_eq!(sources_own(source, "火箭发射入轨。", 50).unwrap(), "火箭今日发射入轨，任务成功。");
+        assert_eq!(sources_own(source, "卫星升空。", 50), None);
+        for (sentence, whole) in [
+            ("他说：“一级回收。", false),
+            ("二级入轨。”", false),
+            ("他说：“好。”", true),
+            ("一、目标", false),
+        ] {
+            assert_eq!(is_whole(sentence), whole, "{sentence}");
+        }
     }
 
     #[test]
