@@ -33,10 +33,15 @@ const CHUNK_TOKENS: usize = 192;
 const TOKENS_PER_SOURCE_TOKEN: usize = 3;
 /// Room on top of it, for short texts.
 const SPARE_TOKENS: usize = 48;
-/// How many answers are drawn when one is not good enough; they are decoded together.
-const DRAWS: u64 = 4;
+/// How many answers are drawn when the checks object to one; they are decoded together.
+const DRAWS: u64 = 3;
+/// And when the model was unsure of a sentence.
+const DRAWS_WHEN_UNSURE: u64 = 4;
 /// Below this mean log-probability of its tokens, the model was unsure of what it wrote.
 const UNSURE: f64 = -0.4;
+/// From this many attempts on, sentences that the model was unsure of are drawn too: on a page of news that takes half
+/// as long again.
+const ATTEMPTS_FOR_UNSURE: usize = 4;
 
 /// The translation of a section.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -96,7 +101,7 @@ impl Pipeline {
     ) -> Result<(Translation, Vec<Located>, Usage), PipelineError> {
         let heading = async {
             match heading {
-                Some(text) => self.piece(job, Kind::Heading, text, job.max_attempts).await,
+                Some(text) => self.piece(job, Kind::Heading, text, job.max_attempts, f64::NEG_INFINITY).await,
                 None => Ok(Piece::default()),
             }
         };
@@ -132,7 +137,12 @@ impl Pipeline {
     async fn paragraph(&self, job: &Job, text: &str) -> Result<Piece, PipelineError> {
         let Framed { lead, body, tail } = frame(text);
         let chunks = chunk::by_sentences(body, CHUNK_TOKENS, &self.translation.tokenizer)?;
-        let pieces = chunks.iter().map(|chunk| self.piece(job, Kind::Body, chunk, job.max_attempts));
+        let pieces = chunks.iter().map(|chunk| {
+            // Several sentences are long to draw, and their mean hides the one that is unsure.
+            let look_twice = job.max_attempts >= ATTEMPTS_FOR_UNSURE && is_one_sentence(chunk);
+            let unsure = if look_twice { UNSURE } else { f64::NEG_INFINITY };
+            self.piece(job, Kind::Body, chunk, job.max_attempts, unsure)
+        });
         let pieces = try_join_all(pieces).await?;
         let body_start = text.find(body).unwrap_or_default();
         let mut joined = Piece::of_text(lead);
@@ -143,8 +153,16 @@ impl Pipeline {
         Ok(joined)
     }
 
-    /// Translates one piece; asks again, at most `attempts` times in all, while the checks object, and keeps the best.
-    fn piece<'a>(&'a self, job: &'a Job, kind: Kind, source: &'a str, attempts: usize) -> Asked<'a> {
+    /// Translates one piece; asks again, at most `attempts` times in all, while the checks object or once when the
+    /// model's confidence is below `unsure`, and keeps the best.
+    fn piece<'a>(
+        &'a self,
+        job: &'a Job,
+        kind: Kind,
+        source: &'a str,
+        attempts: usize,
+        unsure: f64,
+    ) -> Asked<'a> {
         async move {
             if !source.chars().any(char::is_alphanumeric) {
                 return Ok(Piece::default());
@@ -153,23 +171,28 @@ impl Pipeline {
             let mut best = self.ask_once(job, kind, source, &settled, "", job.sampling).await?;
             for attempt in 2..=attempts {
                 let objected = !best.verdict.is_clean();
-                if !objected && best.confidence >= UNSURE {
+                if !objected && best.confidence >= unsure {
                     break;
                 }
                 let hint = hint(source, &best.verdict);
                 let ask = |sampling| self.ask_once(job, kind, source, &settled, &hint, sampling);
-                let is_one_sentence = chunk::sentences(source).nth(1).is_none();
                 let others = match (objected, attempt, kind) {
-                    (true, 2, Kind::Body) if !is_one_sentence => {
+                    (true, 2, Kind::Body) if !is_one_sentence(source) => {
                         vec![self.by_sentence(job, source, attempts - 1).await?]
                     }
                     (true, 2, _) => vec![ask(Sampling::Greedy).await?],
-                    _ => try_join_all((0..DRAWS).map(|seed| ask(drawn(seed)))).await?,
+                    _ => {
+                        let (draws, temperature, top_p) =
+                            if objected { (DRAWS, 0.5, 0.95) } else { (DRAWS_WHEN_UNSURE, 0.6, 0.9) };
+                        let drawn = |seed| Sampling::Random { temperature, top_p, top_k: None, seed };
+                        try_join_all((0..draws).map(|seed| ask(drawn(seed)))).await?
+                    }
                 };
-                best = self.most_faithful(job, &settled.text, best, others, attempt).await?;
                 if !objected {
-                    break;
+                    return self.most_faithful(job, &settled.text, best, others, attempt).await;
                 }
+                best = others.into_iter().fold(best, Piece::better);
+                best.attempts = best.attempts.max(attempt);
             }
             Ok(best)
         }
@@ -214,7 +237,9 @@ impl Pipeline {
     /// Translates every sentence of a piece by itself: a small model drops less of a short text.
     async fn by_sentence(&self, job: &Job, source: &str, attempts: usize) -> Result<Piece, PipelineError> {
         let sentences: Vec<&str> = chunk::sentences(source).collect();
-        let pieces = sentences.iter().map(|sentence| self.piece(job, Kind::Body, sentence, attempts));
+        let pieces = sentences
+            .iter()
+            .map(|sentence| self.piece(job, Kind::Body, sentence, attempts, f64::NEG_INFINITY));
         let mut joined = Piece::default();
         for (sentence, piece) in sentences.iter().zip(try_join_all(pieces).await?) {
             joined.append(piece, offset(source, sentence));
@@ -266,6 +291,14 @@ impl Piece {
         }
     }
 
+    /// The one with the better verdict, the first where they are equal; what both cost is kept.
+    fn better(self, other: Self) -> Self {
+        let usage = self.usage.plus(other.usage);
+        let attempts = self.attempts.max(other.attempts);
+        let better = if other.verdict.score() > self.verdict.score() { other } else { self };
+        Self { usage, attempts, ..better }
+    }
+
     /// Appends the translation of what stands at `source_start` of the source.
     fn append(&mut self, next: Self, source_start: usize) {
         if !self.text.is_empty() && !next.text.is_empty() {
@@ -281,9 +314,8 @@ impl Piece {
     }
 }
 
-/// How an answer is drawn.
-fn drawn(seed: u64) -> Sampling {
-    Sampling::Random { temperature: 0.6, top_p: 0.9, top_k: None, seed }
+fn is_one_sentence(text: &str) -> bool {
+    chunk::sentences(text).nth(1).is_none()
 }
 
 /// Where a part stands in the text that it is a part of, in bytes.
