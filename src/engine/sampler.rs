@@ -49,9 +49,11 @@ impl Sampler {
         if logits.iter().fold(false, |found, logit| found | logit.is_nan()) {
             return Err(Error::msg("the logits hold NaN"));
         }
+        // Of every chunk its largest: what is far from the largest of all need not be looked at one by one.
+        let tops: Vec<f32> = logits.chunks(CHUNK).map(largest).collect();
         let is_allowed = |id: usize| allowed.is_none_or(|allowed| allowed.allows(id));
         let token = match self {
-            Self::Greedy => most_likely(logits, is_allowed)?,
+            Self::Greedy => most_likely(logits, &tops, is_allowed)?,
             Self::Random(processor) => {
                 let may_be = |(id, &logit)| if is_allowed(id) { logit } else { f32::NEG_INFINITY };
                 let logits: Vec<f32> = logits.iter().enumerate().map(may_be).collect();
@@ -62,15 +64,15 @@ impl Sampler {
         };
         let logit =
             logits.get(token as usize).ok_or_else(|| Error::msg(format!("there is no token {token}")))?;
-        Ok(Choice { token, log_probability: logit - log_sum_exp(logits) })
+        Ok(Choice { token, log_probability: logit - log_sum_exp(logits, &tops) })
     }
 }
 
 /// `ln Σ e^logit`, to about 1e-3. What is less than e^-20 of the largest is left out: nearly all of a vocabulary is.
-fn log_sum_exp(logits: &[f32]) -> f32 {
-    let largest = logits.chunks(CHUNK).map(largest).fold(f32::NEG_INFINITY, f32::max);
-    let counts = |chunk: &&[f32]| self::largest(chunk) > largest - 20.0;
-    let sum: f32 = logits.chunks(CHUNK).filter(counts).flatten().map(|logit| (logit - largest).exp()).sum();
+fn log_sum_exp(logits: &[f32], tops: &[f32]) -> f32 {
+    let largest = largest(tops);
+    let counts = logits.chunks(CHUNK).zip(tops).filter(|(_, top)| **top > largest - 20.0);
+    let sum: f32 = counts.flat_map(|(chunk, _)| chunk).map(|logit| (logit - largest).exp()).sum();
     largest + sum.ln()
 }
 
@@ -87,10 +89,10 @@ fn largest(logits: &[f32]) -> f32 {
 
 /// The first of the largest logits that are allowed. Only where a chunk holds one that is larger than those before is
 /// it looked at one by one.
-fn most_likely(logits: &[f32], is_allowed: impl Fn(usize) -> bool) -> Result<u32, Error> {
+fn most_likely(logits: &[f32], tops: &[f32], is_allowed: impl Fn(usize) -> bool) -> Result<u32, Error> {
     let (mut best, mut most) = (None, f32::NEG_INFINITY);
-    for (chunk, first) in logits.chunks(CHUNK).zip((0..).step_by(CHUNK)) {
-        if largest(chunk) <= most {
+    for ((chunk, top), first) in logits.chunks(CHUNK).zip(tops).zip((0..).step_by(CHUNK)) {
+        if *top <= most {
             continue;
         }
         for (&logit, id) in chunk.iter().zip(first..) {

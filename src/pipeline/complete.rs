@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use super::{Job, Pipeline, PipelineError, Writer, prompt::Request};
-use crate::engine::{FinishReason, GenerationEvent, Prompt, Sampling};
+use crate::engine::{FinishReason, Generation, GenerationEvent, Prompt, Sampling};
 
 /// What the model made of one prompt.
 #[derive(Debug, Clone)]
@@ -62,14 +62,10 @@ impl Pipeline {
         let mut text = writer.tokenizer.detokenizer(request.stop_strings());
         let mut likelihood = 0.0;
         let whole = loop {
-            match generation.next().await {
-                Some(GenerationEvent::Started { at, cached_tokens }) => {
-                    usage.started = Some(at);
-                    usage.cached_tokens = cached_tokens;
-                }
-                Some(GenerationEvent::Token { id, log_probability }) => {
+            match next(&mut generation, &mut usage).await? {
+                Next::Token { id, log_probability } => {
                     usage.completion_tokens += 1;
-                    likelihood += f64::from(log_probability);
+                    likelihood += log_probability;
                     if text.push(id)? {
                         break true;
                     }
@@ -77,13 +73,7 @@ impl Pipeline {
                         break false;
                     }
                 }
-                Some(GenerationEvent::Finished(FinishReason::Stop)) => break true,
-                Some(GenerationEvent::Finished(FinishReason::Length)) => break false,
-                Some(GenerationEvent::Finished(FinishReason::Deadline)) => {
-                    return Err(PipelineError::Deadline);
-                }
-                Some(GenerationEvent::Failed(reason)) => return Err(PipelineError::Engine(reason)),
-                None => return Err(PipelineError::Engine("it stopped without a word".to_owned())),
+                Next::End { stopped } => break stopped,
             }
         };
         let confidence = likelihood / usage.completion_tokens.max(1) as f64;
@@ -104,24 +94,43 @@ impl Pipeline {
         let mut usage = Usage { prompt_tokens: tokens.len() + count, ..Usage::default() };
         let mut generation = writer.engine.rate(writer.prompt(job, tokens, count), answer).await?;
         let mut likelihood = 0.0;
-        loop {
-            match generation.next().await {
-                Some(GenerationEvent::Started { at, cached_tokens }) => {
-                    usage.started = Some(at);
-                    usage.cached_tokens = cached_tokens;
-                }
-                Some(GenerationEvent::Token { log_probability, .. }) => {
-                    likelihood += f64::from(log_probability)
-                }
-                Some(GenerationEvent::Finished(FinishReason::Deadline)) => {
-                    return Err(PipelineError::Deadline);
-                }
-                Some(GenerationEvent::Finished(_)) => break,
-                Some(GenerationEvent::Failed(reason)) => return Err(PipelineError::Engine(reason)),
-                None => return Err(PipelineError::Engine("it stopped without a word".to_owned())),
-            }
+        while let Next::Token { log_probability, .. } = next(&mut generation, &mut usage).await? {
+            likelihood += log_probability;
         }
         Ok((likelihood / count.max(1) as f64, usage))
+    }
+}
+
+/// What comes next of a generation.
+enum Next {
+    Token {
+        id: u32,
+        log_probability: f64,
+    },
+    /// It is over: the model stopped by itself, or at the limit of tokens.
+    End {
+        stopped: bool,
+    },
+}
+
+/// Waits for the next token; notes when the engine began.
+async fn next(generation: &mut Generation, usage: &mut Usage) -> Result<Next, PipelineError> {
+    loop {
+        return match generation.next().await {
+            Some(GenerationEvent::Started { at, cached_tokens }) => {
+                usage.started = Some(at);
+                usage.cached_tokens = cached_tokens;
+                continue;
+            }
+            Some(GenerationEvent::Token { id, log_probability }) => {
+                Ok(Next::Token { id, log_probability: log_probability.into() })
+            }
+            Some(GenerationEvent::Finished(FinishReason::Stop)) => Ok(Next::End { stopped: true }),
+            Some(GenerationEvent::Finished(FinishReason::Length)) => Ok(Next::End { stopped: false }),
+            Some(GenerationEvent::Finished(FinishReason::Deadline)) => Err(PipelineError::Deadline),
+            Some(GenerationEvent::Failed(reason)) => Err(PipelineError::Engine(reason)),
+            None => Err(PipelineError::Engine("it stopped without a word".to_owned())),
+        };
     }
 }
 

@@ -8,37 +8,26 @@ use super::{
     en::Reader,
     en_number::scan,
     units::{self, Unit},
-    value::{Clock, Date, Kind, Quantity},
+    value::{Clock, Date, Kind, MONTHS, Quantity, WEEKDAYS},
 };
 
 /// The month that a word in lower case names, from 1; `may` and `march` are among them.
 pub(super) fn month(word: &str) -> Option<u8> {
-    const MONTHS: [&str; 12] = [
-        "january",
-        "february",
-        "march",
-        "april",
-        "may",
-        "june",
-        "july",
-        "august",
-        "september",
-        "october",
-        "november",
-        "december",
-    ];
-    let whole = MONTHS.iter().position(|name| *name == word);
+    let whole = MONTHS.iter().position(|name| name.eq_ignore_ascii_case(word));
     let short = || {
         (word.len() == 3 || word == "sept")
-            .then(|| MONTHS.iter().position(|name| name.starts_with(word)))
+            .then(|| {
+                MONTHS.iter().position(|name| name[..word.len().min(name.len())].eq_ignore_ascii_case(word))
+            })
             .flatten()
     };
     whole.or_else(short).map(|n| n as u8 + 1)
 }
 
 fn weekday(word: &str) -> Option<u8> {
-    const DAYS: [&str; 7] = ["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"];
-    DAYS.iter().position(|day| *day == word || word.strip_suffix('s') == Some(day)).map(|n| n as u8 + 1)
+    let is_it = |day: &&str, word: &str| day.eq_ignore_ascii_case(word);
+    let named = |day: &&str| is_it(day, word) || word.strip_suffix('s').is_some_and(|word| is_it(day, word));
+    WEEKDAYS.iter().position(named).map(|n| n as u8 + 1)
 }
 
 /// The date or time of day at a token, and the token behind it.

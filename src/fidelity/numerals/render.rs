@@ -6,7 +6,7 @@ use rust_decimal::Decimal;
 
 use super::{
     units::Unit,
-    value::{Approx, Clock, Date, Kind, Quantity},
+    value::{Approx, Clock, Date, Kind, MONTHS, Quantity, WEEKDAYS},
 };
 
 /// More decimals than this before `million` and its like are written out as a whole number.
@@ -143,21 +143,6 @@ impl Date {
 fn date_english(date: Date, upper: Option<Decimal>) -> String {
     const SHORT: [&str; 12] =
         ["Jan.", "Feb.", "March", "April", "May", "June", "July", "Aug.", "Sept.", "Oct.", "Nov.", "Dec."];
-    const DAYS: [&str; 7] = ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"];
-    const LONG: [&str; 12] = [
-        "January",
-        "February",
-        "March",
-        "April",
-        "May",
-        "June",
-        "July",
-        "August",
-        "September",
-        "October",
-        "November",
-        "December",
-    ];
     let name = |names: &'static [&'static str], n: u8| names.get(usize::from(n).wrapping_sub(1)).copied();
     let end = |n: Decimal| format!("-{n}");
     let upper_day = upper.map(end).unwrap_or_default();
@@ -167,17 +152,17 @@ fn date_english(date: Date, upper: Option<Decimal>) -> String {
             format!("{} {day}{upper_day}{year}", name(&SHORT, month).unwrap_or_default())
         }
         Date { year, month: Some(month), day: None, .. } => {
-            let last = upper.and_then(|upper| name(&LONG, u8::try_from(upper).ok()?));
+            let last = upper.and_then(|upper| name(&MONTHS, u8::try_from(upper).ok()?));
             let last = last.map_or(String::new(), |last| format!(" to {last}"));
             let year = year.map_or(String::new(), |year| format!(" {year}"));
-            format!("{}{last}{year}", name(&LONG, month).unwrap_or_default())
+            format!("{}{last}{year}", name(&MONTHS, month).unwrap_or_default())
         }
         Date { year: Some(year), .. } => format!("{year}{upper_day}"),
         Date { day: Some(day), .. } => match upper {
             Some(upper) => format!("the {} to {}", ordinal(Decimal::from(day)), ordinal(upper)),
             None => format!("the {}", ordinal(Decimal::from(day))),
         },
-        Date { weekday: Some(weekday), .. } => name(&DAYS, weekday).unwrap_or_default().to_owned(),
+        Date { weekday: Some(weekday), .. } => name(&WEEKDAYS, weekday).unwrap_or_default().to_owned(),
         Date { year: None, month: None, day: None, weekday: None } => String::new(),
     }
 }

@@ -111,6 +111,26 @@ impl Quantity {
     }
 }
 
+/// The months in English, as they are written.
+pub(super) const MONTHS: [&str; 12] = [
+    "January",
+    "February",
+    "March",
+    "April",
+    "May",
+    "June",
+    "July",
+    "August",
+    "September",
+    "October",
+    "November",
+    "December",
+];
+
+/// The days of the week, from Monday.
+pub(super) const WEEKDAYS: [&str; 7] =
+    ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"];
+
 impl Date {
     /// The largest part that is named, as the value of the quantity.
     pub(super) fn value(self) -> Decimal {
