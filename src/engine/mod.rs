@@ -120,7 +120,7 @@ pub struct EngineConfig {
 impl EngineConfig {
     /// What is taken on when nothing else is asked for.
     pub const DEFAULT: Self = Self {
-        max_sequences: 16,
+        max_sequences: 32,
         max_step_tokens: 512,
         max_draft_rows: 8,
         kv_tokens: 16_384,

@@ -5,8 +5,8 @@
 //!
 //! 1. Sequences that are being decoded go first, one token each.
 //! 2. What is left of the step's token budget goes to prompts, in chunks, first come first served.
-//! 3. A waiting sequence is admitted when a place and its whole KV space are free; the head of the queue
-//!    is never overtaken within its class, so nothing starves for want of space.
+//! 3. A waiting sequence is admitted when a place is free and the owner of the KV cache has room for the whole of it; the
+//!    head of the queue is never overtaken within its class, so nothing starves for want of space.
 //! 4. Interactive sequences are admitted before batch ones, but after [`BATCH_TURN`] of them in a row
 //!    a waiting batch sequence has its turn.
 
@@ -28,8 +28,6 @@ pub struct SchedulerLimits {
     pub max_sequences: usize,
     /// The most tokens of one step.
     pub max_step_tokens: usize,
-    /// The most KV tokens reserved at once.
-    pub kv_tokens: usize,
 }
 
 /// One sequence's share of a step.
@@ -55,7 +53,6 @@ struct Running {
     id: SequenceId,
     /// Tokens known but not read yet: the rest of the prompt, then one a step.
     unread: usize,
-    kv_tokens: usize,
 }
 
 /// The queue and the running set.
@@ -65,7 +62,6 @@ pub struct Scheduler {
     interactive: VecDeque<Waiting>,
     batch: VecDeque<Waiting>,
     running: Vec<Running>,
-    kv_reserved: usize,
     interactive_in_a_row: usize,
 }
 
@@ -77,14 +73,8 @@ impl Scheduler {
             interactive: VecDeque::new(),
             batch: VecDeque::new(),
             running: Vec::new(),
-            kv_reserved: 0,
             interactive_in_a_row: 0,
         }
-    }
-
-    /// Whether a sequence of this length could ever run.
-    pub fn fits(&self, kv_tokens: usize) -> bool {
-        kv_tokens <= self.limits.kv_tokens
     }
 
     /// Puts a sequence at the end of its queue: `prompt_tokens` to be read, room for `kv_tokens` wanted.
@@ -96,13 +86,11 @@ impl Scheduler {
         }
     }
 
-    /// Forgets a sequence, waiting or running, and frees its KV space. Unknown ids are ignored.
+    /// Forgets a sequence, waiting or running. Unknown ids are ignored.
     pub fn remove(&mut self, id: SequenceId) {
         self.interactive.retain(|w| w.id != id);
         self.batch.retain(|w| w.id != id);
-        if let Some(at) = self.running.iter().position(|r| r.id == id) {
-            self.kv_reserved -= self.running.remove(at).kv_tokens;
-        }
+        self.running.retain(|r| r.id != id);
     }
 
     /// A token was sampled for a running sequence: it is to be read in the next step.
@@ -122,16 +110,12 @@ impl Scheduler {
         self.running.len()
     }
 
-    /// KV space reserved, in tokens.
-    pub fn kv_reserved(&self) -> usize {
-        self.kv_reserved
-    }
-
     /// Decides the work of the next step, in packed order, and takes the planned tokens as read.
     ///
-    /// `admit` is called with every sequence that starts to run now and the KV space to be reserved for it, in tokens;
-    /// it returns how many tokens of the prompt need not be read, fewer than the prompt has.
-    pub fn plan(&mut self, mut admit: impl FnMut(SequenceId, usize) -> usize) -> Vec<Work> {
+    /// `admit` is called with a sequence that could start to run now and the KV space that it wants, in tokens. It
+    /// returns how many tokens of the prompt need not be read, fewer than the prompt has, or `None` when there is no room
+    /// for it yet; that always becomes `Some` when nothing else runs.
+    pub fn plan(&mut self, mut admit: impl FnMut(SequenceId, usize) -> Option<usize>) -> Vec<Work> {
         let mut work = Vec::new();
         let mut budget = self.limits.max_step_tokens;
         // Decoding sequences have one unread token; prompts, even their last one, come after them.
@@ -143,10 +127,7 @@ impl Scheduler {
             }
         }
         while budget > 0 && self.running.len() < self.limits.max_sequences {
-            let Some(waiting) = self.next_admissible() else { break };
-            self.kv_reserved += waiting.kv_tokens;
-            let unread = waiting.prompt_tokens - admit(waiting.id, waiting.kv_tokens);
-            let mut sequence = Running { id: waiting.id, unread, kv_tokens: waiting.kv_tokens };
+            let Some(mut sequence) = self.admit_next(&mut admit) else { break };
             budget -= take(&mut sequence, budget, &mut work);
             self.running.push(sequence);
         }
@@ -154,14 +135,16 @@ impl Scheduler {
     }
 
     /// Takes the next waiting sequence out of its queue, if there is KV space for it.
-    fn next_admissible(&mut self) -> Option<Waiting> {
+    fn admit_next(&mut self, admit: &mut impl FnMut(SequenceId, usize) -> Option<usize>) -> Option<Running> {
         let batch_turn = self.interactive_in_a_row >= BATCH_TURN && !self.batch.is_empty();
         let from_batch = batch_turn || self.interactive.is_empty();
         let queue = if from_batch { &mut self.batch } else { &mut self.interactive };
-        let free = self.limits.kv_tokens - self.kv_reserved;
-        let waiting = queue.pop_front_if(|w| w.kv_tokens <= free)?;
+        let next = queue.front()?;
+        let cached = admit(next.id, next.kv_tokens)?;
+        let sequence = Running { id: next.id, unread: next.prompt_tokens - cached };
+        queue.pop_front();
         self.interactive_in_a_row = if from_batch { 0 } else { self.interactive_in_a_row + 1 };
-        Some(waiting)
+        Some(sequence)
     }
 }
 
@@ -183,7 +166,7 @@ mod tests {
 
     use super::*;
 
-    const LIMITS: SchedulerLimits = SchedulerLimits { max_sequences: 2, max_step_tokens: 8, kv_tokens: 32 };
+    const LIMITS: SchedulerLimits = SchedulerLimits { max_sequences: 2, max_step_tokens: 8 };
 
     fn scheduler(sequences: &[(u64, usize, Priority)]) -> Scheduler {
         let mut scheduler = Scheduler::new(LIMITS);
@@ -195,7 +178,7 @@ mod tests {
 
     /// The next step when nothing is cached.
     fn next(scheduler: &mut Scheduler) -> Vec<(u64, usize, bool)> {
-        scheduler.plan(|_, _| 0).iter().map(|w| (w.id.0, w.tokens, w.samples)).collect()
+        scheduler.plan(|_, _| Some(0)).iter().map(|w| (w.id.0, w.tokens, w.samples)).collect()
     }
 
     #[test]
@@ -212,7 +195,7 @@ mod tests {
     #[test]
     fn what_is_cached_of_a_prompt_is_not_read() {
         let mut s = scheduler(&[(1, 12, Priority::Interactive), (2, 5, Priority::Interactive)]);
-        let plan = s.plan(|id, _| if id.0 == 1 { 11 } else { 0 });
+        let plan = s.plan(|id, _| Some(if id.0 == 1 { 11 } else { 0 }));
         assert_eq!(
             plan.iter().map(|w| (w.id.0, w.tokens, w.samples)).collect::<Vec<_>>(),
             [(1, 1, true), (2, 5, true)]
@@ -240,8 +223,16 @@ mod tests {
             (2, 20, Priority::Interactive),
             (3, 1, Priority::Interactive),
         ]);
-        assert_eq!(next(&mut s), [(1, 8, false)]);
-        assert_eq!(next(&mut s), [(1, 8, false)]);
+        // There is room for a short one beside the first only.
+        let mut asked = Vec::new();
+        for step in 0..3 {
+            let plan = s.plan(|id, kv_tokens| {
+                asked.push(id.0);
+                (step == 0 && id.0 == 1 || kv_tokens < 20).then_some(0)
+            });
+            assert!(plan.iter().all(|work| work.id == SequenceId(1)));
+        }
+        assert_eq!(asked, [1, 2]);
         s.remove(SequenceId(1));
         assert_eq!(next(&mut s), [(2, 8, false)]);
     }
@@ -255,7 +246,7 @@ mod tests {
             s.enqueue(SequenceId(id), 1, 2, Priority::Interactive);
             s.plan(|id, _| {
                 admitted.push(id);
-                0
+                Some(0)
             });
             s.remove(admitted[id as usize - 1]);
         }
@@ -277,6 +268,9 @@ mod tests {
         ]
     }
 
+    /// The KV space of the driver's cache; every sequence fits into it alone.
+    const KV_TOKENS: usize = 40;
+
     /// Drives a scheduler the way the worker does and checks every plan.
     struct Driver {
         scheduler: Scheduler,
@@ -290,13 +284,16 @@ mod tests {
     impl Driver {
         fn step(&mut self) -> usize {
             let plan = self.scheduler.plan(|id, kv| {
-                let (unread, _, reserved) = self.alive.get_mut(&id).unwrap();
-                assert_eq!(*reserved, kv);
+                if self.running.iter().map(|id| self.alive[id].2).sum::<usize>() + kv > KV_TOKENS {
+                    return None;
+                }
+                let (unread, _, wanted) = self.alive.get_mut(&id).unwrap();
+                assert_eq!(*wanted, kv);
                 assert!(self.running.insert(id), "{id:?} was admitted twice");
                 // Of every prompt some is cached, of one or the other all but a token.
                 let cached = (id.0 as usize * 3).min(*unread - 1);
                 *unread -= cached;
-                cached
+                Some(cached)
             });
             assert!(self.running.len() <= self.limits.max_sequences);
             assert!(plan.iter().map(|w| w.tokens).sum::<usize>() <= self.limits.max_step_tokens);
@@ -318,9 +315,6 @@ mod tests {
                     }
                 }
             }
-            let reserved: usize = self.running.iter().map(|id| self.alive[id].2).sum();
-            assert_eq!(self.scheduler.kv_reserved(), reserved, "KV space leaked");
-            assert!(reserved <= self.limits.kv_tokens);
             assert_eq!(self.scheduler.running() + self.scheduler.waiting(), self.alive.len());
             plan.len()
         }
@@ -339,7 +333,7 @@ mod tests {
             max_sequences in 1usize..5,
             max_step_tokens in 1usize..12,
         ) {
-            let limits = SchedulerLimits { max_sequences, max_step_tokens, kv_tokens: 40 };
+            let limits = SchedulerLimits { max_sequences, max_step_tokens };
             let mut driver = Driver {
                 scheduler: Scheduler::new(limits), limits, alive: BTreeMap::new(), running: BTreeSet::new(), finished: 0,
             };
@@ -366,7 +360,6 @@ mod tests {
                 prop_assert!(driver.step() > 0, "sequences are alive and nothing is planned");
             }
             prop_assert_eq!(driver.finished + cancelled, arrived as usize);
-            prop_assert_eq!(driver.scheduler.kv_reserved(), 0);
         }
     }
 }

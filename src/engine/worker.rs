@@ -63,7 +63,6 @@ impl Worker {
         let scheduler = Scheduler::new(SchedulerLimits {
             max_sequences: config.max_sequences,
             max_step_tokens: config.max_step_tokens,
-            kv_tokens: blocks * KV_BLOCK_TOKENS,
         });
         metrics.kv_tokens_total.set(gauge(blocks * KV_BLOCK_TOKENS));
         let blocks = BlockPool::new(blocks);
@@ -160,7 +159,7 @@ impl Worker {
     fn show(&self) {
         self.metrics.running.set(gauge(self.scheduler.running()));
         self.metrics.waiting.set(gauge(self.scheduler.waiting()));
-        self.metrics.kv_tokens_reserved.set(gauge(self.scheduler.kv_reserved()));
+        self.metrics.kv_tokens_reserved.set(gauge(self.blocks.held() * KV_BLOCK_TOKENS));
     }
 
     /// Ends sequences whose receiver is gone or whose deadline has passed.
@@ -184,7 +183,7 @@ impl Worker {
         let Self { scheduler, sequences, blocks, metrics, .. } = self;
         scheduler.plan(|id, kv_tokens| {
             let sequence = sequences.get_mut(&id).expect("the scheduler knows the worker's sequences only");
-            let lease = blocks.take(&sequence.tokens, kv_tokens).expect("what is admitted has room");
+            let lease = blocks.take(&sequence.tokens, kv_tokens)?;
             sequence.blocks = lease.blocks;
             sequence.read = lease.cached;
             let (cached_tokens, at) = (lease.cached, Instant::now());
@@ -192,7 +191,7 @@ impl Worker {
             metrics.prompt_tokens.inc_by((sequence.tokens.len() - cached_tokens) as u64);
             metrics.cached_tokens.inc_by(cached_tokens as u64);
             sequence.emit(GenerationEvent::Started { at, cached_tokens });
-            lease.cached
+            Some(lease.cached)
         })
     }
 

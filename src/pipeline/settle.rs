@@ -3,7 +3,10 @@
 //! of 62 quantities in 万 and 亿 the model converted 12; written into the source, terms and 58 of 62 came out right.)
 
 use crate::{
-    fidelity::{RequiredTerm, numerals},
+    fidelity::{
+        RequiredTerm,
+        numerals::{self, Settle},
+    },
     glossary::{Glossary, Term},
 };
 
@@ -26,22 +29,36 @@ impl Settled<'_> {
     }
 }
 
-/// Settles a piece of the source. English and Chinese that touch are set apart by a space: 嫦娥六号月球样品 is no
+/// Settles a piece of the source: its terms, and the quantities that `what` names; where everything is to be settled, the
+/// names of places as well, which the model mostly knows by itself. English and Chinese that touch are set apart by a space: 嫦娥六号月球样品 is no
 /// `Chang’e-6月`.
-pub(super) fn settle<'g>(source: &str, glossary: &'g Glossary) -> Settled<'g> {
+pub(super) fn settle<'g>(source: &str, glossary: &'g Glossary, what: Settle) -> Settled<'g> {
     let mut text = String::with_capacity(source.len());
     let mut terms: Vec<&Term> = Vec::new();
     let mut end = 0;
     for found in glossary.find(source) {
-        push_apart(&mut text, &numerals::settle_zh(&source[end..found.range.start]));
+        between(&mut text, &source[end..found.range.start], what);
         push_apart(&mut text, &found.term.target);
         end = found.range.end;
         if !terms.contains(&found.term) {
             terms.push(found.term);
         }
     }
-    push_apart(&mut text, &numerals::settle_zh(&source[end..]));
+    between(&mut text, &source[end..], what);
     Settled { text, terms }
+}
+
+/// Settles what stands between two terms.
+fn between(text: &mut String, source: &str, what: Settle) {
+    let mut end = 0;
+    if what == Settle::ALL {
+        for place in Glossary::places().find(source) {
+            push_apart(text, &numerals::settle_with(&source[end..place.range.start], what).0);
+            push_apart(text, &place.term.target);
+            end = place.range.end;
+        }
+    }
+    push_apart(text, &numerals::settle_with(&source[end..], what).0);
 }
 
 /// Appends a piece, with a space where two words would touch.
@@ -57,9 +74,21 @@ mod tests {
     use super::*;
 
     #[test]
+    fn where_everything_is_settled_places_are_written_in_english_too() {
+        let glossary = Glossary::new([Term::new("东莞市政府", "Dongguan Municipal Government")]);
+        let source = "东莞市政府5日在呼和浩特说，30亩";
+        let usual = settle(source, &glossary, Settle::default());
+        assert_eq!(usual.text, "Dongguan Municipal Government the 5th 在呼和浩特说，30亩");
+        let all = settle(source, &glossary, Settle::ALL);
+        assert_eq!(all.text, "Dongguan Municipal Government the 5th 在 Hohhot 说，30 mu");
+        assert_eq!(all.terms, usual.terms);
+    }
+
+    #[test]
     fn terms_and_quantities_are_written_in_english_and_the_terms_are_told() {
         let glossary = Glossary::new([Term::new("蓝箭航天", "LandSpace"), Term::new("朱雀三号", "Zhuque-3")]);
-        let settled = settle("蓝箭航天披露，朱雀三号融资35亿元。蓝箭航天朱雀三号", &glossary);
+        let settled =
+            settle("蓝箭航天披露，朱雀三号融资35亿元。蓝箭航天朱雀三号", &glossary, Settle::default());
         assert!(settled.text.starts_with("LandSpace 披露，Zhuque-3 融资"), "{}", settled.text);
         assert!(settled.text.contains("3.5 billion") && settled.text.ends_with("LandSpace Zhuque-3"));
         assert_eq!(

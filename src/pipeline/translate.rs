@@ -4,7 +4,8 @@
 //! ```text
 //! paragraph ─frame─▶ lead │ body │ tail
 //!                          └─chunk─▶ piece ─settle─▶ prompt ─▶ answer ─check─▶ good
-//!                                      ▲                          ├ bad: sentence by sentence or with a hint, then drawn
+//!                                      ▲                          ├ bad: sentence by sentence, each with more settled and a
+//!                                      │                          │   hint, then drawn several times
 //!                                      │                          ├ unsure: drawn several times
 //!                                      └──────────────────────────┘ and the most faithful is kept
 //! ```
@@ -33,10 +34,10 @@ const CHUNK_TOKENS: usize = 192;
 const TOKENS_PER_SOURCE_TOKEN: usize = 3;
 /// Room on top of it, for short texts.
 const SPARE_TOKENS: usize = 48;
-/// How many answers are drawn when the checks object to one; they are decoded together.
-const DRAWS: u64 = 3;
+/// What is drawn when the checks object to an answer.
+const WHEN_WRONG: Draws = Draws { count: 3, temperature: 0.5, top_p: 0.95 };
 /// And when the model was unsure of a sentence.
-const DRAWS_WHEN_UNSURE: u64 = 4;
+const WHEN_UNSURE: Draws = Draws { count: 4, temperature: 0.6, top_p: 0.9 };
 /// Below this mean log-probability of its tokens, the model was unsure of what it wrote.
 const UNSURE: f64 = -0.4;
 /// From this many attempts on, sentences that the model was unsure of are drawn too: on a page of news that takes half
@@ -74,6 +75,24 @@ pub struct ParagraphTranslation {
 enum Kind {
     Heading,
     Body,
+}
+
+/// Answers that are drawn instead of taken greedily.
+#[derive(Debug, Clone, Copy)]
+struct Draws {
+    count: u64,
+    temperature: f64,
+    top_p: f64,
+}
+
+/// What the model is asked about a piece.
+struct Question<'a> {
+    kind: Kind,
+    source: &'a str,
+    /// As the model sees it.
+    settled: Settled<'a>,
+    /// What an earlier answer lacked.
+    hint: String,
 }
 
 /// A translation of one piece, checked.
@@ -167,32 +186,41 @@ impl Pipeline {
             if !source.chars().any(char::is_alphanumeric) {
                 return Ok(Piece::default());
             }
-            let settled = settle(source, &job.glossary);
-            let mut best = self.ask_once(job, kind, source, &settled, "", job.sampling).await?;
+            let settled = settle(source, &job.glossary, Settle::default());
+            let mut question = Question { kind, source, settled, hint: String::new() };
+            let mut best = self.answer(job, &question, job.sampling).await?;
             for attempt in 2..=attempts {
                 let objected = !best.verdict.is_clean();
                 if !objected && best.confidence >= unsure {
                     break;
                 }
-                let hint = hint(source, &best.verdict);
-                let ask = |sampling| self.ask_once(job, kind, source, &settled, &hint, sampling);
-                let others = match (objected, attempt, kind) {
-                    (true, 2, Kind::Body) if !is_one_sentence(source) => {
-                        vec![self.by_sentence(job, source, attempts - 1).await?]
-                    }
-                    (true, 2, _) => vec![ask(Sampling::Greedy).await?],
-                    _ => {
-                        let (draws, temperature, top_p) =
-                            if objected { (DRAWS, 0.5, 0.95) } else { (DRAWS_WHEN_UNSURE, 0.6, 0.9) };
-                        let drawn = |seed| Sampling::Random { temperature, top_p, top_k: None, seed };
-                        try_join_all((0..draws).map(|seed| ask(drawn(seed)))).await?
+                let others = if !objected {
+                    self.draw(job, &question, WHEN_UNSURE, attempt).await
+                } else if !is_one_sentence(source) {
+                    // Each of them has the attempts that are left.
+                    self.by_sentence(job, source, attempts - 1).await.map(|sentences| vec![sentences])
+                } else {
+                    question.settled = settle(source, &job.glossary, Settle::ALL);
+                    question.hint = hint(source, &best.verdict);
+                    if attempt == 2 && attempts > 2 {
+                        self.answer(job, &question, Sampling::Greedy).await.map(|answer| vec![answer])
+                    } else {
+                        self.draw(job, &question, WHEN_WRONG, attempt).await
                     }
                 };
+                let others = match others {
+                    // What there is is better than nothing, and says what is wrong with it.
+                    Err(PipelineError::Deadline) => break,
+                    others => others?,
+                };
                 if !objected {
-                    return self.most_faithful(job, &settled.text, best, others, attempt).await;
+                    return self.most_faithful(job, &question.settled.text, best, others, attempt).await;
                 }
                 best = others.into_iter().fold(best, Piece::better);
                 best.attempts = best.attempts.max(attempt);
+                if !is_one_sentence(source) {
+                    break;
+                }
             }
             Ok(best)
         }
@@ -247,13 +275,26 @@ impl Pipeline {
         Ok(joined)
     }
 
-    async fn ask_once(
+    /// Draws several answers, which are decoded together.
+    async fn draw(
         &self,
         job: &Job,
-        kind: Kind,
-        source: &str,
-        settled: &Settled<'_>,
-        hint: &str,
+        question: &Question<'_>,
+        Draws { count, temperature, top_p }: Draws,
+        attempt: usize,
+    ) -> Result<Vec<Piece>, PipelineError> {
+        let first = attempt as u64 * count;
+        let drawn = (first..first + count).map(|seed| {
+            self.answer(job, question, Sampling::Random { temperature, top_p, top_k: None, seed })
+        });
+        try_join_all(drawn).await
+    }
+
+    /// Asks the model once and checks what it answers.
+    async fn answer(
+        &self,
+        job: &Job,
+        Question { kind, source, settled, hint }: &Question<'_>,
         sampling: Sampling,
     ) -> Result<Piece, PipelineError> {
         let text = settled.text.as_str();

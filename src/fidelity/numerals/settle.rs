@@ -13,7 +13,7 @@ use super::{
     zh::read_zh,
 };
 
-/// Which quantities are settled. The default settles all that was measured to help: amounts and plans.
+/// Which quantities are settled. The default settles all that was measured to help: amounts, dates and plans.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Settle {
     /// Amounts that English counts otherwise: everything with 万, 亿, 多, 余, and Chinese numerals above ten; money,
@@ -34,7 +34,7 @@ pub struct Settle {
 
 impl Default for Settle {
     fn default() -> Self {
-        Self { amounts: true, small_money: false, dates: false, plans: true, periods: false, units: false }
+        Self { amounts: true, small_money: false, dates: true, plans: true, periods: false, units: false }
     }
 }
 

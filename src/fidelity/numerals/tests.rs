@@ -313,7 +313,7 @@ fn what_a_small_model_cannot_convert_is_settled() {
         ("690余名", "more than 690 名"),
         ("展望“十五五”，", "展望 15th Five-Year Plan，"),
         ("合计人民币3300余万元", "合计 more than 33 million yuan"),
-        ("增长14.8%，60个，12月3日", "增长14.8%，60个，12月3日"),
+        ("增长14.8%，60个，12月3日", "增长14.8%，60个，Dec. 3"),
         ("一个国家两种制度，百年未有", "一个国家两种制度，百年未有"),
     ] {
         assert_eq!(settle_zh(chinese), settled, "{chinese}");
