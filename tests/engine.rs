@@ -59,6 +59,7 @@ async fn collect(mut generation: Generation) -> (Vec<u32>, FinishReason) {
             GenerationEvent::Started { .. } => {}
             GenerationEvent::Token { id, .. } => tokens.push(id),
             GenerationEvent::Finished(reason) => return (tokens, reason),
+            GenerationEvent::Alternative { .. } => panic!("a decoder follows one answer"),
             GenerationEvent::Failed(reason) => panic!("{reason}"),
         }
     }
