@@ -59,6 +59,7 @@ async fn collect(mut generation: Generation) -> (Vec<u32>, FinishReason) {
             GenerationEvent::Started { .. } => {}
             GenerationEvent::Token { id, .. } => tokens.push(id),
             GenerationEvent::Finished(reason) => return (tokens, reason),
+            GenerationEvent::Alternative { .. } => panic!("a decoder follows one answer"),
             GenerationEvent::Failed(reason) => panic!("{reason}"),
         }
     }
@@ -160,6 +161,24 @@ async fn instructions_that_prompts_share_are_read_once_and_the_answers_stay() {
     }
     let mut other = shared.submit(prompt([&[9], &instructions[..]].concat(), 1)).await.unwrap();
     assert_eq!(cached(&mut other).await, 0, "what begins differently shares nothing");
+}
+
+#[tokio::test]
+async fn a_shared_beginning_takes_its_room_in_the_cache_once() {
+    let prompts = ["b", "c"].map(|end| chat(&("a".repeat(64) + end)));
+    let new_tokens = 200;
+    let blocks = (prompts[0].len() + new_tokens).div_ceil(KV_BLOCK_TOKENS);
+    let shared = prompts[0].iter().zip(&prompts[1]).take_while(|(a, b)| a == b).count() / KV_BLOCK_TOKENS;
+    assert!(shared > 0);
+    let config =
+        EngineConfig { kv_tokens: (2 * blocks - shared) * KV_BLOCK_TOKENS, ..EngineConfig::default() };
+    let (engine, _) = scripted(forever(), Duration::from_millis(5), config);
+    let [first, second] = prompts;
+    let mut first = engine.submit(prompt(first, new_tokens)).await.unwrap();
+    while !matches!(first.next().await, Some(GenerationEvent::Token { .. })) {}
+    let mut second = engine.submit(prompt(second, new_tokens)).await.unwrap();
+    assert_eq!(cached(&mut second).await, shared * KV_BLOCK_TOKENS);
+    assert_eq!(engine.running(), 2, "the second waited for the end of the first");
 }
 
 #[tokio::test]

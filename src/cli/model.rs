@@ -3,12 +3,16 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
+use sha2::{Digest as _, Sha256};
 
 use super::progress;
 use crate::{
     catalog::{self, Catalog, Store},
     config::{ModelConfig, ModelRef},
-    model::{GgufFile, ModelOptions},
+    model::{
+        GgufFile, ModelOptions,
+        seq2seq::{ModelDirectory, TaskName},
+    },
     pb,
     pipeline::{ModelInfo, Pipeline, Prompts, Task, Tasks},
 };
@@ -52,10 +56,13 @@ pub(super) fn locate(model: Option<&ModelRef>, quiet: bool) -> anyhow::Result<Lo
     let catalog = Catalog::builtin()?;
     let manifest = match model {
         Some(ModelRef::Path(path)) => {
-            // Opened here for its error only: a wrong path is told before anything else is done.
-            GgufFile::open(path)?;
+            // Opened here for its errors first: a wrong path is told before anything else is done.
+            let tasks = match path.is_dir() {
+                true => tasks_of(&ModelDirectory::open(path)?),
+                false => GgufFile::open(path).map(|_| Tasks::default())?,
+            };
             let (id, path) = (file_id(path), path.clone());
-            return Ok(Located { id, path, weights_sha256: None, tasks: Tasks::default() });
+            return Ok(Located { id, path, weights_sha256: None, tasks });
         }
         Some(ModelRef::Id(id)) => catalog.get(id)?,
         None => catalog.default(),
@@ -106,22 +113,52 @@ fn load_one(located: Located, config: &ModelConfig) -> anyhow::Result<Pipeline> 
     let Located { id, path, weights_sha256, tasks } = located;
     let weights_sha256 = match weights_sha256 {
         Some(hash) => hash,
-        None => catalog::hash_file(&path, &mut |_| {})
-            .with_context(|| format!("cannot read {}", path.display()))?
-            .to_string(),
+        None => hash(&path)?,
     };
     let started = std::time::Instant::now();
     let model = ModelInfo { id: id.clone(), weights_sha256, tasks };
     let pipeline = Pipeline::load(&path, model, &config.options, config.engine)?;
     tracing::info!(
         model = id,
-        weights_mebibytes = std::fs::metadata(&path).map_or(0, |file| file.len() >> 20),
+        weights_mebibytes = weights_bytes(&path) >> 20,
         max_sequences = config.engine.max_sequences,
         kv_tokens = config.engine.kv_tokens,
         load_time_ms = started.elapsed().as_millis() as u64,
         "the model is loaded"
     );
     Ok(pipeline)
+}
+
+/// What the file of a directory says that its model can be asked for.
+fn tasks_of(directory: &ModelDirectory) -> Tasks {
+    let tasks = &directory.about().tasks;
+    Tasks { summary: tasks.contains(&TaskName::Summary), translation: tasks.contains(&TaskName::Translation) }
+}
+
+/// The files of a model: itself, or those of its directory.
+fn files(path: &Path) -> Vec<PathBuf> {
+    if path.is_dir() { ModelDirectory::files(path) } else { vec![path.to_owned()] }
+}
+
+/// The bytes of a model's files, which are little else than weights.
+fn weights_bytes(path: &Path) -> u64 {
+    files(path).iter().filter_map(|file| std::fs::metadata(file).ok()).map(|file| file.len()).sum()
+}
+
+/// The SHA-256 of a model: that of its file; of a directory, over the hashes and names of its files.
+fn hash(path: &Path) -> anyhow::Result<String> {
+    let hash = |file: &Path| {
+        catalog::hash_file(file, &mut |_| {}).with_context(|| format!("cannot read {}", file.display()))
+    };
+    if !path.is_dir() {
+        return Ok(hash(path)?.to_string());
+    }
+    let mut all = Sha256::new();
+    for file in files(path) {
+        let name = file.file_name().unwrap_or_default().to_string_lossy();
+        all.update(format!("{}  {name}\n", hash(&file)?));
+    }
+    Ok(all.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
 fn prompts(path: &Path) -> anyhow::Result<Prompts> {

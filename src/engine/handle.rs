@@ -5,8 +5,8 @@ use std::time::Instant;
 
 use tokio::sync::{mpsc, watch};
 
-use super::{EngineConfig, EngineMetrics, FinishReason, Prompt, worker};
-use crate::model::{Model, ModelError};
+use super::{EngineConfig, EngineMetrics, FinishReason, Prompt, seq2seq, thread, worker};
+use crate::model::{Model, ModelError, seq2seq::Seq2Seq};
 
 /// Whether the engine can work.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,6 +25,18 @@ pub enum SubmitError {
     TooLong {
         /// Tokens of the prompt.
         prompt: usize,
+        /// Tokens to be written.
+        answer: usize,
+        /// The limit.
+        limit: usize,
+    },
+    /// A source or an answer of an encoder-decoder is longer than it may be.
+    #[error(
+        "the source has {source_tokens} tokens and {answer} are to be written; the limit is {limit} each"
+    )]
+    SourceTooLong {
+        /// Tokens of the source.
+        source_tokens: usize,
         /// Tokens to be written.
         answer: usize,
         /// The limit.
@@ -66,6 +78,15 @@ pub enum GenerationEvent {
         /// How likely the model found it, as the natural logarithm of its probability among all tokens.
         log_probability: f32,
     },
+    /// Another answer that a beam search found, less likely than the one that was handed out; the likelier first.
+    Alternative {
+        /// Its tokens.
+        tokens: Vec<u32>,
+        /// How likely the model found each.
+        log_probabilities: Vec<f32>,
+        /// Whether the model ended it, or the limit of tokens.
+        whole: bool,
+    },
     /// The answer is over.
     Finished(FinishReason),
     /// The engine failed.
@@ -102,6 +123,18 @@ pub struct Engine {
     health: watch::Receiver<Health>,
     metrics: EngineMetrics,
     config: EngineConfig,
+    lengths: Lengths,
+    /// How many answers are followed at once; those that are not handed out are alternatives.
+    beams: usize,
+}
+
+/// What a prompt and its answer may be long.
+#[derive(Clone, Copy)]
+enum Lengths {
+    /// Together.
+    Together(usize),
+    /// Each.
+    Apart(usize),
 }
 
 impl Engine {
@@ -114,14 +147,39 @@ impl Engine {
             max_model_len: config.max_model_len.min(model.max_positions()).min(config.kv_tokens),
             ..config
         };
+        let lengths = Lengths::Together(config.max_model_len);
+        Self::spawn(config, lengths, 1, |inbox, metrics| worker::Worker::new(model, config, inbox, metrics))
+    }
+
+    /// Starts the worker thread that owns an encoder-decoder.
+    ///
+    /// # Errors
+    /// When the system gives no thread.
+    pub fn start_seq2seq(model: Seq2Seq, config: EngineConfig) -> Result<Self, StartError> {
+        let beams = model.decoding().beams;
+        // A source and every beam at its longest fit the room that there is.
+        let longest = model.max_positions().min(config.max_model_len).min(config.kv_tokens / (1 + beams));
+        let config = EngineConfig { max_model_len: longest, ..config };
+        let make = |inbox, metrics| Ok(seq2seq::Worker::new(model, config, inbox, metrics));
+        Self::spawn(config, Lengths::Apart(longest), beams, make)
+    }
+
+    fn spawn<W: thread::Worker + Send + 'static>(
+        config: EngineConfig,
+        lengths: Lengths,
+        beams: usize,
+        make: impl FnOnce(mpsc::Receiver<Submission>, EngineMetrics) -> Result<W, ModelError>,
+    ) -> Result<Self, StartError> {
         let (submissions, inbox) = mpsc::channel(config.queue_len);
         let (health_sender, health) = watch::channel(Health::Ready);
         let metrics = EngineMetrics::default();
-        let worker = worker::Worker::new(model, config, inbox, metrics.clone())?;
+        let worker = make(inbox, metrics.clone())?;
         // It ends by itself when the channel closes with the last handle; nobody waits for it, because that
         // handle may be dropped on a runtime's thread in the middle of a step.
-        std::thread::Builder::new().name("engine".to_owned()).spawn(move || worker.run(&health_sender))?;
-        Ok(Self { submissions, health, metrics, config })
+        std::thread::Builder::new()
+            .name("engine".to_owned())
+            .spawn(move || thread::run(worker, &health_sender))?;
+        Ok(Self { submissions, health, metrics, config, lengths, beams })
     }
 
     /// Sends a prompt; waits while the queue is full.
@@ -146,15 +204,18 @@ impl Engine {
         if prompt.tokens.is_empty() || prompt.max_new_tokens == 0 {
             return Err(SubmitError::Empty);
         }
-        if prompt.tokens.len() + prompt.max_new_tokens > self.config.max_model_len {
-            return Err(SubmitError::TooLong {
-                prompt: prompt.tokens.len(),
-                answer: prompt.max_new_tokens,
-                limit: self.config.max_model_len,
-            });
+        let (source_tokens, answer) = (prompt.tokens.len(), prompt.max_new_tokens);
+        match self.lengths {
+            Lengths::Together(limit) if source_tokens + answer > limit => {
+                return Err(SubmitError::TooLong { prompt: source_tokens, answer, limit });
+            }
+            Lengths::Apart(limit) if source_tokens.max(answer) > limit => {
+                return Err(SubmitError::SourceTooLong { source_tokens, answer, limit });
+            }
+            Lengths::Together(_) | Lengths::Apart(_) => {}
         }
         // Room for every event of the sequence, so that the worker never waits for a slow reader.
-        let (events, receiver) = mpsc::channel(prompt.max_new_tokens + 2);
+        let (events, receiver) = mpsc::channel(prompt.max_new_tokens + 2 + self.beams);
         let sent = self.submissions.send(Submission { prompt, given, events, at: Instant::now() }).await;
         sent.map_err(|_| SubmitError::Stopped(self.failure()))?;
         Ok(Generation { events: receiver })
@@ -163,6 +224,23 @@ impl Engine {
     /// The longest sequence, prompt and answer, in tokens.
     pub fn max_model_len(&self) -> usize {
         self.config.max_model_len
+    }
+
+    /// The longest answer to a prompt of some length, in tokens.
+    pub fn max_answer(&self, prompt_tokens: usize) -> usize {
+        match self.lengths {
+            Lengths::Together(limit) => limit.saturating_sub(prompt_tokens),
+            Lengths::Apart(limit) => limit,
+        }
+    }
+
+    /// The longest prompt that leaves room for an answer of the same length, in tokens.
+    pub fn max_prompt(&self) -> usize {
+        match self.lengths {
+            Lengths::Together(limit) => limit / 2,
+            // The text alone; something may stand before and after it.
+            Lengths::Apart(limit) => limit - limit.min(8),
+        }
     }
 
     /// The most sequences that are decoded together.

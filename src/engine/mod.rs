@@ -10,13 +10,19 @@
 //!
 //! One OS thread owns the model and the cache; everybody else holds an [`Engine`] and sends prompts.
 //! Dropping a [`Generation`] cancels it at the next step. The engine sees token ids, never text.
+//!
+//! An encoder-decoder has a worker of its own behind the same handle: its prompts are sources, read once, and answers may
+//! be looked for with several beams.
 
+mod beam;
 mod blocks;
 mod draft;
 mod handle;
 mod metrics;
 mod sampler;
 mod scheduler;
+mod seq2seq;
+mod thread;
 mod worker;
 
 use std::{sync::Arc, time::Instant};
@@ -28,7 +34,8 @@ pub use scheduler::{Scheduler, SchedulerLimits, SequenceId, Work};
 /// How the next token is chosen out of the logits.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub enum Sampling {
-    /// The most likely token.
+    /// The most likely answer, as the model looks for it: the most likely token each time, or, where its files say so, a
+    /// beam search.
     #[default]
     Greedy,
     /// A draw among the likely tokens, repeatable by its seed.

@@ -6,7 +6,7 @@ use candle_transformers::generation::{LogitsProcessor, Sampling as CandleSamplin
 use super::{Sampling, TokenMask};
 
 /// Logits that are looked at together.
-const CHUNK: usize = 128;
+pub(super) const CHUNK: usize = 128;
 
 /// The state of one sequence's choice of tokens.
 pub(super) enum Sampler {
@@ -69,7 +69,7 @@ impl Sampler {
 }
 
 /// `ln Σ e^logit`, to about 1e-3. What is less than e^-20 of the largest is left out: nearly all of a vocabulary is.
-fn log_sum_exp(logits: &[f32], tops: &[f32]) -> f32 {
+pub(super) fn log_sum_exp(logits: &[f32], tops: &[f32]) -> f32 {
     let largest = largest(tops);
     let counts = logits.chunks(CHUNK).zip(tops).filter(|(_, top)| **top > largest - 20.0);
     let sum: f32 = counts.flat_map(|(chunk, _)| chunk).map(|logit| (logit - largest).exp()).sum();
@@ -77,7 +77,7 @@ fn log_sum_exp(logits: &[f32], tops: &[f32]) -> f32 {
 }
 
 /// The largest of some logits, in a form that compilers make vector instructions of.
-fn largest(logits: &[f32]) -> f32 {
+pub(super) fn largest(logits: &[f32]) -> f32 {
     let mut lanes = [f32::NEG_INFINITY; 16];
     for part in logits.chunks(16) {
         for (lane, &logit) in lanes.iter_mut().zip(part) {

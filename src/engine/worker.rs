@@ -1,26 +1,20 @@
 //! The worker: one OS thread that owns the model and the KV cache and runs step after step.
 //!
-//! Started by [`super::Engine`]. A failing or panicking step ends it: every sequence in flight is told
-//! and the health turns, so that nobody waits for a silent death.
+//! Started by [`super::Engine`]; its thread's life is [`thread`]'s.
 
-use std::{
-    collections::HashMap,
-    panic::{AssertUnwindSafe, catch_unwind},
-    sync::Arc,
-    time::Instant,
-};
+use std::{collections::HashMap, sync::Arc, time::Instant};
 
 use candle_core::{Device, Storage, Tensor};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 
 use super::{
-    EngineConfig, EngineMetrics, FinishReason, GenerationEvent, Health, Scheduler, SchedulerLimits,
-    SequenceId, Work,
+    EngineConfig, EngineMetrics, FinishReason, GenerationEvent, Scheduler, SchedulerLimits, SequenceId, Work,
     blocks::{BlockPool, whole_blocks},
     draft::{self, draft},
     handle::Submission,
     metrics::TokenClock,
     sampler::{Choice, Sampler},
+    thread,
 };
 use crate::model::{Batch, KV_BLOCK_TOKENS, KvCache, Model, ModelError};
 
@@ -69,90 +63,6 @@ impl Worker {
         let sequences = HashMap::new();
         let max_draft_rows = config.max_draft_rows;
         Ok(Self { model, cache, blocks, scheduler, sequences, inbox, metrics, next_id: 0, max_draft_rows })
-    }
-
-    /// Runs until the last handle is dropped or a step fails.
-    pub(super) fn run(mut self, health: &watch::Sender<Health>) {
-        let outcome = catch_unwind(AssertUnwindSafe(|| {
-            while self.receive() {
-                self.step()?;
-            }
-            Ok::<(), ModelError>(())
-        }));
-        let reason = match outcome {
-            Ok(Ok(())) => return,
-            Ok(Err(error)) => error.to_string().lines().next().unwrap_or_default().to_owned(),
-            Err(panic) => format!("the engine panicked: {}", panic_message(&*panic)),
-        };
-        tracing::error!(reason, "the engine has failed");
-        health.send_replace(Health::Failed(reason.clone()));
-        self.inbox.close();
-        let queued = std::iter::from_fn(|| self.inbox.try_recv().ok());
-        for submission in queued.chain(self.sequences.into_values().map(|s| s.submission)) {
-            // The receiver may be gone; then nobody needs to be told.
-            let _ = submission.events.try_send(GenerationEvent::Failed(reason.clone()));
-        }
-    }
-
-    /// Takes all that has arrived; sleeps while there is nothing to do. False when it is time to end.
-    fn receive(&mut self) -> bool {
-        if self.sequences.is_empty() {
-            match self.inbox.blocking_recv() {
-                Some(submission) => self.accept(submission),
-                None => return false,
-            }
-        }
-        while let Ok(submission) = self.inbox.try_recv() {
-            self.accept(submission);
-        }
-        true
-    }
-
-    fn accept(&mut self, submission: Submission) {
-        let id = SequenceId(self.next_id);
-        self.next_id += 1;
-        let prompt = &submission.prompt;
-        let kv_tokens = whole_blocks(prompt.tokens.len() + prompt.max_new_tokens);
-        self.scheduler.enqueue(id, prompt.tokens.len(), kv_tokens, prompt.priority);
-        let sequence = Sequence {
-            sampler: Sampler::new(prompt.sampling, submission.given.clone()),
-            tokens: prompt.tokens.clone(),
-            read: 0,
-            guessed: 0,
-            blocks: Arc::new([]),
-            clock: TokenClock::default(),
-            submission,
-        };
-        self.sequences.insert(id, sequence);
-    }
-
-    fn step(&mut self) -> Result<(), ModelError> {
-        self.drop_unwanted();
-        let plan = self.plan();
-        self.show();
-        if plan.is_empty() {
-            return Ok(());
-        }
-        let batch = self.prepare(&plan);
-        let began = Instant::now();
-        let logits = self.model.forward(&batch, &mut self.cache)?;
-        self.metrics.step_time_s.observe(began.elapsed().as_secs_f64());
-        self.metrics.batch_size.observe(plan.len() as f64);
-        self.file_prompts(&plan);
-        let logits = on_cpu(&logits)?;
-        let (_, width) = logits.dims2()?;
-        let (storage, layout) = logits.storage_and_layout();
-        let Storage::Cpu(storage) = &*storage else {
-            return Err(ModelError::step("the logits are not where they were copied to"));
-        };
-        let mut rest = &storage.as_slice::<f32>()?[layout.start_offset()..];
-        for (work, segment) in plan.iter().zip(&batch.segments) {
-            let (rows, after) = rest.split_at(segment.logits * width);
-            rest = after;
-            self.sample(work.id, rows.chunks_exact(width))?;
-        }
-        self.show();
-        Ok(())
     }
 
     /// Shows how full the engine is.
@@ -277,6 +187,67 @@ impl Worker {
     }
 }
 
+impl thread::Worker for Worker {
+    fn inbox(&mut self) -> &mut mpsc::Receiver<Submission> {
+        &mut self.inbox
+    }
+
+    fn is_idle(&self) -> bool {
+        self.sequences.is_empty()
+    }
+
+    fn accept(&mut self, submission: Submission) {
+        let id = SequenceId(self.next_id);
+        self.next_id += 1;
+        let prompt = &submission.prompt;
+        let kv_tokens = whole_blocks(prompt.tokens.len() + prompt.max_new_tokens);
+        self.scheduler.enqueue(id, prompt.tokens.len(), kv_tokens, prompt.priority);
+        let sequence = Sequence {
+            sampler: Sampler::new(prompt.sampling, submission.given.clone()),
+            tokens: prompt.tokens.clone(),
+            read: 0,
+            guessed: 0,
+            blocks: Arc::new([]),
+            clock: TokenClock::default(),
+            submission,
+        };
+        self.sequences.insert(id, sequence);
+    }
+
+    fn step(&mut self) -> Result<(), ModelError> {
+        self.drop_unwanted();
+        let plan = self.plan();
+        self.show();
+        if plan.is_empty() {
+            return Ok(());
+        }
+        let batch = self.prepare(&plan);
+        let began = Instant::now();
+        let logits = self.model.forward(&batch, &mut self.cache)?;
+        self.metrics.step_time_s.observe(began.elapsed().as_secs_f64());
+        self.metrics.batch_size.observe(plan.len() as f64);
+        self.file_prompts(&plan);
+        let logits = on_cpu(&logits)?;
+        let (_, width) = logits.dims2()?;
+        let (storage, layout) = logits.storage_and_layout();
+        let Storage::Cpu(storage) = &*storage else {
+            return Err(ModelError::step("the logits are not where they were copied to"));
+        };
+        let mut rest = &storage.as_slice::<f32>()?[layout.start_offset()..];
+        for (work, segment) in plan.iter().zip(&batch.segments) {
+            let (rows, after) = rest.split_at(segment.logits * width);
+            rest = after;
+            self.sample(work.id, rows.chunks_exact(width))?;
+        }
+        self.show();
+        Ok(())
+    }
+
+    fn abandon(&mut self) -> Vec<Submission> {
+        self.sequences.drain().map(|(_, sequence)| sequence.submission).collect()
+    }
+}
+
 impl Sequence {
     /// Appends guesses of what comes next, or what is given, at most `most` and no more than may be written.
     fn guess(&mut self, most: usize) {
@@ -298,19 +269,11 @@ impl Sequence {
     }
 }
 
-fn gauge(count: usize) -> i64 {
+pub(super) fn gauge(count: usize) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
 }
 
 /// Logits where they can be read, row after row.
 fn on_cpu(logits: &Tensor) -> Result<Tensor, ModelError> {
     Ok(logits.to_device(&Device::Cpu)?.contiguous()?)
-}
-
-fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
-    panic
-        .downcast_ref::<&str>()
-        .map(|s| (*s).to_owned())
-        .or_else(|| panic.downcast_ref::<String>().cloned())
-        .unwrap_or_else(|| "without a message".to_owned())
 }

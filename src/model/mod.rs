@@ -1,4 +1,5 @@
-//! Models: a GGUF file becomes something that turns packed tokens into logits.
+//! Models: a GGUF file becomes something that turns packed tokens into logits; a directory of safetensors becomes an
+//! encoder-decoder ([`seq2seq`]).
 //!
 //! ```text
 //! gguf (the file) ──▶ qwen2, qwen3, llama, gemma3 ──▶ decoder ──written over──▶ backend ─┬─ cpu: kernels, x86-64
@@ -17,6 +18,7 @@ mod llama;
 mod options;
 mod qwen2;
 mod qwen3;
+pub mod seq2seq;
 mod shape;
 
 use std::{
@@ -54,6 +56,14 @@ pub enum ModelError {
         /// The file.
         path: PathBuf,
         /// What was wrong, naming the key or tensor.
+        detail: String,
+    },
+    /// The directory of an encoder-decoder model cannot be used.
+    #[error("the model directory {path} cannot be used: {detail}")]
+    Directory {
+        /// The directory.
+        path: PathBuf,
+        /// What was wrong, naming the file and the setting or tensor.
         detail: String,
     },
     /// The file is sound but this build cannot run it.

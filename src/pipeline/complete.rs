@@ -15,6 +15,8 @@ pub(super) struct Completion {
     /// How likely the model found what it wrote: the mean of its tokens' log-probabilities.
     pub(super) confidence: f64,
     pub(super) usage: Usage,
+    /// What a beam search found besides, the likelier first; they cost nothing more.
+    pub(super) others: Vec<Completion>,
 }
 
 /// What completions cost, summed up.
@@ -50,7 +52,13 @@ impl Pipeline {
     ) -> Result<Completion, PipelineError> {
         let writer = self.writer(request.task());
         let tokens = self.prompts.tokens(request, &writer.tokenizer)?;
+        // The answers of an encoder-decoder have an end of their own.
+        let max_new_tokens = match writer.tokenizer.takes_sources() {
+            true => max_new_tokens.min(writer.engine.max_answer(tokens.len())),
+            false => max_new_tokens,
+        };
         let mut usage = Usage { prompt_tokens: tokens.len(), ..Usage::default() };
+        let mut others = Vec::new();
         let mut generation = writer
             .engine
             .submit(Prompt {
@@ -73,11 +81,22 @@ impl Pipeline {
                         break false;
                     }
                 }
+                Next::Alternative { tokens, log_probabilities, whole } => {
+                    let mut text = writer.tokenizer.detokenizer(request.stop_strings());
+                    for token in &tokens {
+                        text.push(*token)?;
+                    }
+                    let likelihood: f64 = log_probabilities.iter().copied().map(f64::from).sum();
+                    let confidence = likelihood / tokens.len().max(1) as f64;
+                    let text = text.text().trim().to_owned();
+                    let (usage, others_of_it) = (Usage::default(), Vec::new());
+                    others.push(Completion { text, whole, confidence, usage, others: others_of_it });
+                }
                 Next::End { stopped } => break stopped,
             }
         };
         let confidence = likelihood / usage.completion_tokens.max(1) as f64;
-        Ok(Completion { text: text.text().trim().to_owned(), whole, confidence, usage })
+        Ok(Completion { text: text.text().trim().to_owned(), whole, confidence, usage, others })
     }
 
     /// How likely the model finds a text as the answer to a request: the mean of its tokens' log-probabilities.
@@ -107,6 +126,12 @@ enum Next {
         id: u32,
         log_probability: f64,
     },
+    /// Another answer, of a beam search.
+    Alternative {
+        tokens: Vec<u32>,
+        log_probabilities: Vec<f32>,
+        whole: bool,
+    },
     /// It is over: the model stopped by itself, or at the limit of tokens.
     End {
         stopped: bool,
@@ -124,6 +149,9 @@ async fn next(generation: &mut Generation, usage: &mut Usage) -> Result<Next, Pi
             }
             Some(GenerationEvent::Token { id, log_probability }) => {
                 Ok(Next::Token { id, log_probability: log_probability.into() })
+            }
+            Some(GenerationEvent::Alternative { tokens, log_probabilities, whole }) => {
+                Ok(Next::Alternative { tokens, log_probabilities, whole })
             }
             Some(GenerationEvent::Finished(FinishReason::Stop)) => Ok(Next::End { stopped: true }),
             Some(GenerationEvent::Finished(FinishReason::Length)) => Ok(Next::End { stopped: false }),

@@ -30,8 +30,11 @@ pub use translate::{ParagraphTranslation, Translation};
 
 use crate::{
     engine::{Engine, EngineConfig, StartError, SubmitError, TokenMask},
-    model::{self, ModelError, ModelOptions},
-    tokenizer::{Tokenizer, TokenizerError},
+    model::{
+        self, ModelError, ModelOptions,
+        seq2seq::{ModelDirectory, Seq2Seq},
+    },
+    tokenizer::{SourceFiles, Tokenizer, TokenizerError},
 };
 
 /// What made a result.
@@ -113,6 +116,8 @@ struct Writer {
     tokenizer: Tokenizer,
     /// The tokens that may stand in English.
     english: Arc<TokenMask>,
+    /// Whether terms and quantities are written in English into what it translates.
+    settles: bool,
     model: Arc<ModelInfo>,
 }
 
@@ -120,7 +125,11 @@ impl Pipeline {
     /// Puts a pipeline together out of its parts: one model for both tasks.
     pub fn new(engine: Engine, tokenizer: Tokenizer, model: ModelInfo) -> Self {
         let english = Arc::new(TokenMask::new(tokenizer.without_chinese()));
-        let writer = Arc::new(Writer { engine, tokenizer, english, model: Arc::new(model) });
+        Self::of_writer(Writer { engine, tokenizer, english, settles: true, model: Arc::new(model) })
+    }
+
+    fn of_writer(writer: Writer) -> Self {
+        let writer = Arc::new(writer);
         Self { summary: writer.clone(), translation: writer, prompts: Arc::new(Prompts::builtin().clone()) }
     }
 
@@ -144,7 +153,8 @@ impl Pipeline {
         self
     }
 
-    /// Loads the model at `path` and starts its engine. Takes seconds and blocks.
+    /// Loads the model at `path`, a file or the directory of an encoder-decoder, and starts its engine. Takes seconds and
+    /// blocks.
     ///
     /// # Errors
     /// When the file is missing, corrupt or of a kind that is not known, or the device cannot be used.
@@ -154,10 +164,47 @@ impl Pipeline {
         options: &ModelOptions,
         config: EngineConfig,
     ) -> Result<Self, PipelineError> {
+        if path.is_dir() {
+            return Self::load_directory(path, model, options, config);
+        }
         let (file, weights) = model::load_path(path, options)?;
         let tokenizer = Tokenizer::new(file.tokenizer()?, file.chat_template(), file.eos_token_id())?;
         let engine = Engine::start(weights, config)?;
         Ok(Self::new(engine, tokenizer, model))
+    }
+
+    fn load_directory(
+        path: &Path,
+        model: ModelInfo,
+        options: &ModelOptions,
+        config: EngineConfig,
+    ) -> Result<Self, PipelineError> {
+        let directory = ModelDirectory::open(path)?;
+        let weights = Seq2Seq::load(&directory, options)?;
+        // Marian has pieces of its sources and ids of its own; of the others the numbers of the pieces are the ids.
+        let (name, ids) = match directory.has_file("source.spm") {
+            true => ("source.spm", Some(directory.vocabulary_file("vocab.json")?)),
+            false => ("spiece.model", None),
+        };
+        let pieces = directory.vocabulary_file(name)?;
+        let tokenizer = Tokenizer::of_source(&SourceFiles {
+            pieces: (name, &pieces),
+            ids: ids.as_deref(),
+            prefix: &directory.about().prefix,
+            end: weights.end_token(),
+        })?;
+        let (known, tokens) = (tokenizer.without_chinese(), weights.vocab_size());
+        if known.len() > tokens {
+            let detail = format!(
+                "{name} and its ids have {} pieces, config.json: `vocab_size` is {tokens}",
+                known.len()
+            );
+            return Err(directory.unusable(detail).into());
+        }
+        let settles = directory.about().settle;
+        let engine = Engine::start_seq2seq(weights, config)?;
+        let english = Arc::new(TokenMask::new(known));
+        Ok(Self::of_writer(Writer { engine, tokenizer, english, settles, model: Arc::new(model) }))
     }
 
     /// Its models, that of the translation first, each once.

@@ -139,7 +139,7 @@ impl Prompts {
         &self.version
     }
 
-    /// The token ids of a request's prompt.
+    /// The token ids of a request's prompt; for a model that takes sources, its text alone.
     pub(super) fn tokens(
         &self,
         request: Request<'_>,
@@ -151,6 +151,9 @@ impl Prompts {
             Request::TranslateBack { text } => (&self.back, text, "", None),
             Request::Summarize { text, hint, chars, .. } => (&self.summary, text, hint, Some(chars)),
         };
+        if let Some(source) = tokenizer.source(text) {
+            return source;
+        }
         let examples: Vec<(String, &str)> = template
             .examples
             .iter()

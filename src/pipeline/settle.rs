@@ -61,6 +61,17 @@ fn between(text: &mut String, source: &str, what: Settle) {
     push_apart(text, &numerals::settle_with(&source[end..], what).0);
 }
 
+/// A piece of the source as it stands, for a model that would not know what to do with English in it.
+pub(super) fn as_it_stands<'g>(source: &str, glossary: &'g Glossary) -> Settled<'g> {
+    let mut terms: Vec<&Term> = Vec::new();
+    for found in glossary.find(source) {
+        if !terms.contains(&found.term) {
+            terms.push(found.term);
+        }
+    }
+    Settled { text: source.to_owned(), terms }
+}
+
 /// Appends a piece, with a space where two words would touch.
 fn push_apart(text: &mut String, piece: &str) {
     if text.ends_with(char::is_alphanumeric) && piece.starts_with(char::is_alphanumeric) {
@@ -91,6 +102,8 @@ mod tests {
             settle("蓝箭航天披露，朱雀三号融资35亿元。蓝箭航天朱雀三号", &glossary, Settle::default());
         assert!(settled.text.starts_with("LandSpace 披露，Zhuque-3 融资"), "{}", settled.text);
         assert!(settled.text.contains("3.5 billion") && settled.text.ends_with("LandSpace Zhuque-3"));
+        let plain = as_it_stands("蓝箭航天融资35亿元", &glossary);
+        assert_eq!((plain.text.as_str(), plain.terms.len()), ("蓝箭航天融资35亿元", 1));
         assert_eq!(
             settled.terms.iter().map(|t| t.target.as_str()).collect::<Vec<_>>(),
             ["LandSpace", "Zhuque-3"]

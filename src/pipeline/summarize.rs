@@ -75,7 +75,9 @@ impl Pipeline {
         let (text, mut usage) = self.condense(job, &source).await?;
         let mut best: Option<Draft> = None;
         let mut attempts = 0;
-        while attempts < job.max_attempts {
+        // A model that takes sources has no hints and is told no length: it gives the same answer every time.
+        let most = if self.summary.tokenizer.takes_sources() { 1 } else { job.max_attempts };
+        while attempts < most {
             let share = SHARES[attempts.min(SHARES.len() - 1)];
             // What does not fit is asked for shorter; what is wrong is asked for again at the same length.
             let share = if best.is_some() { SHARES[0] } else { share };
@@ -114,7 +116,7 @@ impl Pipeline {
 
     /// Shortens a text that is too long for one prompt: its parts are summarised, as often as needed.
     async fn condense(&self, job: &Job, source: &str) -> Result<(String, Usage), PipelineError> {
-        let room = PART_TOKENS.min(self.summary.engine.max_model_len() / 2);
+        let room = PART_TOKENS.min(self.summary.engine.max_prompt());
         let mut text = source.to_owned();
         let mut usage = Usage::default();
         while self.summary.tokenizer.count(&text)? > room {

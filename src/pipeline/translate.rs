@@ -17,7 +17,7 @@ use super::{
     complete::{Completion, Usage},
     dateline::{Framed, frame},
     prompt::Request,
-    settle::{Settled, settle},
+    settle::{Settled, as_it_stands, settle},
 };
 use crate::{
     document::Section,
@@ -155,10 +155,16 @@ impl Pipeline {
     /// Translates a paragraph: what frames it by rule, its chunks at the same time by the model, all on one line.
     async fn paragraph(&self, job: &Job, text: &str) -> Result<Piece, PipelineError> {
         let Framed { lead, body, tail } = frame(text);
-        let chunks = chunk::by_sentences(body, CHUNK_TOKENS, &self.translation.tokenizer)?;
+        let tokenizer = &self.translation.tokenizer;
+        let chunks = match tokenizer.takes_sources() {
+            true => chunk::one_by_one(body, CHUNK_TOKENS, tokenizer)?,
+            false => chunk::by_sentences(body, CHUNK_TOKENS, tokenizer)?,
+        };
         let pieces = chunks.iter().map(|chunk| {
             // Several sentences are long to draw, and their mean hides the one that is unsure.
-            let look_twice = job.max_attempts >= ATTEMPTS_FOR_UNSURE && is_one_sentence(chunk);
+            let look_twice = job.max_attempts >= ATTEMPTS_FOR_UNSURE
+                && is_one_sentence(chunk)
+                && !tokenizer.takes_sources();
             let unsure = if look_twice { UNSURE } else { f64::NEG_INFINITY };
             self.piece(job, Kind::Body, chunk, job.max_attempts, unsure)
         });
@@ -172,7 +178,8 @@ impl Pipeline {
         Ok(joined)
     }
 
-    /// Translates one piece; asks again, at most `attempts` times in all, while the checks object or once when the
+    /// Translates one piece. A model that takes sources is asked once: it has no hints and gives the same answers every
+    /// time, and of those that its beams found the best is taken. Any other one is asked again, at most `attempts` times in all, while the checks object or once when the
     /// model's confidence is below `unsure`, and keeps the best.
     fn piece<'a>(
         &'a self,
@@ -186,7 +193,11 @@ impl Pipeline {
             if !source.chars().any(char::is_alphanumeric) {
                 return Ok(Piece::default());
             }
-            let settled = settle(source, &job.glossary, Settle::default());
+            let settled = match self.translation.settles {
+                true => settle(source, &job.glossary, Settle::default()),
+                false => as_it_stands(source, &job.glossary),
+            };
+            let attempts = if self.translation.tokenizer.takes_sources() { 1 } else { attempts };
             let mut question = Question { kind, source, settled, hint: String::new() };
             let mut best = self.answer(job, &question, job.sampling).await?;
             for attempt in 2..=attempts {
@@ -304,11 +315,18 @@ impl Pipeline {
             Kind::Body => Request::Translate { text, hint },
         };
         let completion = self.complete(job, request, sampling, most).await?;
-        // Line breaks that the model wrote become spaces.
-        let text = completion.text.split_whitespace().collect::<Vec<_>>().join(" ");
-        let verdict = fidelity::check_translation(source, &settled.required(), &text, completion.whole);
-        let Completion { whole, confidence, usage, .. } = completion;
-        Ok(Piece { text, whole, verdict, confidence, attempts: 1, usage })
+        let checked = |completion: Completion| {
+            // Line breaks that the model wrote become spaces.
+            let text = completion.text.split_whitespace().collect::<Vec<_>>().join(" ");
+            let verdict = fidelity::check_translation(source, &settled.required(), &text, completion.whole);
+            let Completion { whole, confidence, usage, others, .. } = completion;
+            (Piece { text, whole, verdict, confidence, attempts: 1, usage }, others)
+        };
+        let (first, others) = checked(completion);
+        // Asked to repair nothing, it takes what the model found likeliest.
+        let others = others.into_iter().filter(|_| job.max_attempts > 1 && !first.verdict.is_clean());
+        let others: Vec<Piece> = others.map(|other| checked(other).0).collect();
+        Ok(others.into_iter().fold(first, Piece::better))
     }
 }
 

@@ -148,7 +148,9 @@ impl Refusal {
 pub(super) fn pipeline_status(error: &PipelineError, request_id: &str) -> Status {
     let (code, reason) = match error {
         PipelineError::Deadline => (Code::DeadlineExceeded, "DEADLINE_EXCEEDED"),
-        PipelineError::Submit(SubmitError::TooLong { .. }) => (Code::InvalidArgument, "PROMPT_TOO_LONG"),
+        PipelineError::Submit(SubmitError::TooLong { .. } | SubmitError::SourceTooLong { .. }) => {
+            (Code::InvalidArgument, "PROMPT_TOO_LONG")
+        }
         PipelineError::Submit(SubmitError::Empty | SubmitError::Stopped(_))
         | PipelineError::Engine(_)
         | PipelineError::Model(_)

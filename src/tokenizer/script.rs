@@ -12,7 +12,11 @@ const FIRST_CJK_BYTE: u8 = 0xe3;
 pub(super) fn without_chinese(tokenizer: &Tokenizer) -> Vec<bool> {
     let size = tokenizer.get_vocab_size(true);
     // SentencePiece writes text as text, and bytes where a character is no piece; the others write all in bytes.
-    let is_sentence_piece = matches!(tokenizer.get_model(), ModelWrapper::BPE(bpe) if bpe.byte_fallback);
+    let is_sentence_piece = match tokenizer.get_model() {
+        ModelWrapper::BPE(bpe) => bpe.byte_fallback,
+        ModelWrapper::WordLevel(_) => true,
+        _ => false,
+    };
     let is_free = |token: String| match is_sentence_piece {
         true => byte_piece(&token).map_or_else(|| token.bytes().all(is_no_cjk), is_no_cjk),
         false => token.chars().filter_map(byte).all(is_no_cjk),
