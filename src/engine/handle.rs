@@ -110,14 +110,18 @@ impl Engine {
     /// # Errors
     /// When there is no room for the KV cache, or the system gives no thread.
     pub fn start(model: Box<dyn Model>, config: EngineConfig) -> Result<Self, StartError> {
+        let max_model_len = config.max_model_len.min(model.max_positions());
+        let room = if config.kv_tokens.is_none() { model.kv_room()? } else { None };
+        let kv_tokens = EngineConfig { max_model_len, ..config }.kv_tokens_in(room);
         let config = EngineConfig {
-            max_model_len: config.max_model_len.min(model.max_positions()).min(config.kv_tokens),
+            max_model_len: max_model_len.min(kv_tokens),
+            kv_tokens: Some(kv_tokens),
             ..config
         };
         let (submissions, inbox) = mpsc::channel(config.queue_len);
         let (health_sender, health) = watch::channel(Health::Ready);
         let metrics = EngineMetrics::default();
-        let worker = worker::Worker::new(model, config, inbox, metrics.clone())?;
+        let worker = worker::Worker::new(model, config, kv_tokens, inbox, metrics.clone())?;
         // It ends by itself when the channel closes with the last handle; nobody waits for it, because that
         // handle may be dropped on a runtime's thread in the middle of a step.
         std::thread::Builder::new().name("engine".to_owned()).spawn(move || worker.run(&health_sender))?;
