@@ -408,6 +408,20 @@ fn a_second_signal_stops_at_once() {
 }
 
 #[test]
+#[cfg(not(feature = "cuda"))]
+fn a_gpu_is_refused_by_a_build_that_cannot_use_one_and_auto_says_why_it_takes_the_cpu() {
+    for device in ["cuda", "cuda:1"] {
+        let output = run(&mut tiny(&["bench", "--batch", "1", "--device", device]));
+        let message = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success() && message.contains("--features cuda"), "{message}");
+    }
+    let mut auto = tiny(&["bench", "--batch", "1", "--generate", "1"]);
+    let output = run(auto.env("YIZHAI_LOG", "info"));
+    let log = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && log.contains("this build has no CUDA"), "{log}");
+}
+
+#[test]
 fn the_grammar_of_the_help_names_every_exit_code() {
     let help = succeeded(run(&mut yizhai(&["--help"])));
     let flat = help.split_whitespace().collect::<Vec<_>>().join(" ");

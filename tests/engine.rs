@@ -171,13 +171,14 @@ async fn a_shared_beginning_takes_its_room_in_the_cache_once() {
     let shared = prompts[0].iter().zip(&prompts[1]).take_while(|(a, b)| a == b).count() / KV_BLOCK_TOKENS;
     assert!(shared > 0);
     let config =
-        EngineConfig { kv_tokens: (2 * blocks - shared) * KV_BLOCK_TOKENS, ..EngineConfig::default() };
+        EngineConfig { kv_tokens: Some((2 * blocks - shared) * KV_BLOCK_TOKENS), ..EngineConfig::default() };
     let (engine, _) = scripted(forever(), Duration::from_millis(5), config);
     let [first, second] = prompts;
     let mut first = engine.submit(prompt(first, new_tokens)).await.unwrap();
     while !matches!(first.next().await, Some(GenerationEvent::Token { .. })) {}
     let mut second = engine.submit(prompt(second, new_tokens)).await.unwrap();
     assert_eq!(cached(&mut second).await, shared * KV_BLOCK_TOKENS);
+    second.next().await;
     assert_eq!(engine.running(), 2, "the second waited for the end of the first");
 }
 

@@ -187,7 +187,7 @@ pub(super) struct ModelArgs {
     #[arg(long, env = "YIZHAI_MODEL", value_delimiter = ',', value_name = "[TASK=]ID|PATH")]
     pub(super) model: Vec<ModelChoice>,
 
-    /// Where it runs: auto, cpu, cuda or cuda:N
+    /// Where it runs: cpu, cuda (the first GPU), cuda:N, or auto: the first GPU if this build and machine have one
     #[arg(long, env = "YIZHAI_DEVICE", default_value_t)]
     pub(super) device: DeviceChoice,
 
@@ -204,10 +204,10 @@ pub(super) struct ModelArgs {
           value_parser = at_least_one, value_name = "N")]
     pub(super) max_sequences: usize,
 
-    /// The most tokens that the KV cache holds, over all sequences: bounds the memory beside the weights
-    #[arg(long, env = "YIZHAI_KV_TOKENS", default_value_t = EngineConfig::default().kv_tokens,
-          value_parser = at_least_one, value_name = "TOKENS")]
-    pub(super) kv_tokens: usize,
+    /// The most tokens that the KV cache holds, over all sequences: bounds the memory beside the weights [on the CPU
+    /// 16384; on a GPU as many as its free memory holds, but for 1 GiB, and the sequences can fill]
+    #[arg(long, env = "YIZHAI_KV_TOKENS", value_parser = at_least_one, value_name = "TOKENS")]
+    pub(super) kv_tokens: Option<usize>,
 
     /// How the KV cache keeps its values: f16, or int8, which takes half the memory and rounds more
     #[arg(long, env = "YIZHAI_KV_TYPE", default_value_t = KvType::F16, value_name = "TYPE")]

@@ -67,6 +67,7 @@ fn steps(args: &BenchArgs, config: &ModelConfig) -> anyhow::Result<()> {
         print(&json!({
             "engine": "yizhai",
             "model": located.id,
+            "device": config.options.device_name(),
             "cpu_features": config.options.cpu_features.to_string(),
             "kv_type": config.options.kv_type.to_string(),
             "batch": size,
@@ -114,7 +115,7 @@ impl Run {
                 batch.push(blocks.clone(), start - len, &tokens, usize::from(start == prompt));
                 let is_last = sequence + 1 == size && start == prompt;
                 if batch.tokens.len() == step_tokens || is_last {
-                    model.forward(&std::mem::take(&mut batch), cache)?;
+                    forward(model, &std::mem::take(&mut batch), cache)?;
                 }
             }
         }
@@ -124,13 +125,18 @@ impl Run {
             for (sequence, blocks) in blocks.iter().enumerate() {
                 batch.push(blocks.clone(), position, &[token(position, sequence)], 1);
             }
-            model.forward(&batch, cache)?;
+            forward(model, &batch, cache)?;
         }
         Ok(Self {
             prefill_seconds: (prefilled - started).as_secs_f64(),
             decode_seconds: prefilled.elapsed().as_secs_f64(),
         })
     }
+}
+
+/// Runs a step to its end: a GPU is only told what to do.
+fn forward(model: &mut dyn Model, batch: &Batch, cache: &mut KvCache) -> anyhow::Result<()> {
+    Ok(model.forward(batch, cache)?.device().synchronize()?)
 }
 
 /// Digests a page through the server in this process, as `yizhai digest` does, and tells what it took.
@@ -156,6 +162,7 @@ async fn page(connection: &Connection, config: &ModelConfig, source: &Source) ->
         "engine": "yizhai",
         "page": item.name,
         "model": model::id(config)?,
+        "device": config.options.device_name(),
         "cpu_features": config.options.cpu_features.to_string(),
         "kv_type": config.options.kv_type.to_string(),
         "batch": config.engine.max_sequences,

@@ -122,7 +122,6 @@ fn load_one(located: Located, config: &ModelConfig) -> anyhow::Result<Pipeline> 
         model = id,
         weights_mebibytes = weights_bytes(&path) >> 20,
         max_sequences = config.engine.max_sequences,
-        kv_tokens = config.engine.kv_tokens,
         load_time_ms = started.elapsed().as_millis() as u64,
         "the model is loaded"
     );

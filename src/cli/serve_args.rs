@@ -342,7 +342,7 @@ impl ServeArgs {
         }
         // What rounds differently may write differently.
         let options = &config.options;
-        let setup = format!("{} {} {}", options.device, options.cpu_features, options.kv_type);
+        let setup = format!("{} {} {}", options.device_name(), options.cpu_features, options.kv_type);
         let cache = ResultCache::new(cache_bytes, &setup, metrics);
         Ok(Some(match cache_file {
             Some(path) => cache.on_disk(path, cache_file_bytes)?,

@@ -143,12 +143,17 @@ impl Engine {
     /// # Errors
     /// When there is no room for the KV cache, or the system gives no thread.
     pub fn start(model: Box<dyn Model>, config: EngineConfig) -> Result<Self, StartError> {
+        let max_model_len = config.max_model_len.min(model.max_positions());
+        let room = if config.kv_tokens.is_none() { model.kv_room()? } else { None };
+        let kv_tokens = EngineConfig { max_model_len, ..config }.kv_tokens_in(room);
         let config = EngineConfig {
-            max_model_len: config.max_model_len.min(model.max_positions()).min(config.kv_tokens),
+            max_model_len: max_model_len.min(kv_tokens),
+            kv_tokens: Some(kv_tokens),
             ..config
         };
         let lengths = Lengths::Together(config.max_model_len);
-        Self::spawn(config, lengths, 1, |inbox, metrics| worker::Worker::new(model, config, inbox, metrics))
+        let make = |inbox, metrics| worker::Worker::new(model, config, kv_tokens, inbox, metrics);
+        Self::spawn(config, lengths, 1, make)
     }
 
     /// Starts the worker thread that owns an encoder-decoder.
@@ -158,9 +163,10 @@ impl Engine {
     pub fn start_seq2seq(model: Seq2Seq, config: EngineConfig) -> Result<Self, StartError> {
         let beams = model.decoding().beams;
         // A source and every beam at its longest fit the room that there is.
-        let longest = model.max_positions().min(config.max_model_len).min(config.kv_tokens / (1 + beams));
-        let config = EngineConfig { max_model_len: longest, ..config };
-        let make = |inbox, metrics| Ok(seq2seq::Worker::new(model, config, inbox, metrics));
+        let kv_tokens = config.kv_tokens_in(None);
+        let longest = model.max_positions().min(config.max_model_len).min(kv_tokens / (1 + beams));
+        let config = EngineConfig { max_model_len: longest, kv_tokens: Some(kv_tokens), ..config };
+        let make = |inbox, metrics| Ok(seq2seq::Worker::new(model, config, kv_tokens, inbox, metrics));
         Self::spawn(config, Lengths::Apart(longest), beams, make)
     }
 

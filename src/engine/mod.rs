@@ -16,6 +16,8 @@
 
 mod beam;
 mod blocks;
+#[cfg(any(feature = "cuda", test))]
+mod cuda;
 mod draft;
 mod handle;
 mod metrics;
@@ -116,8 +118,9 @@ pub struct EngineConfig {
     pub max_step_tokens: usize,
     /// While a step reads fewer tokens than this, guesses of what comes next are read along; 0 means never.
     pub max_draft_rows: usize,
-    /// The most tokens that the KV cache holds, over all sequences.
-    pub kv_tokens: usize,
+    /// The most tokens that the KV cache holds, over all sequences; `None` means 16,384 in the machine's memory, and on a
+    /// device with memory of its own as many as that has room for and `max_sequences` can fill.
+    pub kv_tokens: Option<usize>,
     /// The longest sequence, prompt and answer, in tokens.
     pub max_model_len: usize,
     /// The most prompts that wait.
@@ -130,10 +133,21 @@ impl EngineConfig {
         max_sequences: 32,
         max_step_tokens: 512,
         max_draft_rows: 8,
-        kv_tokens: 16_384,
+        kv_tokens: None,
         max_model_len: 8_192,
         queue_len: 1_024,
     };
+}
+
+/// Tokens of the KV cache where nobody says and nobody counts.
+const DEFAULT_KV_TOKENS: usize = 16_384;
+
+impl EngineConfig {
+    /// The tokens that the KV cache holds on a device that has room for `room`, if it counts.
+    fn kv_tokens_in(&self, room: Option<usize>) -> usize {
+        let of_use = self.max_sequences.saturating_mul(self.max_model_len);
+        self.kv_tokens.unwrap_or(room.map_or(DEFAULT_KV_TOKENS, |room| room.min(of_use)))
+    }
 }
 
 impl Default for EngineConfig {

@@ -59,15 +59,15 @@ impl Worker {
     pub(super) fn new(
         model: Seq2Seq,
         config: EngineConfig,
+        kv_tokens: usize,
         inbox: mpsc::Receiver<Submission>,
         metrics: EngineMetrics,
     ) -> Self {
-        metrics.kv_tokens_total.set(gauge(config.kv_tokens));
+        metrics.kv_tokens_total.set(gauge(kv_tokens));
         let scheduler = Scheduler::new(SchedulerLimits {
             max_sequences: config.max_sequences,
             max_step_tokens: config.max_step_tokens,
         });
-        let kv_tokens = config.kv_tokens;
         Self { model, scheduler, sequences: HashMap::new(), inbox, metrics, next_id: 0, kv_tokens }
     }
 

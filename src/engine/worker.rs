@@ -43,16 +43,29 @@ pub(super) struct Worker {
     metrics: EngineMetrics,
     next_id: u64,
     max_draft_rows: usize,
+    #[cfg(feature = "cuda")]
+    chooser: super::cuda::Chooser,
+}
+
+/// What the model told after a token.
+#[derive(Clone, Copy)]
+enum Row<'a> {
+    /// Its logits, to be chosen from here.
+    Logits(&'a [f32]),
+    /// What the device chose.
+    #[cfg(feature = "cuda")]
+    Chosen(Choice),
 }
 
 impl Worker {
     pub(super) fn new(
         model: Box<dyn Model>,
         config: EngineConfig,
+        kv_tokens: usize,
         inbox: mpsc::Receiver<Submission>,
         metrics: EngineMetrics,
     ) -> Result<Self, ModelError> {
-        let blocks = config.kv_tokens / KV_BLOCK_TOKENS;
+        let blocks = kv_tokens / KV_BLOCK_TOKENS;
         let cache = model.new_cache(blocks)?;
         let scheduler = Scheduler::new(SchedulerLimits {
             max_sequences: config.max_sequences,
@@ -62,7 +75,57 @@ impl Worker {
         let blocks = BlockPool::new(blocks);
         let sequences = HashMap::new();
         let max_draft_rows = config.max_draft_rows;
-        Ok(Self { model, cache, blocks, scheduler, sequences, inbox, metrics, next_id: 0, max_draft_rows })
+        Ok(Self {
+            model,
+            cache,
+            blocks,
+            scheduler,
+            sequences,
+            inbox,
+            metrics,
+            next_id: 0,
+            max_draft_rows,
+            #[cfg(feature = "cuda")]
+            chooser: Default::default(),
+        })
+    }
+
+    /// Hands out the tokens that follow what a step read; `rows` is what the segments of the batch wanted.
+    fn hand_out(&mut self, plan: &[Work], batch: &Batch, rows: &[Row<'_>]) -> Result<(), ModelError> {
+        let mut rest = rows;
+        for (work, segment) in plan.iter().zip(&batch.segments) {
+            let (rows, after) = rest.split_at(segment.logits);
+            rest = after;
+            self.sample(work.id, rows)?;
+        }
+        self.show();
+        Ok(())
+    }
+
+    /// Has the tokens chosen where the logits lie, if that is a device that can: a step's only wait for it.
+    #[cfg(feature = "cuda")]
+    fn choose_on_device(
+        &mut self,
+        plan: &[Work],
+        batch: &Batch,
+        logits: &Tensor,
+    ) -> Result<Option<Vec<Choice>>, ModelError> {
+        if !logits.device().is_cuda() {
+            return Ok(None);
+        }
+        let Self { sequences, chooser, .. } = self;
+        let rows = plan.iter().zip(&batch.segments).flat_map(|(work, segment)| {
+            let sequence = &sequences[&work.id];
+            let Submission { prompt, given, .. } = &sequence.submission;
+            let written = sequence.tokens.len() - sequence.guessed - prompt.tokens.len();
+            (written..written + segment.logits).map(move |written| super::cuda::Wanted {
+                given: given.as_ref().map(|given| given[written]),
+                sampling: prompt.sampling,
+                allowed: prompt.allowed.as_ref(),
+                written,
+            })
+        });
+        Ok(Some(chooser.choose(logits, &rows.collect::<Vec<_>>())?))
     }
 
     /// Shows how full the engine is.
@@ -140,19 +203,18 @@ impl Worker {
 
     /// Chooses the next token of a sequence, and those after it as far as they were guessed; hands them out, and ends
     /// the sequence when it is over.
-    fn sample<'a>(
-        &mut self,
-        id: SequenceId,
-        rows: impl Iterator<Item = &'a [f32]>,
-    ) -> Result<(), ModelError> {
+    fn sample(&mut self, id: SequenceId, rows: &[Row<'_>]) -> Result<(), ModelError> {
         let Some(sequence) = self.sequences.get_mut(&id) else { return Ok(()) };
         let guesses = sequence.tokens.split_off(sequence.tokens.len() - sequence.guessed);
         sequence.guessed = 0;
         let mut guesses = guesses.into_iter();
-        for logits in rows {
+        for row in rows {
             let prompt = &sequence.submission.prompt;
-            let Choice { token, log_probability } =
-                sequence.sampler.sample(logits, prompt.allowed.as_deref())?;
+            let Choice { token, log_probability } = match *row {
+                Row::Logits(logits) => sequence.sampler.sample(logits, prompt.allowed.as_deref())?,
+                #[cfg(feature = "cuda")]
+                Row::Chosen(choice) => choice,
+            };
             if prompt.stop_tokens.contains(&token) {
                 self.finish(id, FinishReason::Stop);
                 return Ok(());
@@ -224,23 +286,25 @@ impl thread::Worker for Worker {
         let batch = self.prepare(&plan);
         let began = Instant::now();
         let logits = self.model.forward(&batch, &mut self.cache)?;
+        #[cfg(feature = "cuda")]
+        let chosen = self.choose_on_device(&plan, &batch, &logits)?;
         self.metrics.step_time_s.observe(began.elapsed().as_secs_f64());
         self.metrics.batch_size.observe(plan.len() as f64);
         self.file_prompts(&plan);
+        #[cfg(feature = "cuda")]
+        if let Some(chosen) = chosen {
+            let rows: Vec<_> = chosen.into_iter().map(Row::Chosen).collect();
+            return self.hand_out(&plan, &batch, &rows);
+        }
         let logits = on_cpu(&logits)?;
         let (_, width) = logits.dims2()?;
         let (storage, layout) = logits.storage_and_layout();
         let Storage::Cpu(storage) = &*storage else {
             return Err(ModelError::step("the logits are not where they were copied to"));
         };
-        let mut rest = &storage.as_slice::<f32>()?[layout.start_offset()..];
-        for (work, segment) in plan.iter().zip(&batch.segments) {
-            let (rows, after) = rest.split_at(segment.logits * width);
-            rest = after;
-            self.sample(work.id, rows.chunks_exact(width))?;
-        }
-        self.show();
-        Ok(())
+        let logits = &storage.as_slice::<f32>()?[layout.start_offset()..];
+        let rows: Vec<_> = logits.chunks_exact(width).map(Row::Logits).collect();
+        self.hand_out(&plan, &batch, &rows)
     }
 
     fn abandon(&mut self) -> Vec<Submission> {

@@ -17,13 +17,15 @@
 //! * **Quantized products are the same on every instruction set**: sums are integers, and the few f32 operations
 //!   that follow them run in one fixed order without fused multiply-add. `portable` is the oracle.
 //!
-//! Unsafe code lives in this module only.
+//! Unsafe code lives in this module, but for launches on a GPU and the memory map of a model file.
 
 #![allow(clippy::needless_range_loop)] // a lane's index runs over several arrays at once
 
 mod attention;
 mod blocks;
 mod cpu;
+#[cfg(any(feature = "cuda", test))]
+pub(crate) mod cuda;
 mod elementwise;
 mod error;
 mod gemm;
@@ -60,7 +62,7 @@ mod attention_tests;
 #[cfg(test)]
 mod gemm_tests;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 
 pub use attention::{AttentionBatch, AttentionSequence, attention};
 pub use blocks::QuantType;

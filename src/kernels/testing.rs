@@ -5,14 +5,14 @@ use super::{CpuFeatures, Kernels, QuantType};
 use half::{bf16, f16};
 
 /// A small reproducible generator (splitmix64).
-pub(super) struct Random(u64);
+pub(crate) struct Random(u64);
 
 impl Random {
-    pub(super) fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64) -> Self {
         Self(seed)
     }
 
-    pub(super) fn next(&mut self) -> u64 {
+    pub(crate) fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -21,17 +21,17 @@ impl Random {
     }
 
     /// A number below `end`.
-    pub(super) fn below(&mut self, end: usize) -> usize {
+    pub(crate) fn below(&mut self, end: usize) -> usize {
         (self.next() % end as u64) as usize
     }
 
     /// Roughly normal, with standard deviation `scale`.
-    pub(super) fn float(&mut self, scale: f32) -> f32 {
+    pub(crate) fn float(&mut self, scale: f32) -> f32 {
         let sum: f32 = (0..4).map(|_| (self.next() >> 40) as f32 / (1u64 << 24) as f32 - 0.5).sum();
         sum * scale * 1.732
     }
 
-    pub(super) fn floats(&mut self, len: usize, scale: f32) -> Vec<f32> {
+    pub(crate) fn floats(&mut self, len: usize, scale: f32) -> Vec<f32> {
         (0..len).map(|_| self.float(scale)).collect()
     }
 
@@ -74,7 +74,7 @@ pub(super) fn all_kernels() -> Vec<Kernels> {
 
 /// Asserts that each value differs by at most `tolerance` relative to the largest of the wanted values around it.
 #[track_caller]
-pub(super) fn close(got: &[f32], want: &[f32], tolerance: f32, what: &str) {
+pub(crate) fn close(got: &[f32], want: &[f32], tolerance: f32, what: &str) {
     assert_eq!(got.len(), want.len(), "{what}: length");
     for (i, (got, want)) in got.iter().zip(want).enumerate() {
         let allowed = tolerance * want.abs().max(1.0);

@@ -135,6 +135,12 @@ impl<B: Backend> Decoder<B> {
         })
     }
 
+    /// What is cached for each token.
+    fn kv_shape(&self) -> KvShape {
+        let Shape { kv_heads, head_dim, .. } = self.shape;
+        KvShape { layers: self.layers.len(), kv_heads, head_dim }
+    }
+
     /// The layers' rotation: of the local ones their own.
     fn rope(&self, is_local: bool) -> &B::Rope {
         self.local_rope.as_ref().filter(|_| is_local).unwrap_or(&self.rope)
@@ -220,8 +226,7 @@ impl<B: Backend> Attention<B> {
         b: &B,
         (rope, epsilon): (&B::Rope, f32),
         x: &B::Rows,
-        positions: &[u32],
-        batch: &Batch,
+        (batch, step): (&Batch, &B::Step),
         cache: &mut KvCache,
     ) -> Result<B::Rows, ModelError> {
         let [mut queries, mut keys, mut values] = b.project(x, [&self.query, &self.key, &self.value])?;
@@ -234,9 +239,9 @@ impl<B: Backend> Attention<B> {
             queries = b.rms_norm(&queries, &norms.query, epsilon)?;
             keys = b.rms_norm(&keys, &norms.key, epsilon)?;
         }
-        b.rotate(&mut queries, rope, positions)?;
-        b.rotate(&mut keys, rope, positions)?;
-        b.attend(self.heads, batch, cache, [&queries, &keys, &values])
+        b.rotate(&mut queries, rope, step)?;
+        b.rotate(&mut keys, rope, step)?;
+        b.attend(self.heads, batch, step, cache, [&queries, &keys, &values])
     }
 }
 
@@ -249,21 +254,23 @@ impl<B: Backend> Model for Decoder<B> {
         self.backend.positions(&self.rope)
     }
 
+    fn kv_room(&self) -> Result<Option<usize>, ModelError> {
+        self.backend.kv_room(self.kv_shape())
+    }
+
     fn new_cache(&self, blocks: usize) -> Result<KvCache, ModelError> {
-        let Shape { kv_heads, head_dim, .. } = self.shape;
-        let shape = KvShape { layers: self.layers.len(), kv_heads, head_dim };
         let biases = self.layers.iter().map(|layer| layer.attention.biases.as_ref());
         let key_biases: Vec<_> = biases.map(|biases| biases.map(|biases| &biases.key)).collect();
-        self.backend.cache(shape, blocks, &key_biases, &self.rope)
+        self.backend.cache(self.kv_shape(), blocks, &key_biases, &self.rope)
     }
 
     fn forward(&mut self, batch: &Batch, cache: &mut KvCache) -> Result<Tensor, ModelError> {
         batch.check()?;
         let b = &self.backend;
         let Shape { epsilon, vocab_size, .. } = self.shape;
-        let positions = batch.positions();
         let wanted = batch.rows_with_logits();
         let nothing_wanted = || Ok(Tensor::zeros((0, vocab_size), DType::F32, &Device::Cpu)?);
+        let step = b.step(self.layers[0].attention.heads, batch)?;
         let mut x = b.look_up(&self.embedding, &batch.tokens)?; // (total_tokens, hidden_size)
         if let Some(scale) = self.embedding_scale {
             b.scale(&mut x, scale)?;
@@ -281,7 +288,7 @@ impl<B: Backend> Model for Decoder<B> {
             };
             let attention = &layer.attention;
             let rope = self.rope(attention.is_local);
-            let mut attended = attention.attend(b, (rope, epsilon), &normed, &positions, batch, cache)?;
+            let mut attended = attention.attend(b, (rope, epsilon), &normed, (batch, &step), cache)?;
             if index + 1 == self.layers.len() && wanted.len() < batch.tokens.len() {
                 // Every key and value is written; what follows is of use for the wanted rows only.
                 if wanted.is_empty() {

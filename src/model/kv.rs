@@ -5,6 +5,7 @@
 
 use candle_core::Tensor;
 
+pub use super::backend::CudaKv;
 pub use crate::kernels::KvShape;
 use crate::kernels::KvStore;
 
@@ -14,6 +15,8 @@ pub enum KvCache {
     Cpu(KvStore),
     /// Of candle: keys and values of each layer, `(blocks * KV_BLOCK_TOKENS, kv_heads, head_dim)`.
     Candle(Vec<(Tensor, Tensor)>),
+    /// On a GPU.
+    Cuda(CudaKv),
     /// Of a model without attention, in tests.
     None,
 }

@@ -30,7 +30,7 @@ use candle_core::Tensor;
 use decoder::Decoder;
 
 pub use gguf::GgufFile;
-pub use kv::{KvCache, KvShape};
+pub use kv::{CudaKv, KvCache, KvShape};
 pub use options::{BackendChoice, CpuFeatures, DeviceChoice, KvType, ModelOptions};
 
 /// Tokens of a block of the KV cache.
@@ -95,6 +95,11 @@ impl ModelError {
     pub(crate) fn step(detail: impl Into<String>) -> Self {
         Self::Compute(candle_core::Error::msg(detail.into()))
     }
+}
+
+/// The first line of an error: candle appends backtraces to its messages.
+fn one_line(error: &candle_core::Error) -> String {
+    error.to_string().lines().next().unwrap_or_default().trim().to_owned()
 }
 
 /// One sequence's part of a step: `len` tokens that follow the `start` tokens already cached.
@@ -172,6 +177,15 @@ pub trait Model: Send {
     /// The longest sequence that it can run, in tokens.
     fn max_positions(&self) -> usize;
 
+    /// KV tokens that the device has room for, beside the weights and what a step needs; `None` where it is the
+    /// machine's memory, which is others' as well.
+    ///
+    /// # Errors
+    /// When the device does not tell.
+    fn kv_room(&self) -> Result<Option<usize>, ModelError> {
+        Ok(None)
+    }
+
     /// An empty KV cache of `blocks` blocks for it.
     ///
     /// # Errors
@@ -179,7 +193,7 @@ pub trait Model: Send {
     fn new_cache(&self, blocks: usize) -> Result<KvCache, ModelError>;
 
     /// Runs one step: reads the batch, writes its keys and values into `cache`, and returns the logits
-    /// that its segments want, `(logit_rows, vocab_size)` as f32, in the order of the tokens.
+    /// that its segments want, `(logit_rows, vocab_size)` as f32, in the order of the tokens, on the model's device.
     ///
     /// # Errors
     /// When blocks are missing, a token id is out of range, or the device fails.
@@ -205,7 +219,9 @@ pub fn load(file: &GgufFile, options: &ModelOptions) -> Result<Box<dyn Model>, M
     };
     let shape = shape::Shape::read(file)?;
     let family = family(file, &shape)?;
-    Ok(match options.backend() {
+    let (device, why) = options.device.resolve();
+    tracing::info!(%device, why, "the model's device is chosen");
+    Ok(match options.backend_on(device) {
         BackendChoice::Kernels => Box::new(Decoder::load(file, Cpu::new(options), shape, &family)?),
         BackendChoice::Candle => Box::new(Decoder::load(file, Candle::new(options)?, shape, &family)?),
     })

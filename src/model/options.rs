@@ -2,7 +2,7 @@
 
 use candle_core::Device;
 
-use super::ModelError;
+use super::{ModelError, one_line};
 pub use crate::kernels::{CpuFeatures, KvType};
 
 /// Where a model runs.
@@ -57,55 +57,65 @@ impl Default for ModelOptions {
 }
 
 impl ModelOptions {
-    /// The code that computes: the kernels on an x86-64 CPU, candle everywhere else.
-    pub(super) fn backend(&self) -> BackendChoice {
-        let on_cpu = match self.device {
-            DeviceChoice::Cpu => true,
-            DeviceChoice::Auto => self.device.open().is_ok_and(|device| device.is_cpu()),
-            DeviceChoice::Cuda(_) => false,
-        };
-        match self.backend {
-            Some(chosen) => chosen,
-            None if on_cpu && cfg!(target_arch = "x86_64") => BackendChoice::Kernels,
-            None => BackendChoice::Candle,
-        }
+    /// The code that computes on `device`: the kernels on an x86-64 CPU, candle everywhere else.
+    pub(super) fn backend_on(&self, device: DeviceChoice) -> BackendChoice {
+        let has_kernels = device == DeviceChoice::Cpu && cfg!(target_arch = "x86_64");
+        self.backend.unwrap_or(if has_kernels { BackendChoice::Kernels } else { BackendChoice::Candle })
     }
-}
 
-impl ModelOptions {
     /// Where a model runs with these options, by name: `cpu` or `cuda:N`.
     pub fn device_name(&self) -> String {
-        match self.device {
-            DeviceChoice::Auto if self.device.open().is_ok_and(|device| !device.is_cpu()) => {
-                DeviceChoice::Cuda(0).to_string()
-            }
-            DeviceChoice::Auto => DeviceChoice::Cpu.to_string(),
-            chosen => chosen.to_string(),
-        }
+        self.device.resolve().0.to_string()
     }
 }
 
 impl DeviceChoice {
+    /// What is chosen, never `Auto`, and why: one line for the log.
+    pub fn resolve(self) -> (Self, String) {
+        match self {
+            Self::Auto => match cuda_devices() {
+                Ok(count @ 1..) => (Self::Cuda(0), format!("the first of {count} CUDA devices")),
+                Ok(_) => (Self::Cpu, "this machine has no CUDA device".to_owned()),
+                Err(reason) => (Self::Cpu, reason),
+            },
+            chosen => (chosen, "asked for".to_owned()),
+        }
+    }
+
     /// Opens the device.
     ///
     /// # Errors
     /// When a CUDA device is asked for and this build or machine has none.
     pub fn open(self) -> Result<Device, ModelError> {
-        let cuda = |index: usize| {
-            if cfg!(feature = "cuda") {
-                Device::new_cuda(index).map_err(|e| e.to_string())
-            } else {
-                Err("this build has no CUDA; build it with `--features cuda`".to_owned())
-            }
-        };
-        match self {
-            Self::Cpu => Ok(Device::Cpu),
-            Self::Auto => Ok(cuda(0).unwrap_or(Device::Cpu)),
-            Self::Cuda(index) => {
-                cuda(index).map_err(|detail| ModelError::Device { name: format!("device {self}"), detail })
-            }
+        let (chosen, _) = self.resolve();
+        let Self::Cuda(index) = chosen else { return Ok(Device::Cpu) };
+        let refuse = |detail| ModelError::Device { name: format!("device {chosen}"), detail };
+        let count = cuda_devices().map_err(refuse)?;
+        if index >= count {
+            return Err(refuse(format!("this machine has {count} CUDA devices, counted from 0")));
         }
+        // One stream for all threads: the weights are read by another thread than the one that loads them.
+        Device::new_cuda_with_stream(index).map_err(|error| refuse(one_line(&error)))
     }
+}
+
+/// How many CUDA devices this machine has.
+///
+/// # Errors
+/// Why none can be used: this build has no CUDA, or the driver refuses.
+#[cfg(feature = "cuda")]
+fn cuda_devices() -> Result<usize, String> {
+    use candle_core::cuda::cudarc::driver::{CudaContext, sys::CUresult};
+    match CudaContext::device_count() {
+        Ok(count) => Ok(usize::try_from(count).unwrap_or_default()),
+        Err(error) if error.0 == CUresult::CUDA_ERROR_NO_DEVICE => Ok(0),
+        Err(error) => Err(format!("the CUDA driver refuses: {error:?}")),
+    }
+}
+
+#[cfg(not(feature = "cuda"))]
+fn cuda_devices() -> Result<usize, String> {
+    Err("this build has no CUDA; build it with `cargo build --release --features cuda`".to_owned())
 }
 
 impl std::fmt::Display for DeviceChoice {

@@ -1,4 +1,5 @@
-//! The operations on candle's tensors: for CUDA, and for CPUs that the kernels do not know.
+//! The operations on candle's tensors: for CPUs that the kernels do not know, and for CUDA, where rotation and attention
+//! are those of [`super::cuda`].
 
 use std::sync::Arc;
 
@@ -7,12 +8,19 @@ use candle_core::{
     quantized::{QMatMul, QTensor},
 };
 
-use super::{Backend, Heads, Rope, RopeStyle};
-use crate::model::{Batch, GgufFile, KV_BLOCK_TOKENS, KvCache, KvShape, ModelError, ModelOptions, Segment};
+use super::{
+    Backend, Heads, Rope, RopeStyle,
+    cuda::{DevicePlan, Gpu},
+};
+use crate::model::{
+    Batch, GgufFile, KV_BLOCK_TOKENS, KvCache, KvShape, KvType, ModelError, ModelOptions, Segment,
+};
 
 /// A device of candle's.
 pub(in crate::model) struct Candle {
     device: Device,
+    /// The same device if it is a GPU.
+    gpu: Option<Gpu>,
     max_positions: usize,
 }
 
@@ -24,17 +32,29 @@ pub(in crate::model) struct Matrix {
 
 /// Cosines and sines of every position, `(positions, head_dim / 2)` each.
 pub(in crate::model) struct Angles {
-    cos: Tensor,
-    sin: Tensor,
-    head_dim: usize,
-    style: RopeStyle,
+    pub(super) cos: Tensor,
+    pub(super) sin: Tensor,
+    pub(super) head_dim: usize,
+    pub(super) style: RopeStyle,
+}
+
+/// What a step uploads beside its tokens.
+pub(in crate::model) struct Step {
+    /// The position of every token: `(total_tokens)`.
+    positions: Tensor,
+    /// Where a GPU finds and puts keys and values.
+    plan: Option<DevicePlan>,
 }
 
 impl Candle {
     pub(in crate::model) fn new(options: &ModelOptions) -> Result<Self, ModelError> {
         let device = options.device.open()?;
+        if device.is_cuda() && options.kv_type != KvType::F16 {
+            let detail = format!("its KV cache is f16, not {}", options.kv_type);
+            return Err(ModelError::Device { name: format!("device {}", options.device_name()), detail });
+        }
         tracing::info!(?device, "the model runs on candle's operations");
-        Ok(Self { device, max_positions: options.max_positions })
+        Ok(Self { gpu: Gpu::of(&device), device, max_positions: options.max_positions })
     }
 }
 
@@ -43,6 +63,7 @@ impl Backend for Candle {
     type Matrix = Matrix;
     type Vector = Tensor;
     type Rope = Angles;
+    type Step = Step;
 
     fn matrix(&self, file: &GgufFile, name: &str, out: usize, input: usize) -> Result<Matrix, ModelError> {
         let table = Arc::new(file.qtensor(name, &[out, input], &self.device)?);
@@ -69,6 +90,10 @@ impl Backend for Candle {
         rope.cos.dims()[0]
     }
 
+    fn kv_room(&self, shape: KvShape) -> Result<Option<usize>, ModelError> {
+        self.gpu.as_ref().map(|gpu| gpu.kv_room(shape)).transpose()
+    }
+
     fn cache(
         &self,
         shape: KvShape,
@@ -76,13 +101,28 @@ impl Backend for Candle {
         _key_biases: &[Option<&Tensor>],
         _rope: &Angles,
     ) -> Result<KvCache, ModelError> {
+        if let Some(gpu) = &self.gpu {
+            return Ok(KvCache::Cuda(gpu.cache(shape, blocks)?));
+        }
         let dims = (blocks * KV_BLOCK_TOKENS, shape.kv_heads, shape.head_dim);
         let empty = || Tensor::zeros(dims, DType::F32, &self.device);
         let layers = (0..shape.layers).map(|_| Ok((empty()?, empty()?)));
         Ok(KvCache::Candle(layers.collect::<Result<_, candle_core::Error>>()?))
     }
 
+    fn step(&self, heads: Heads, batch: &Batch) -> Result<Step, ModelError> {
+        Ok(Step {
+            positions: Tensor::new(batch.positions(), &self.device)?,
+            plan: self.gpu.as_ref().map(|gpu| gpu.plan(heads, batch)).transpose()?,
+        })
+    }
+
     fn look_up(&self, table: &Matrix, ids: &[u32]) -> Result<Tensor, ModelError> {
+        // A GPU would read beyond the table.
+        let known = table.table.shape().dims()[0];
+        if let Some(id) = ids.iter().find(|id| **id as usize >= known) {
+            return Err(ModelError::step(format!("token {id} is not among the {known} of the model")));
+        }
         Ok(table.table.embedding(&Tensor::new(ids, &self.device)?)?)
     }
 
@@ -120,9 +160,13 @@ impl Backend for Candle {
         Ok(())
     }
 
-    fn rotate(&self, x: &mut Tensor, rope: &Angles, positions: &[u32]) -> Result<(), ModelError> {
-        let rows = Tensor::new(positions, &self.device)?;
-        let (cos, sin) = (rope.cos.index_select(&rows, 0)?, rope.sin.index_select(&rows, 0)?);
+    fn rotate(&self, x: &mut Tensor, rope: &Angles, step: &Step) -> Result<(), ModelError> {
+        if let Some(gpu) = &self.gpu {
+            *x = gpu.rotate(x, rope, &step.positions)?;
+            return Ok(());
+        }
+        let positions = &step.positions;
+        let (cos, sin) = (rope.cos.index_select(positions, 0)?, rope.sin.index_select(positions, 0)?);
         let heads = x.dim(1)? / rope.head_dim;
         let by_head = split_heads(x, heads)?.unsqueeze(0)?.contiguous()?; // (1, heads, total_tokens, head_dim)
         let rotated = match rope.style {
@@ -137,9 +181,13 @@ impl Backend for Candle {
         &self,
         heads: Heads,
         batch: &Batch,
+        step: &Step,
         cache: &mut KvCache,
         [queries, keys, values]: [&Tensor; 3],
     ) -> Result<Tensor, ModelError> {
+        if let (KvCache::Cuda(cache), Some(plan)) = (&mut *cache, &step.plan) {
+            return cache.attend(heads, plan, [queries, keys, values]);
+        }
         let KvCache::Candle(layers) = cache else {
             return Err(ModelError::step("the KV cache belongs to another backend"));
         };

@@ -93,6 +93,8 @@ impl Backend for Cpu {
     type Matrix = QuantMatrix;
     type Vector = Vec<f32>;
     type Rope = RopeTable;
+    /// The position of every token: `(total_tokens)`.
+    type Step = Vec<u32>;
 
     fn matrix(
         &self,
@@ -122,6 +124,10 @@ impl Backend for Cpu {
         rope.positions()
     }
 
+    fn kv_room(&self, _shape: KvShape) -> Result<Option<usize>, ModelError> {
+        Ok(None)
+    }
+
     fn cache(
         &self,
         shape: KvShape,
@@ -142,6 +148,10 @@ impl Backend for Cpu {
             "the KV cache is reserved"
         );
         Ok(KvCache::Cpu(store))
+    }
+
+    fn step(&self, _heads: Heads, batch: &Batch) -> Result<Vec<u32>, ModelError> {
+        Ok(batch.positions())
     }
 
     fn look_up(&self, table: &QuantMatrix, ids: &[u32]) -> Result<Rows, ModelError> {
@@ -199,7 +209,7 @@ impl Backend for Cpu {
         Ok(())
     }
 
-    fn rotate(&self, x: &mut Rows, rope: &RopeTable, positions: &[u32]) -> Result<(), ModelError> {
+    fn rotate(&self, x: &mut Rows, rope: &RopeTable, positions: &Vec<u32>) -> Result<(), ModelError> {
         rope.rotate(&self.kernels, &mut x.values, positions);
         Ok(())
     }
@@ -208,6 +218,7 @@ impl Backend for Cpu {
         &self,
         heads: Heads,
         batch: &Batch,
+        _positions: &Vec<u32>,
         cache: &mut KvCache,
         [queries, keys, values]: [&Rows; 3],
     ) -> Result<Rows, ModelError> {

@@ -1,15 +1,17 @@
 //! What an architecture is written with: a handful of operations over packed rows.
 //!
 //! An architecture is written once, over [`Backend`]; [`Cpu`] runs it on the project's own kernels, and
-//! [`Candle`] on candle's operations, on CUDA and on CPUs that the kernels do not know.
+//! [`Candle`] on candle's operations, on CPUs that the kernels do not know and, with the kernels of `cuda`, on GPUs.
 
 mod candle;
 mod cpu;
+mod cuda;
 
 use candle_core::Tensor;
 
 pub(super) use candle::Candle;
 pub(super) use cpu::Cpu;
+pub use cuda::CudaKv;
 
 pub(super) use crate::kernels::RopeStyle;
 
@@ -57,6 +59,8 @@ pub(super) trait Backend: Send {
     type Vector: Send;
     /// The angles of a rotary embedding.
     type Rope: Send;
+    /// What the operations want to know of a step beside its tokens, made once for all layers.
+    type Step;
 
     /// Reads a matrix.
     fn matrix(
@@ -76,6 +80,9 @@ pub(super) trait Backend: Send {
     /// Number of positions of a rope.
     fn positions(&self, rope: &Self::Rope) -> usize;
 
+    /// KV tokens that the device has room for, beside the weights and what a step needs; `None` where nobody counts.
+    fn kv_room(&self, shape: KvShape) -> Result<Option<usize>, ModelError>;
+
     /// An empty cache. `key_biases` are added to the keys of each layer before their rotation, if there are any.
     fn cache(
         &self,
@@ -84,6 +91,9 @@ pub(super) trait Backend: Send {
         key_biases: &[Option<&Self::Vector>],
         rope: &Self::Rope,
     ) -> Result<KvCache, ModelError>;
+
+    /// Reads a batch for the layers, whose heads are alike.
+    fn step(&self, heads: Heads, batch: &Batch) -> Result<Self::Step, ModelError>;
 
     /// The rows of an embedding: `(ids, in_features)`.
     fn look_up(&self, table: &Self::Matrix, ids: &[u32]) -> Result<Self::Rows, ModelError>;
@@ -115,13 +125,14 @@ pub(super) trait Backend: Send {
     fn add_bias(&self, x: &mut Self::Rows, bias: &Self::Vector) -> Result<(), ModelError>;
 
     /// Rotates the heads of every row by its position.
-    fn rotate(&self, x: &mut Self::Rows, rope: &Self::Rope, positions: &[u32]) -> Result<(), ModelError>;
+    fn rotate(&self, x: &mut Self::Rows, rope: &Self::Rope, step: &Self::Step) -> Result<(), ModelError>;
 
     /// Writes the keys and values into the cache and lets every token attend to its own sequence.
     fn attend(
         &self,
         heads: Heads,
         batch: &Batch,
+        step: &Self::Step,
         cache: &mut KvCache,
         qkv: [&Self::Rows; 3],
     ) -> Result<Self::Rows, ModelError>;

@@ -18,7 +18,7 @@ use candle_core::{
 };
 use memmap2::Mmap;
 
-use super::ModelError;
+use super::{ModelError, one_line};
 use crate::kernels::QuantType;
 use header::{Header, HeaderError, TensorInfo, Value};
 
@@ -232,11 +232,6 @@ impl GgufFile {
     pub(super) fn unsupported(&self, detail: String) -> ModelError {
         ModelError::Unsupported { path: self.path.clone(), detail }
     }
-}
-
-/// The first line of an error: candle appends backtraces to its messages.
-fn one_line(error: &candle_core::Error) -> String {
-    error.to_string().lines().next().unwrap_or_default().trim().to_owned()
 }
 
 /// candle's name of a tensor type.

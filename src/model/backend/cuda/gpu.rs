@@ -1,0 +1,225 @@
+//! The launches, and the memory that they write.
+
+#![allow(unsafe_code)] // launches: a kernel believes the sizes that it is told
+
+use std::ops::Range;
+
+use candle_core::{
+    CudaDevice, CudaStorage, Device, Error, Storage, StorageRef, Tensor,
+    cuda::{
+        CudaDType,
+        cudarc::driver::{CudaFunction, CudaSlice, CudaView, LaunchConfig, PushKernelArg as _},
+    },
+    op::BackpropOp,
+};
+use half::f16;
+
+use super::plan::{Plan, TILE_WORDS, WARPS, shared_bytes, tile_rows};
+use crate::{
+    kernels::{KvType, cuda::ATTENTION},
+    model::{
+        Batch, KV_BLOCK_TOKENS, KvShape, ModelError,
+        backend::{Heads, RopeStyle, candle::Angles},
+    },
+};
+
+/// Memory of the device that the KV cache leaves to activations, logits and workspaces, in bytes.
+const RESERVE_BYTES: usize = 1 << 30;
+
+/// Threads of a block in kernels that go through a row.
+const ROW_THREADS: u32 = 128;
+
+/// A GPU.
+pub(in crate::model::backend) struct Gpu(CudaDevice);
+
+/// A [`Plan`] on the device.
+pub(in crate::model::backend) struct DevicePlan {
+    places: CudaSlice<u32>,
+    tiles: CudaSlice<u32>,
+    table: CudaSlice<u32>,
+    /// Query rows of the largest tile.
+    tile_rows: usize,
+    /// Blocks that a cache must have to hold them all.
+    blocks: usize,
+}
+
+/// The KV cache on a GPU.
+pub struct CudaKv {
+    device: CudaDevice,
+    shape: KvShape,
+    blocks: usize,
+    /// Keys and values of each layer, `(blocks * KV_BLOCK_TOKENS, kv_heads, head_dim)`.
+    layers: Vec<[CudaSlice<f16>; 2]>,
+}
+
+impl Gpu {
+    pub(in crate::model::backend) fn of(device: &Device) -> Option<Self> {
+        match device {
+            Device::Cuda(device) => Some(Self(device.clone())),
+            _ => None,
+        }
+    }
+
+    /// Tokens that the free memory holds, but for a reserve.
+    pub(in crate::model::backend) fn kv_room(&self, shape: KvShape) -> Result<usize, ModelError> {
+        let (free, total) = self.0.cuda_stream().context().mem_get_info().map_err(Error::wrap)?;
+        let block_bytes = shape.bytes(KvType::F16, KV_BLOCK_TOKENS);
+        let tokens = free.saturating_sub(RESERVE_BYTES) / block_bytes * KV_BLOCK_TOKENS;
+        let (free, total) = (free >> 20, total >> 20);
+        tracing::info!(free_mebibytes = free, total_mebibytes = total, tokens, "the device has room");
+        Ok(tokens)
+    }
+
+    /// Room for `blocks` blocks.
+    pub(in crate::model::backend) fn cache(
+        &self,
+        shape: KvShape,
+        blocks: usize,
+    ) -> Result<CudaKv, ModelError> {
+        let (tokens, width) = (blocks * KV_BLOCK_TOKENS, shape.kv_heads * shape.head_dim);
+        let empty = || self.0.alloc_zeros::<f16>(tokens * width);
+        let layers = (0..shape.layers).map(|_| Ok([empty()?, empty()?]));
+        let layers = layers.collect::<Result<_, Error>>()?;
+        let mebibytes = shape.bytes(KvType::F16, tokens) >> 20;
+        tracing::info!(tokens, kv_type = %KvType::F16, mebibytes, "the KV cache is reserved on the device");
+        Ok(CudaKv { device: self.0.clone(), shape, blocks, layers })
+    }
+
+    /// Uploads what the layers want to know of a batch.
+    pub(in crate::model::backend) fn plan(
+        &self,
+        heads: Heads,
+        batch: &Batch,
+    ) -> Result<DevicePlan, ModelError> {
+        let tile_rows = tile_rows(heads.head_dim);
+        if tile_rows == 0 {
+            return Err(ModelError::step(format!("the kernel has no room for heads of {}", heads.head_dim)));
+        }
+        let plan = Plan::new(batch, heads.heads / heads.kv_heads, tile_rows);
+        let upload = |words: &[u32]| self.0.clone_htod(words);
+        let (places, tiles, table) = (upload(&plan.places)?, upload(&plan.tiles)?, upload(&plan.table)?);
+        let blocks = plan.table.iter().max().map_or(0, |block| *block as usize + 1);
+        Ok(DevicePlan { places, tiles, table, tile_rows, blocks })
+    }
+
+    /// Rotates the heads of `x` `(total_tokens, heads * head_dim)` by `positions` `(total_tokens)`.
+    pub(in crate::model::backend) fn rotate(
+        &self,
+        x: &Tensor,
+        rope: &Angles,
+        positions: &Tensor,
+    ) -> Result<Tensor, ModelError> {
+        let device = &self.0;
+        let (tokens, width) = x.dims2()?;
+        let angles = rope.cos.dims();
+        let (x, positions) = (Read::of(x, &[tokens, width])?, Read::of(positions, &[tokens])?);
+        let (cos, sin) = (Read::of(&rope.cos, angles)?, Read::of(&rope.sin, angles)?);
+        let (x, positions) = (x.view::<f32>()?, positions.view::<u32>()?);
+        let (cos, sin) = (cos.view::<f32>()?, sin.view::<f32>()?);
+        // SAFETY: `rotate` writes both elements of every pair.
+        let mut out = unsafe { device.alloc::<f32>(tokens * width) }?;
+        let [heads, head_dim] = [width / rope.head_dim, rope.head_dim].map(|n| n as u32);
+        let neighbours = u32::from(rope.style == RopeStyle::Neighbours);
+        let (stream, function) = (device.cuda_stream(), function(device, "rotate")?);
+        let mut launch = stream.launch_builder(&function);
+        launch.arg(&x).arg(&cos).arg(&sin).arg(&positions).arg(&mut out);
+        launch.arg(&heads).arg(&head_dim).arg(&neighbours);
+        // SAFETY: the shapes are those that were asked for above, and the engine runs no sequence beyond the positions
+        // that the angles were made for.
+        unsafe { launch.launch(row_by_row(tokens)) }.map_err(Error::wrap)?;
+        Ok(tensor(device, out, (tokens, width)))
+    }
+}
+
+impl CudaKv {
+    /// Writes keys and values to their places and, in one launch, lets every token attend to its own sequence: `queries` and the answer `(total_tokens, heads * head_dim)`, `keys` and `values` `(total_tokens, kv_heads * head_dim)`.
+    pub(in crate::model::backend) fn attend(
+        &mut self,
+        heads: Heads,
+        plan: &DevicePlan,
+        [queries, keys, values]: [&Tensor; 3],
+    ) -> Result<Tensor, ModelError> {
+        let Self { device, shape, blocks, layers } = self;
+        if plan.blocks > *blocks {
+            return Err(ModelError::step(format!("{} blocks are needed of {blocks}", plan.blocks)));
+        }
+        let KvShape { kv_heads, head_dim, .. } = *shape;
+        let [cached_keys, cached_values] = &mut layers[heads.layer];
+        let (stream, tokens) = (device.cuda_stream(), plan.places.len());
+        let (width, query_width) = (kv_heads * head_dim, heads.heads * head_dim);
+        let (keys, values) = (Read::of(keys, &[tokens, width])?, Read::of(values, &[tokens, width])?);
+        let (keys, values, row_width) = (keys.view::<f32>()?, values.view::<f32>()?, width as u32);
+        let function = function(device, "store")?;
+        let mut launch = stream.launch_builder(&function);
+        launch.arg(&keys).arg(&values).arg(&plan.places);
+        launch.arg(&mut *cached_keys).arg(&mut *cached_values).arg(&row_width);
+        // SAFETY: rows are as long as the kernel is told, checked above; places lie in blocks that there are.
+        unsafe { launch.launch(row_by_row(tokens)) }.map_err(Error::wrap)?;
+
+        let queries = Read::of(queries, &[tokens, query_width])?;
+        let queries = queries.view::<f32>()?;
+        // SAFETY: `attend` writes every element: each head of each token is a query row of one tile.
+        let mut out = unsafe { device.alloc::<f32>(tokens * query_width) }?;
+        let [query_heads, kv_heads, dim] = [heads.heads, kv_heads, head_dim].map(|n| n as u32);
+        let scale = 1.0 / (heads.score_divisor as f32).sqrt();
+        let window = heads.window.map_or(u32::MAX, |window| window as u32);
+        let function = self::function(device, "attend")?;
+        let mut launch = stream.launch_builder(&function);
+        launch
+            .arg(&queries)
+            .arg(&*cached_keys)
+            .arg(&*cached_values)
+            .arg(&plan.tiles)
+            .arg(&plan.table)
+            .arg(&mut out);
+        launch.arg(&query_heads).arg(&kv_heads).arg(&dim).arg(&scale).arg(&window);
+        let config = LaunchConfig {
+            grid_dim: ((plan.tiles.len() / TILE_WORDS) as u32, kv_heads, 1),
+            block_dim: (WARPS as u32 * 32, 1, 1),
+            shared_mem_bytes: shared_bytes(plan.tile_rows, head_dim) as u32,
+        };
+        // SAFETY: the plan was cut for these heads; its tiles and tables lie within the batch and the cache, and the
+        // shared memory is what the largest tile lays out.
+        unsafe { launch.launch(config) }.map_err(Error::wrap)?;
+        Ok(tensor(device, out, (tokens, query_width)))
+    }
+}
+
+/// A contiguous tensor on the device, locked for reading.
+struct Read<'a> {
+    storage: StorageRef<'a>,
+    range: Range<usize>,
+}
+
+impl<'a> Read<'a> {
+    /// The tensor, whose shape must be `dims`.
+    fn of(tensor: &'a Tensor, dims: &[usize]) -> Result<Self, ModelError> {
+        let (storage, layout) = tensor.storage_and_layout();
+        match layout.contiguous_offsets() {
+            Some((start, end)) if tensor.dims() == dims => Ok(Self { storage, range: start..end }),
+            _ => Err(ModelError::step(format!("a contiguous tensor {dims:?} was expected, not {layout:?}"))),
+        }
+    }
+
+    fn view<T: CudaDType>(&self) -> Result<CudaView<'_, T>, ModelError> {
+        match &*self.storage {
+            Storage::Cuda(storage) => Ok(storage.as_cuda_slice::<T>()?.slice(self.range.clone())),
+            _ => Err(ModelError::step("a tensor is not on the device")),
+        }
+    }
+}
+
+/// A block for each row.
+fn row_by_row(rows: usize) -> LaunchConfig {
+    LaunchConfig { grid_dim: (rows as u32, 1, 1), block_dim: (ROW_THREADS, 1, 1), shared_mem_bytes: 0 }
+}
+
+fn function(device: &CudaDevice, name: &str) -> Result<CudaFunction, ModelError> {
+    Ok(device.get_or_load_custom_func(name, "yizhai_attention", ATTENTION)?.into_cuda_function())
+}
+
+/// Memory of the device as a tensor.
+fn tensor(device: &CudaDevice, values: CudaSlice<f32>, shape: (usize, usize)) -> Tensor {
+    let storage = Storage::Cuda(CudaStorage::wrap_cuda_slice(values, device.clone()));
+    Tensor::from_storage(storage, shape, BackpropOp::none(), false)
+}
