@@ -65,6 +65,14 @@ impl ModelConfig {
         let of = |task| self.models.iter().rfind(|choice| choice.task == task).map(|choice| &choice.model);
         of(Some(task)).or_else(|| of(None))
     }
+
+    /// What is needed for some of the tasks: for one alone no other model than its own is loaded.
+    #[must_use]
+    pub fn for_tasks(self, tasks: &[Task]) -> Self {
+        let [task] = tasks else { return self };
+        let models = self.model(*task).cloned().map(|model| ModelChoice { task: None, model });
+        Self { models: models.into_iter().collect(), ..self }
+    }
 }
 
 #[cfg(test)]
@@ -86,6 +94,21 @@ mod tests {
         assert_eq!(model(&choices, Task::Translation), Some(ModelRef::Path("c.gguf".into())));
         assert_eq!(model(&["summary=a"], Task::Translation), None);
         assert_eq!(model(&["/models/x=y"], Task::Translation), Some(ModelRef::Path("/models/x=y".into())));
+    }
+
+    #[test]
+    fn a_task_alone_needs_its_own_model_only() {
+        let models = ["summary=a", "translation=b"].iter().map(|choice| choice.parse().unwrap()).collect();
+        let (options, engine) = (ModelOptions::default(), EngineConfig::default());
+        let config = ModelConfig { models, options, engine, prompts: None };
+        for (task, id) in [(Task::Summary, "a"), (Task::Translation, "b")] {
+            let alone = config.clone().for_tasks(&[task]);
+            let id = Some(&ModelRef::Id(id.to_owned()));
+            assert_eq!((alone.model(Task::Summary), alone.model(Task::Translation)), (id, id));
+        }
+        assert_eq!(config.clone().for_tasks(&[Task::Summary, Task::Translation]).models, config.models);
+        let default = ModelConfig { models: Vec::new(), ..config }.for_tasks(&[Task::Summary]);
+        assert_eq!(default.model(Task::Translation), None);
     }
 
     #[test]

@@ -164,6 +164,21 @@ async fn instructions_that_prompts_share_are_read_once_and_the_answers_stay() {
 }
 
 #[tokio::test]
+async fn of_prompts_that_begin_alike_one_is_read_and_the_others_wait_for_it() {
+    let tokens: Vec<u32> = (0..5 * KV_BLOCK_TOKENS as u32 + 3).map(|i| i * 7 % 256).collect();
+    let engine = engine(EngineConfig::default());
+    let mut together = Vec::new();
+    for _ in 0..3 {
+        together.push(engine.submit(prompt(tokens.clone(), 4)).await.unwrap());
+    }
+    let mut counts = Vec::new();
+    for generation in &mut together {
+        counts.push(cached(generation).await);
+    }
+    assert_eq!(counts, [0, 5 * KV_BLOCK_TOKENS, 5 * KV_BLOCK_TOKENS]);
+}
+
+#[tokio::test]
 async fn a_shared_beginning_takes_its_room_in_the_cache_once() {
     let prompts = ["b", "c"].map(|end| chat(&("a".repeat(64) + end)));
     let new_tokens = 200;

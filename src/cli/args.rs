@@ -178,6 +178,15 @@ pub(super) enum Task {
     Translation,
 }
 
+impl From<Task> for crate::pipeline::Task {
+    fn from(task: Task) -> Self {
+        match task {
+            Task::Summary => Self::Summary,
+            Task::Translation => Self::Translation,
+        }
+    }
+}
+
 /// The model that runs in this process.
 #[derive(Debug, Clone, clap::Args)]
 pub(super) struct ModelArgs {

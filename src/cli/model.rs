@@ -99,10 +99,19 @@ pub(super) fn load(located: LocatedModels, config: &ModelConfig) -> anyhow::Resu
     let prompts = config.prompts.as_deref().map(prompts).transpose()?;
     let LocatedModels { summary, translation } = located;
     let is_one = summary == translation;
+    let mut weights = weights_bytes(&translation.path);
     let mut pipeline = load_one(translation, config)?;
     if !is_one {
+        weights += weights_bytes(&summary.path);
         pipeline = pipeline.with_summaries_of(load_one(summary, config)?);
     }
+    let kv: u64 = pipeline.engines().iter().map(|engine| engine.metrics().kv_bytes.get() as u64).sum();
+    tracing::info!(
+        weights_mebibytes = weights >> 20,
+        kv_mebibytes = kv >> 20,
+        total_mebibytes = (weights + kv) >> 20,
+        "the memory of all models"
+    );
     Ok(match prompts {
         Some(prompts) => pipeline.with_prompts(prompts),
         None => pipeline,

@@ -90,6 +90,11 @@ impl BlockPool {
         Some(Lease { blocks: held.into(), cached })
     }
 
+    /// How many tokens of the beginning of a prompt need not be read.
+    pub(super) fn known(&self, prompt: &[u32]) -> usize {
+        self.filed(&prompt[..prompt.len().saturating_sub(1)]).len() * KV_BLOCK_TOKENS
+    }
+
     /// Files the whole blocks of what the model has read of a prompt.
     pub(super) fn file(&mut self, read: &[u32], blocks: &[u32]) {
         let mut after = NOTHING;
@@ -151,6 +156,12 @@ impl BlockPool {
         }
         Some(block)
     }
+}
+
+/// How many tokens the beginnings of two prompts have in common, in whole blocks; the last token of a prompt is its own.
+pub(super) fn in_common(one: &[u32], other: &[u32]) -> usize {
+    let same = one.iter().zip(other).take_while(|(a, b)| a == b).count();
+    same.min(one.len().saturating_sub(1)) / KV_BLOCK_TOKENS * KV_BLOCK_TOKENS
 }
 
 /// A number of tokens rounded up to whole blocks.

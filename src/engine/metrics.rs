@@ -24,6 +24,8 @@ pub struct EngineMetrics {
     pub kv_tokens_reserved: Gauge,
     /// Tokens that the KV cache holds.
     pub kv_tokens_total: Gauge,
+    /// Bytes that the KV cache takes.
+    pub kv_bytes: Gauge,
     /// Tokens of prompts that were read.
     pub prompt_tokens: Counter,
     /// Tokens of prompts that a prompt before had in common, and that were not read again.
@@ -51,6 +53,7 @@ impl Default for EngineMetrics {
             waiting: Gauge::default(),
             kv_tokens_reserved: Gauge::default(),
             kv_tokens_total: Gauge::default(),
+            kv_bytes: Gauge::default(),
             prompt_tokens: Counter::default(),
             cached_tokens: Counter::default(),
             completion_tokens: Counter::default(),

@@ -113,8 +113,8 @@ impl Scheduler {
     /// Decides the work of the next step, in packed order, and takes the planned tokens as read.
     ///
     /// `admit` is called with a sequence that could start to run now and the KV space that it wants, in tokens. It
-    /// returns how many tokens of the prompt need not be read, fewer than the prompt has, or `None` when there is no room
-    /// for it yet; that always becomes `Some` when nothing else runs.
+    /// returns how many tokens of the prompt need not be read, fewer than the prompt has, or `None` when it has to wait
+    /// still, for room or for what another one is reading; that always becomes `Some` when nothing else runs.
     pub fn plan(&mut self, mut admit: impl FnMut(SequenceId, usize) -> Option<usize>) -> Vec<Work> {
         let mut work = Vec::new();
         let mut budget = self.limits.max_step_tokens;

@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 
 use super::{
     EngineConfig, EngineMetrics, FinishReason, GenerationEvent, Scheduler, SchedulerLimits, SequenceId, Work,
-    blocks::{BlockPool, whole_blocks},
+    blocks::{self, BlockPool, whole_blocks},
     draft::{self, draft},
     handle::Submission,
     metrics::TokenClock,
@@ -17,6 +17,9 @@ use super::{
     thread,
 };
 use crate::model::{Batch, KV_BLOCK_TOKENS, KvCache, Model, ModelError};
+
+/// A prompt waits for another one to be read when they have so many tokens more in common than are known already.
+const WORTH_WAITING_FOR: usize = 2 * KV_BLOCK_TOKENS;
 
 /// A sequence from its submission to its end.
 struct Sequence {
@@ -72,6 +75,7 @@ impl Worker {
             max_step_tokens: config.max_step_tokens,
         });
         metrics.kv_tokens_total.set(gauge(blocks * KV_BLOCK_TOKENS));
+        metrics.kv_bytes.set(gauge(cache.bytes()));
         let blocks = BlockPool::new(blocks);
         let sequences = HashMap::new();
         let max_draft_rows = config.max_draft_rows;
@@ -154,11 +158,22 @@ impl Worker {
     /// Asks the scheduler for the next step and gives new sequences their blocks of the cache.
     fn plan(&mut self) -> Vec<Work> {
         let Self { scheduler, sequences, blocks, metrics, .. } = self;
+        // Prompts that are being read: what they have in common with the next one will be known in a step or two.
+        let is_reading = |s: &&Sequence| !s.blocks.is_empty() && s.read < s.submission.prompt.tokens.len();
+        let mut reading: Vec<Vec<u32>> =
+            sequences.values().filter(is_reading).map(|s| s.submission.prompt.tokens.clone()).collect();
         scheduler.plan(|id, kv_tokens| {
             let sequence = sequences.get_mut(&id).expect("the scheduler knows the worker's sequences only");
+            let known = blocks.known(&sequence.tokens);
+            let is_being_read =
+                |other: &Vec<u32>| blocks::in_common(&sequence.tokens, other) >= known + WORTH_WAITING_FOR;
+            if reading.iter().any(is_being_read) {
+                return None;
+            }
             let lease = blocks.take(&sequence.tokens, kv_tokens)?;
             sequence.blocks = lease.blocks;
             sequence.read = lease.cached;
+            reading.push(sequence.tokens.clone());
             let (cached_tokens, at) = (lease.cached, Instant::now());
             metrics.queue_time_s.observe(at.duration_since(sequence.submission.at).as_secs_f64());
             metrics.prompt_tokens.inc_by((sequence.tokens.len() - cached_tokens) as u64);

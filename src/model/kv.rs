@@ -20,3 +20,18 @@ pub enum KvCache {
     /// Of a model without attention, in tests.
     None,
 }
+
+impl KvCache {
+    /// Bytes reserved.
+    pub fn bytes(&self) -> usize {
+        match self {
+            Self::Cpu(store) => store.bytes(),
+            Self::Candle(layers) => {
+                let bytes = |tensor: &Tensor| tensor.elem_count() * tensor.dtype().size_in_bytes();
+                layers.iter().map(|(keys, values)| bytes(keys) + bytes(values)).sum()
+            }
+            Self::Cuda(cache) => cache.bytes(),
+            Self::None => 0,
+        }
+    }
+}

@@ -200,6 +200,7 @@ impl Collector for EngineCollector {
         show("engine_sequences_waiting", "Sequences that wait in the engine", |m| &m.waiting)?;
         show("engine_kv_tokens_reserved", "Tokens reserved in the KV cache", |m| &m.kv_tokens_reserved)?;
         show("engine_kv_tokens", "Tokens that the KV cache holds", |m| &m.kv_tokens_total)?;
+        show("engine_kv_bytes", "Bytes that the KV cache takes", |m| &m.kv_bytes)?;
         show("engine_prompt_tokens", "Tokens of prompts that were read", |m| &m.prompt_tokens)?;
         show("engine_cached_tokens", "Tokens of prompts that need not be read again", |m| &m.cached_tokens)?;
         show("engine_completion_tokens", "Tokens that were written", |m| &m.completion_tokens)?;

@@ -146,7 +146,7 @@ async fn check(item: &Item) -> anyhow::Result<()> {
 /// The first server that can be reached, or one in this process.
 async fn connect(args: &DigestArgs) -> anyhow::Result<Connection> {
     let Some((last, others)) = args.servers.split_last() else {
-        return Connection::with_model(&ModelConfig::from(args.model.clone()), args.quiet).await;
+        return Connection::with_model(&model(args), args.quiet).await;
     };
     for address in others {
         match Connection::remote(address).await {
@@ -162,14 +162,18 @@ async fn targets(args: &DigestArgs) -> anyhow::Result<(Vec<Target>, Option<Conne
     if !args.servers.is_empty() {
         return Ok((args.servers.iter().cloned().map(Target::Address).collect(), None));
     }
-    let connection =
-        Connection::with_model(&ModelConfig::from(args.model.clone()), args.quiet || args.json_progress)
-            .await?;
+    let connection = Connection::with_model(&model(args), args.quiet || args.json_progress).await?;
     let target = Target::Connected {
         name: "the server in this process".to_owned(),
         client: Box::new(connection.client.clone()),
     };
     Ok((vec![target], Some(connection)))
+}
+
+/// The models of the tasks that are asked for.
+fn model(args: &DigestArgs) -> ModelConfig {
+    let tasks: Vec<_> = args.tasks.iter().map(|&task| task.into()).collect();
+    ModelConfig::from(args.model.clone()).for_tasks(&tasks)
 }
 
 fn options(args: &DigestArgs) -> anyhow::Result<pb::DigestOptions> {

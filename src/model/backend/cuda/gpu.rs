@@ -132,6 +132,11 @@ impl Gpu {
 }
 
 impl CudaKv {
+    /// Bytes reserved.
+    pub(in crate::model) fn bytes(&self) -> usize {
+        self.shape.bytes(KvType::F16, self.blocks * KV_BLOCK_TOKENS)
+    }
+
     /// Writes keys and values to their places and, in one launch, lets every token attend to its own sequence: `queries` and the answer `(total_tokens, heads * head_dim)`, `keys` and `values` `(total_tokens, kv_heads * head_dim)`.
     pub(in crate::model::backend) fn attend(
         &mut self,
