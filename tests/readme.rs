@@ -125,7 +125,17 @@ fn every_file_and_flag_that_the_readme_names_is_there() {
     let all = ["digest", "serve", "segment", "models", "bench"].map(help).concat();
     let flags = README.split(|c: char| !(c.is_ascii_alphanumeric() || c == '-'));
     for flag in flags.filter(|word| word.starts_with("--") && !word.trim_matches('-').is_empty()) {
-        let others = ["--release", "--prefix", "--example", "--test", "--ignored", "--nocapture", "--help"];
+        let others = [
+            "--release",
+            "--features",
+            "--link",
+            "--prefix",
+            "--example",
+            "--test",
+            "--ignored",
+            "--nocapture",
+            "--help",
+        ];
         assert!(all.contains(flag) || others.contains(&flag), "there is no {flag}");
     }
 }
