@@ -190,9 +190,9 @@ impl From<Task> for crate::pipeline::Task {
 /// The model that runs in this process.
 #[derive(Debug, Clone, clap::Args)]
 pub(super) struct ModelArgs {
-    /// The model: an id (see `yizhai models list`), or the path of a GGUF file or of the directory of an encoder-decoder. An id is fetched when it is not
-    /// on this machine yet: about 1.1 GB for the default. With `summary=` or `translation=` before it the model of
-    /// that task; given for both, two models are loaded
+    /// The model: an id (see `yizhai models list`), or the path of a GGUF file or of the directory of an
+    /// encoder-decoder. An id is fetched when it is not on this machine yet: about 1.1 GB for the default. With
+    /// `summary=` or `translation=` before it the model of that task; given for both, two models are loaded
     #[arg(long, env = "YIZHAI_MODEL", value_delimiter = ',', value_name = "[TASK=]ID|PATH")]
     pub(super) model: Vec<ModelChoice>,
 
