@@ -116,6 +116,18 @@ pub(super) struct Submission {
     pub(super) at: Instant,
 }
 
+impl Submission {
+    /// Whether its receiver is gone or its deadline has passed.
+    pub(super) fn is_unwanted(&self, now: Instant) -> bool {
+        self.events.is_closed() || self.prompt.deadline.is_some_and(|deadline| deadline <= now)
+    }
+
+    /// Tells the receiver. The channel has room for every event; a closed one is noticed at the next step.
+    pub(super) fn emit(&self, event: GenerationEvent) {
+        let _ = self.events.try_send(event);
+    }
+}
+
 /// A handle to the engine; cheap to clone. The worker ends when the last handle is dropped.
 #[derive(Clone)]
 pub struct Engine {

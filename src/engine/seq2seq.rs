@@ -74,11 +74,8 @@ impl Worker {
     /// Ends sequences whose receiver is gone or whose deadline has passed.
     fn drop_unwanted(&mut self) {
         let now = Instant::now();
-        let is_unwanted = |s: &Sequence| {
-            s.submission.events.is_closed() || s.submission.prompt.deadline.is_some_and(|at| at <= now)
-        };
-        let unwanted: Vec<_> =
-            self.sequences.iter().filter(|(_, s)| is_unwanted(s)).map(|(&id, _)| id).collect();
+        let unwanted = self.sequences.iter().filter(|(_, s)| s.submission.is_unwanted(now));
+        let unwanted: Vec<_> = unwanted.map(|(&id, _)| id).collect();
         self.metrics.dropped.inc_by(unwanted.len() as u64);
         for id in unwanted {
             self.finish(id, FinishReason::Deadline);
@@ -104,7 +101,7 @@ impl Worker {
             let Submission { prompt, at: arrived, .. } = &self.sequences[id].submission;
             self.metrics.queue_time_s.observe(at.duration_since(*arrived).as_secs_f64());
             self.metrics.prompt_tokens.inc_by(prompt.tokens.len() as u64);
-            self.sequences[id].emit(GenerationEvent::Started { at, cached_tokens: 0 });
+            self.sequences[id].submission.emit(GenerationEvent::Started { at, cached_tokens: 0 });
         }
         if !begun.is_empty() {
             let sources: Vec<&[u32]> =
@@ -140,10 +137,15 @@ impl Worker {
                     for (token, log_probability) in best.tokens.iter().zip(&best.log_probabilities) {
                         sequence.clock.token(*at, &self.metrics);
                         sequence
+                            .submission
                             .emit(GenerationEvent::Token { id: *token, log_probability: *log_probability });
                     }
                     for Answer { tokens, log_probabilities, whole, .. } in answers {
-                        sequence.emit(GenerationEvent::Alternative { tokens, log_probabilities, whole });
+                        sequence.submission.emit(GenerationEvent::Alternative {
+                            tokens,
+                            log_probabilities,
+                            whole,
+                        });
                     }
                     let reason = if best.whole { FinishReason::Stop } else { FinishReason::Length };
                     self.finish(id, reason);
@@ -162,7 +164,7 @@ impl Worker {
                 let is_over = written.len() >= prompt.max_new_tokens;
                 sequence.clock.token(*at, &self.metrics);
                 sequence.last = vec![token];
-                sequence.emit(GenerationEvent::Token { id: token, log_probability });
+                sequence.submission.emit(GenerationEvent::Token { id: token, log_probability });
                 match is_over {
                     true => self.finish(id, FinishReason::Length),
                     false => self.scheduler.sampled(id),
@@ -176,7 +178,7 @@ impl Worker {
         self.scheduler.remove(id);
         if let Some(sequence) = self.sequences.remove(&id) {
             sequence.clock.end(&self.metrics);
-            sequence.emit(GenerationEvent::Finished(reason));
+            sequence.submission.emit(GenerationEvent::Finished(reason));
         }
     }
 
@@ -259,13 +261,6 @@ impl thread::Worker for Worker {
 
     fn abandon(&mut self) -> Vec<Submission> {
         self.sequences.drain().map(|(_, sequence)| sequence.submission).collect()
-    }
-}
-
-impl Sequence {
-    fn emit(&self, event: GenerationEvent) {
-        // The channel has room for every event; a closed one is noticed at the next step.
-        let _ = self.submission.events.try_send(event);
     }
 }
 

@@ -142,13 +142,8 @@ impl Worker {
     /// Ends sequences whose receiver is gone or whose deadline has passed.
     fn drop_unwanted(&mut self) {
         let now = Instant::now();
-        let overdue = |s: &Sequence| s.submission.prompt.deadline.is_some_and(|deadline| deadline <= now);
-        let unwanted: Vec<_> = self
-            .sequences
-            .iter()
-            .filter(|(_, s)| s.submission.events.is_closed() || overdue(s))
-            .map(|(&id, _)| id)
-            .collect();
+        let unwanted = self.sequences.iter().filter(|(_, s)| s.submission.is_unwanted(now));
+        let unwanted: Vec<_> = unwanted.map(|(&id, _)| id).collect();
         self.metrics.dropped.inc_by(unwanted.len() as u64);
         for id in unwanted {
             self.finish(id, FinishReason::Deadline);
@@ -159,26 +154,26 @@ impl Worker {
     fn plan(&mut self) -> Vec<Work> {
         let Self { scheduler, sequences, blocks, metrics, .. } = self;
         // Prompts that are being read: what they have in common with the next one will be known in a step or two.
-        let is_reading = |s: &&Sequence| !s.blocks.is_empty() && s.read < s.submission.prompt.tokens.len();
-        let mut reading: Vec<Vec<u32>> =
-            sequences.values().filter(is_reading).map(|s| s.submission.prompt.tokens.clone()).collect();
+        let is_reading = |s: &Sequence| !s.blocks.is_empty() && s.read < s.submission.prompt.tokens.len();
+        let mut reading: Vec<SequenceId> =
+            sequences.iter().filter(|(_, s)| is_reading(s)).map(|(&id, _)| id).collect();
         scheduler.plan(|id, kv_tokens| {
-            let sequence = sequences.get_mut(&id).expect("the scheduler knows the worker's sequences only");
-            let known = blocks.known(&sequence.tokens);
-            let is_being_read =
-                |other: &Vec<u32>| blocks::in_common(&sequence.tokens, other) >= known + WORTH_WAITING_FOR;
-            if reading.iter().any(is_being_read) {
+            let prompt = &sequences.get(&id).expect("the scheduler knows the worker's sequences only").tokens;
+            let worth_waiting_for = blocks.known(prompt) + WORTH_WAITING_FOR;
+            let in_common = |other| blocks::in_common(prompt, &sequences[other].submission.prompt.tokens);
+            if reading.iter().any(|other| in_common(other) >= worth_waiting_for) {
                 return None;
             }
+            let sequence = sequences.get_mut(&id)?;
             let lease = blocks.take(&sequence.tokens, kv_tokens)?;
             sequence.blocks = lease.blocks;
             sequence.read = lease.cached;
-            reading.push(sequence.tokens.clone());
+            reading.push(id);
             let (cached_tokens, at) = (lease.cached, Instant::now());
             metrics.queue_time_s.observe(at.duration_since(sequence.submission.at).as_secs_f64());
             metrics.prompt_tokens.inc_by((sequence.tokens.len() - cached_tokens) as u64);
             metrics.cached_tokens.inc_by(cached_tokens as u64);
-            sequence.emit(GenerationEvent::Started { at, cached_tokens });
+            sequence.submission.emit(GenerationEvent::Started { at, cached_tokens });
             Some(lease.cached)
         })
     }
@@ -236,7 +231,7 @@ impl Worker {
             }
             sequence.tokens.push(token);
             sequence.clock.token(sequence.submission.at, &self.metrics);
-            sequence.emit(GenerationEvent::Token { id: token, log_probability });
+            sequence.submission.emit(GenerationEvent::Token { id: token, log_probability });
             if sequence.tokens.len() - sequence.submission.prompt.tokens.len()
                 >= sequence.submission.prompt.max_new_tokens
             {
@@ -259,7 +254,7 @@ impl Worker {
         if let Some(sequence) = self.sequences.remove(&id) {
             self.blocks.give_back(&sequence.blocks);
             sequence.clock.end(&self.metrics);
-            sequence.emit(GenerationEvent::Finished(reason));
+            sequence.submission.emit(GenerationEvent::Finished(reason));
         }
     }
 }
@@ -340,11 +335,6 @@ impl Sequence {
         };
         self.guessed = draft.len();
         self.tokens.extend(draft);
-    }
-
-    fn emit(&self, event: GenerationEvent) {
-        // The channel has room for every event; a closed one is noticed at the next step.
-        let _ = self.submission.events.try_send(event);
     }
 }
 

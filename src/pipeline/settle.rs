@@ -30,8 +30,8 @@ impl Settled<'_> {
 }
 
 /// Settles a piece of the source: its terms, and the quantities that `what` names; where everything is to be settled, the
-/// names of places as well, which the model mostly knows by itself. English and Chinese that touch are set apart by a space: 嫦娥六号月球样品 is no
-/// `Chang’e-6月`.
+/// names of places as well, which the model mostly knows by itself. English and Chinese that touch are set apart by a
+/// space: 嫦娥六号月球样品 is no `Chang’e-6月`.
 pub(super) fn settle<'g>(source: &str, glossary: &'g Glossary, what: Settle) -> Settled<'g> {
     let mut text = String::with_capacity(source.len());
     let mut terms: Vec<&Term> = Vec::new();
@@ -40,9 +40,7 @@ pub(super) fn settle<'g>(source: &str, glossary: &'g Glossary, what: Settle) -> 
         between(&mut text, &source[end..found.range.start], what);
         push_apart(&mut text, &found.term.target);
         end = found.range.end;
-        if !terms.contains(&found.term) {
-            terms.push(found.term);
-        }
+        note(&mut terms, found.term);
     }
     between(&mut text, &source[end..], what);
     Settled { text, terms }
@@ -64,12 +62,15 @@ fn between(text: &mut String, source: &str, what: Settle) {
 /// A piece of the source as it stands, for a model that would not know what to do with English in it.
 pub(super) fn as_it_stands<'g>(source: &str, glossary: &'g Glossary) -> Settled<'g> {
     let mut terms: Vec<&Term> = Vec::new();
-    for found in glossary.find(source) {
-        if !terms.contains(&found.term) {
-            terms.push(found.term);
-        }
-    }
+    glossary.find(source).for_each(|found| note(&mut terms, found.term));
     Settled { text: source.to_owned(), terms }
+}
+
+/// Notes a term that stands in the source, once.
+fn note<'g>(terms: &mut Vec<&'g Term>, term: &'g Term) {
+    if !terms.contains(&term) {
+        terms.push(term);
+    }
 }
 
 /// Appends a piece, with a space where two words would touch.

@@ -179,8 +179,8 @@ impl Pipeline {
     }
 
     /// Translates one piece. A model that takes sources is asked once: it has no hints and gives the same answers every
-    /// time, and of those that its beams found the best is taken. Any other one is asked again, at most `attempts` times in all, while the checks object or once when the
-    /// model's confidence is below `unsure`, and keeps the best.
+    /// time, and of those that its beams found the best is taken. Any other one is asked again, at most `attempts` times
+    /// in all, while the checks object or once when the model's confidence is below `unsure`, and the best is kept.
     fn piece<'a>(
         &'a self,
         job: &'a Job,
@@ -200,6 +200,7 @@ impl Pipeline {
             let attempts = if self.translation.tokenizer.takes_sources() { 1 } else { attempts };
             let mut question = Question { kind, source, settled, hint: String::new() };
             let mut best = self.answer(job, &question, job.sampling).await?;
+            let is_one_sentence = is_one_sentence(source);
             for attempt in 2..=attempts {
                 let objected = !best.verdict.is_clean();
                 if !objected && best.confidence >= unsure {
@@ -207,7 +208,7 @@ impl Pipeline {
                 }
                 let others = if !objected {
                     self.draw(job, &question, WHEN_UNSURE, attempt).await
-                } else if !is_one_sentence(source) {
+                } else if !is_one_sentence {
                     // Each of them has the attempts that are left.
                     self.by_sentence(job, source, attempts - 1).await.map(|sentences| vec![sentences])
                 } else {
@@ -229,7 +230,7 @@ impl Pipeline {
                 }
                 best = others.into_iter().fold(best, Piece::better);
                 best.attempts = best.attempts.max(attempt);
-                if !is_one_sentence(source) {
+                if !is_one_sentence {
                     break;
                 }
             }
