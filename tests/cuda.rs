@@ -10,7 +10,7 @@ use std::{path::Path, sync::Arc};
 use support::tiny_gguf::{self, IM_END};
 use yizhai::{
     catalog::{Catalog, Store},
-    engine::{Engine, EngineConfig, GenerationEvent, Priority, Prompt, Sampling, TokenMask},
+    engine::{Engine, EngineConfig, GenerationEvent, Priority, Prompt, Sampling, TokenMask, Turn},
     model::{self, Batch, DeviceChoice, KV_BLOCK_TOKENS, ModelOptions},
 };
 
@@ -135,6 +135,7 @@ fn prompt(tokens: Vec<u32>, sampling: Sampling, allowed: Option<Arc<TokenMask>>)
         sampling,
         allowed,
         priority: Priority::Interactive,
+        turn: Turn::default(),
         deadline: None,
     }
 }

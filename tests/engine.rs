@@ -20,7 +20,7 @@ use support::{
 use yizhai::{
     engine::{
         Engine, EngineConfig, FinishReason, Generation, GenerationEvent, Health, Priority, Prompt, Sampling,
-        SubmitError,
+        SubmitError, Turn,
     },
     model::{self, BackendChoice, Batch, DeviceChoice, GgufFile, KV_BLOCK_TOKENS, KvType, ModelOptions},
 };
@@ -43,6 +43,7 @@ fn prompt(tokens: Vec<u32>, max_new_tokens: usize) -> Prompt {
         sampling: Sampling::Greedy,
         allowed: None,
         priority: Priority::Interactive,
+        turn: Turn::default(),
         deadline: None,
     }
 }

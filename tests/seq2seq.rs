@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use support::serving::Server;
 
 use yizhai::{
-    engine::{Engine, EngineConfig, Generation, GenerationEvent, Priority, Prompt, Sampling},
+    engine::{Engine, EngineConfig, Generation, GenerationEvent, Priority, Prompt, Sampling, Turn},
     model::{
         DeviceChoice, ModelOptions,
         seq2seq::{Decoding, EarlyStopping, ModelDirectory, Seq2Seq, Writing},
@@ -175,6 +175,7 @@ async fn searches_find_what_transformers_finds_all_sources_at_once() {
                     sampling: Sampling::Greedy,
                     allowed: None,
                     priority: Priority::Interactive,
+                    turn: Turn::default(),
                     deadline: None,
                 };
                 generations.push(engine.submit(prompt).await.unwrap());

@@ -1,11 +1,17 @@
 //! What the rest of the program holds of the engine: a handle to send prompts, and the tokens that
 //! come back.
 
-use std::time::Instant;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Instant,
+};
 
 use tokio::sync::{mpsc, watch};
 
-use super::{EngineConfig, EngineMetrics, FinishReason, Prompt, seq2seq, thread, worker};
+use super::{EngineConfig, EngineMetrics, FinishReason, Prompt, Turn, seq2seq, thread, worker};
 use crate::model::{Model, ModelError, seq2seq::Seq2Seq};
 
 /// Whether the engine can work.
@@ -138,6 +144,8 @@ pub struct Engine {
     lengths: Lengths,
     /// How many answers are followed at once; those that are not handed out are alternatives.
     beams: usize,
+    /// The turns that were handed out.
+    turns: Arc<AtomicU64>,
 }
 
 /// What a prompt and its answer may be long.
@@ -197,7 +205,12 @@ impl Engine {
         std::thread::Builder::new()
             .name("engine".to_owned())
             .spawn(move || thread::run(worker, &health_sender))?;
-        Ok(Self { submissions, health, metrics, config, lengths, beams })
+        Ok(Self { submissions, health, metrics, config, lengths, beams, turns: Arc::default() })
+    }
+
+    /// The turn of a piece of work that begins now; every prompt that it needs is sent with it.
+    pub fn turn(&self) -> Turn {
+        Turn(self.turns.fetch_add(1, Ordering::Relaxed))
     }
 
     /// Sends a prompt; waits while the queue is full.

@@ -63,6 +63,11 @@ pub enum Priority {
     Batch,
 }
 
+/// A place in the order of work, handed out by [`Engine::turn`]: prompts of an earlier turn are begun before those of a
+/// later one, whenever they come.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Turn(pub(crate) u64);
+
 /// Which tokens may be written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TokenMask(Vec<bool>);
@@ -94,6 +99,8 @@ pub struct Prompt {
     pub allowed: Option<Arc<TokenMask>>,
     /// Who waits.
     pub priority: Priority,
+    /// When its work began, beside that of others of the same priority.
+    pub turn: Turn,
     /// When the answer is worth nothing any more.
     pub deadline: Option<Instant>,
 }

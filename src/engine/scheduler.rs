@@ -5,14 +5,16 @@
 //!
 //! 1. Sequences that are being decoded go first, one token each.
 //! 2. What is left of the step's token budget goes to prompts, in chunks, first come first served.
-//! 3. A waiting sequence is admitted when a place is free and the owner of the KV cache has room for the whole of it; the
-//!    head of the queue is never overtaken within its class, so nothing starves for want of space.
-//! 4. Interactive sequences are admitted before batch ones, but after [`BATCH_TURN`] of them in a row
+//! 3. Sequences wait in the order of their turns, those of one turn in the order in which they came; so what belongs to
+//!    work that began early (a repair of its answer) goes before what began later.
+//! 4. A waiting sequence is admitted when a place is free and the owner of the KV cache has room for the whole of it; the
+//!    head of the queue is never overtaken by a later turn of its class, so nothing starves for want of space.
+//! 5. Interactive sequences are admitted before batch ones, but after [`BATCH_TURN`] of them in a row
 //!    a waiting batch sequence has its turn.
 
 use std::collections::VecDeque;
 
-use super::Priority;
+use super::{Priority, Turn};
 
 /// After this many interactive admissions in a row, a waiting batch sequence is admitted.
 const BATCH_TURN: usize = 8;
@@ -44,6 +46,7 @@ pub struct Work {
 #[derive(Debug)]
 struct Waiting {
     id: SequenceId,
+    turn: Turn,
     prompt_tokens: usize,
     kv_tokens: usize,
 }
@@ -77,13 +80,22 @@ impl Scheduler {
         }
     }
 
-    /// Puts a sequence at the end of its queue: `prompt_tokens` to be read, room for `kv_tokens` wanted.
-    pub fn enqueue(&mut self, id: SequenceId, prompt_tokens: usize, kv_tokens: usize, priority: Priority) {
-        let waiting = Waiting { id, prompt_tokens, kv_tokens };
-        match priority {
-            Priority::Interactive => self.interactive.push_back(waiting),
-            Priority::Batch => self.batch.push_back(waiting),
-        }
+    /// Puts a sequence into its queue, behind all of its turn and of earlier ones: `prompt_tokens` to be read, room for
+    /// `kv_tokens` wanted.
+    pub fn enqueue(
+        &mut self,
+        id: SequenceId,
+        prompt_tokens: usize,
+        kv_tokens: usize,
+        priority: Priority,
+        turn: Turn,
+    ) {
+        let queue = match priority {
+            Priority::Interactive => &mut self.interactive,
+            Priority::Batch => &mut self.batch,
+        };
+        let place = queue.partition_point(|other| other.turn <= turn);
+        queue.insert(place, Waiting { id, turn, prompt_tokens, kv_tokens });
     }
 
     /// Forgets a sequence, waiting or running. Unknown ids are ignored.
@@ -171,7 +183,7 @@ mod tests {
     fn scheduler(sequences: &[(u64, usize, Priority)]) -> Scheduler {
         let mut scheduler = Scheduler::new(LIMITS);
         for &(id, prompt, priority) in sequences {
-            scheduler.enqueue(SequenceId(id), prompt, prompt + 4, priority);
+            scheduler.enqueue(SequenceId(id), prompt, prompt + 4, priority, Turn(0));
         }
         scheduler
     }
@@ -217,6 +229,18 @@ mod tests {
     }
 
     #[test]
+    fn what_belongs_to_earlier_work_goes_first_whenever_it_comes() {
+        let mut s = Scheduler::new(SchedulerLimits { max_sequences: 1, ..LIMITS });
+        for (id, turn) in [(1, 5), (2, 7), (3, 5), (4, 6)] {
+            s.enqueue(SequenceId(id), 1, 2, Priority::Interactive, Turn(turn));
+        }
+        for expected in [1, 3, 4, 2] {
+            assert_eq!(next(&mut s), [(expected, 1, true)]);
+            s.remove(SequenceId(expected));
+        }
+    }
+
+    #[test]
     fn the_head_of_the_queue_is_not_overtaken_by_what_would_fit() {
         let mut s = scheduler(&[
             (1, 20, Priority::Interactive),
@@ -240,10 +264,10 @@ mod tests {
     #[test]
     fn batch_sequences_are_not_starved_by_a_stream_of_interactive_ones() {
         let mut s = Scheduler::new(SchedulerLimits { max_sequences: 1, ..LIMITS });
-        s.enqueue(SequenceId(0), 1, 2, Priority::Batch);
+        s.enqueue(SequenceId(0), 1, 2, Priority::Batch, Turn(0));
         let mut admitted = Vec::new();
         for id in 1..=2 * BATCH_TURN as u64 {
-            s.enqueue(SequenceId(id), 1, 2, Priority::Interactive);
+            s.enqueue(SequenceId(id), 1, 2, Priority::Interactive, Turn(0));
             s.plan(|id, _| {
                 admitted.push(id);
                 Some(0)
@@ -255,14 +279,15 @@ mod tests {
 
     #[derive(Debug, Clone)]
     enum Event {
-        Arrive { prompt: usize, answer: usize, batch: bool },
+        Arrive { prompt: usize, answer: usize, batch: bool, turn: u64 },
         Step,
         Cancel(usize),
     }
 
     fn event() -> impl Strategy<Value = Event> {
         prop_oneof![
-            1 => (1usize..20, 1usize..6, any::<bool>()).prop_map(|(prompt, answer, batch)| Event::Arrive { prompt, answer, batch }),
+            1 => (1usize..20, 1usize..6, any::<bool>(), 0u64..4)
+                .prop_map(|(prompt, answer, batch, turn)| Event::Arrive { prompt, answer, batch, turn }),
             3 => Just(Event::Step),
             1 => (0usize..50).prop_map(Event::Cancel),
         ]
@@ -340,12 +365,12 @@ mod tests {
             let (mut arrived, mut cancelled) = (0u64, 0);
             for event in events {
                 match event {
-                    Event::Arrive { prompt, answer, batch } => {
+                    Event::Arrive { prompt, answer, batch, turn } => {
                         let id = SequenceId(arrived);
                         arrived += 1;
                         driver.alive.insert(id, (prompt, answer, prompt + answer));
                         let priority = if batch { Priority::Batch } else { Priority::Interactive };
-                        driver.scheduler.enqueue(id, prompt, prompt + answer, priority);
+                        driver.scheduler.enqueue(id, prompt, prompt + answer, priority, Turn(turn));
                     }
                     Event::Step => { driver.step(); }
                     Event::Cancel(nth) => {

@@ -217,7 +217,7 @@ impl thread::Worker for Worker {
             }
         };
         let kv_tokens = prompt.tokens.len() + beams * prompt.max_new_tokens;
-        self.scheduler.enqueue(id, 1, kv_tokens, prompt.priority);
+        self.scheduler.enqueue(id, 1, kv_tokens, prompt.priority, prompt.turn);
         let last = vec![self.model.start_token()];
         let clock = TokenClock::default();
         self.sequences.insert(id, Sequence { submission, search, writing: None, room: 0, last, clock });

@@ -273,7 +273,7 @@ impl thread::Worker for Worker {
         self.next_id += 1;
         let prompt = &submission.prompt;
         let kv_tokens = whole_blocks(prompt.tokens.len() + prompt.max_new_tokens);
-        self.scheduler.enqueue(id, prompt.tokens.len(), kv_tokens, prompt.priority);
+        self.scheduler.enqueue(id, prompt.tokens.len(), kv_tokens, prompt.priority, prompt.turn);
         let sequence = Sequence {
             sampler: Sampler::new(prompt.sampling, submission.given.clone()),
             tokens: prompt.tokens.clone(),

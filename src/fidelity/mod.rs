@@ -18,7 +18,7 @@ pub use coverage::{Coverage, coverage};
 pub use digits::numbers_not_in;
 pub use han::{contains_han, first_han_run};
 pub use loops::repeated_phrase;
-pub use names::{invented_names, latin_names_not_in};
+pub use names::{Renderings, invented_names, latin_names_not_in};
 pub use support::{sentences_behind, supporting_sentences};
 pub use terms::RequiredTerm;
 pub use verdict::{Found, NumberCounts, Score, TermCounts, Verdict, check_summary, check_translation};

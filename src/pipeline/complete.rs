@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use super::{Job, Pipeline, PipelineError, Writer, prompt::Request};
-use crate::engine::{FinishReason, Generation, GenerationEvent, Prompt, Sampling};
+use crate::engine::{FinishReason, Generation, GenerationEvent, Prompt, Sampling, Turn};
 
 /// What the model made of one prompt.
 #[derive(Debug, Clone)]
@@ -49,6 +49,7 @@ impl Pipeline {
         request: Request<'_>,
         sampling: Sampling,
         max_new_tokens: usize,
+        turn: Turn,
     ) -> Result<Completion, PipelineError> {
         let writer = self.writer(request.task());
         let tokens = self.prompts.tokens(request, &writer.tokenizer)?;
@@ -64,7 +65,7 @@ impl Pipeline {
             .submit(Prompt {
                 sampling,
                 allowed: request.is_english().then(|| writer.english.clone()),
-                ..writer.prompt(job, tokens, max_new_tokens)
+                ..writer.prompt(job, tokens, max_new_tokens, turn)
             })
             .await?;
         let mut text = writer.tokenizer.detokenizer(request.stop_strings());
@@ -105,13 +106,14 @@ impl Pipeline {
         job: &Job,
         request: Request<'_>,
         answer: &str,
+        turn: Turn,
     ) -> Result<(f64, Usage), PipelineError> {
         let writer = self.writer(request.task());
         let tokens = self.prompts.tokens(request, &writer.tokenizer)?;
         let answer = writer.tokenizer.encode(answer)?;
         let count = answer.len();
         let mut usage = Usage { prompt_tokens: tokens.len() + count, ..Usage::default() };
-        let mut generation = writer.engine.rate(writer.prompt(job, tokens, count), answer).await?;
+        let mut generation = writer.engine.rate(writer.prompt(job, tokens, count, turn), answer).await?;
         let mut likelihood = 0.0;
         while let Next::Token { log_probability, .. } = next(&mut generation, &mut usage).await? {
             likelihood += log_probability;
@@ -164,7 +166,7 @@ async fn next(generation: &mut Generation, usage: &mut Usage) -> Result<Next, Pi
 
 impl Writer {
     /// A prompt whose tokens are chosen greedily among all.
-    fn prompt(&self, job: &Job, tokens: Vec<u32>, max_new_tokens: usize) -> Prompt {
+    fn prompt(&self, job: &Job, tokens: Vec<u32>, max_new_tokens: usize, turn: Turn) -> Prompt {
         Prompt {
             tokens,
             max_new_tokens,
@@ -172,6 +174,7 @@ impl Writer {
             sampling: Sampling::Greedy,
             allowed: None,
             priority: job.priority,
+            turn,
             deadline: job.deadline,
         }
     }

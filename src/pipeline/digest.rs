@@ -5,7 +5,9 @@ use std::{sync::Arc, time::Instant};
 use futures::{FutureExt, Stream, StreamExt, stream};
 use tracing::Instrument as _;
 
-use super::{Job, Located, Makers, Pipeline, PipelineError, Summary, Translation, complete::Usage};
+use super::{
+    Job, Located, Makers, Pipeline, PipelineError, Summary, Translation, complete::Usage, translate::Names,
+};
 
 /// A sentence of the source.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -113,11 +115,14 @@ impl Pipeline {
         // Twice the sequences that run together, so that the engine never waits for the next section.
         let at_once = 2 * self.engines().iter().map(|engine| engine.max_sequences()).max().unwrap_or(1);
         let pipeline = self.clone();
+        let names: Arc<Vec<Names>> =
+            Arc::new(job.document.articles.iter().map(|_| Names::default()).collect());
         stream::iter(sections)
             .map(move |(article, section)| {
-                let (pipeline, job) = (pipeline.clone(), job.clone());
+                let (pipeline, job, names) = (pipeline.clone(), job.clone(), names.clone());
                 async move {
-                    let result = pipeline.digest_section(&job, article, section, arrived).await;
+                    let result =
+                        pipeline.digest_section(&job, article, section, &names[article], arrived).await;
                     SectionOutcome { article, section, result }
                 }
                 .instrument(tracing::info_span!("section", article, section))
@@ -131,6 +136,7 @@ impl Pipeline {
         job: &Job,
         article: usize,
         section: usize,
+        names: &Names,
         arrived: Instant,
     ) -> Result<SectionDigest, PipelineError> {
         let article = &job.document.articles[article];
@@ -144,7 +150,7 @@ impl Pipeline {
         let has_text = source.paragraphs.iter().any(|p| !p.text.trim().is_empty());
         let translate = async {
             match job.tasks.translation {
-                true => self.translate(job, heading, source).await.map(Some),
+                true => self.translate(job, heading, source, names).await.map(Some),
                 false => Ok(None),
             }
         };

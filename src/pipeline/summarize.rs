@@ -14,6 +14,7 @@ use super::{
 };
 use crate::{
     document::Section,
+    engine::Turn,
     fidelity::{self, Finding, Found, Verdict},
 };
 
@@ -72,7 +73,8 @@ impl Pipeline {
     ) -> Result<(Summary, Vec<Located>, Usage), PipelineError> {
         let limit = job.summary_max_chars;
         let source = section.paragraphs.iter().map(|p| frame(&p.text).body).collect::<Vec<_>>().join("\n");
-        let (text, mut usage) = self.condense(job, &source).await?;
+        let turn = self.summary.engine.turn();
+        let (text, mut usage) = self.condense(job, &source, turn).await?;
         let mut best: Option<Draft> = None;
         let mut attempts = 0;
         // A model that takes sources has no hints and is told no length: it gives the same answer every time.
@@ -82,7 +84,8 @@ impl Pipeline {
             // What does not fit is asked for shorter; what is wrong is asked for again at the same length.
             let share = if best.is_some() { SHARES[0] } else { share };
             let hint = best.as_ref().map(|draft| invented(&draft.verdict)).unwrap_or_default();
-            let completion = self.ask(job, &text, &hint, (limit as f64 * share) as usize, limit).await?;
+            let chars = (limit as f64 * share) as usize;
+            let completion = self.ask(job, &text, &hint, chars, limit, turn).await?;
             attempts += 1;
             usage = usage.plus(completion.usage);
             if let Some(text) = sources_own(&source, &completion.text, limit) {
@@ -115,7 +118,7 @@ impl Pipeline {
     }
 
     /// Shortens a text that is too long for one prompt: its parts are summarised, as often as needed.
-    async fn condense(&self, job: &Job, source: &str) -> Result<(String, Usage), PipelineError> {
+    async fn condense(&self, job: &Job, source: &str, turn: Turn) -> Result<(String, Usage), PipelineError> {
         let room = PART_TOKENS.min(self.summary.engine.max_prompt());
         let mut text = source.to_owned();
         let mut usage = Usage::default();
@@ -123,8 +126,8 @@ impl Pipeline {
             let parts = chunk::by_sentences(&text, room, &self.summary.tokenizer)?;
             // Every part gives a third of a room together with the others, so that the text shrinks.
             let chars = (room / 3 / parts.len()).max(40);
-            let completions =
-                try_join_all(parts.iter().map(|part| self.ask(job, part, "", chars, 2 * chars))).await?;
+            let asked = parts.iter().map(|part| self.ask(job, part, "", chars, 2 * chars, turn));
+            let completions = try_join_all(asked).await?;
             usage = completions.iter().fold(usage, |sum, c| sum.plus(c.usage));
             let shorter = completions.iter().map(|c| c.text.as_str()).collect::<Vec<_>>().join("\n");
             if shorter.len() >= text.len() {
@@ -142,9 +145,10 @@ impl Pipeline {
         hint: &str,
         chars: usize,
         limit: usize,
+        turn: Turn,
     ) -> Result<Completion, PipelineError> {
         let request = Request::Summarize { text, hint, chars, limit };
-        self.complete(job, request, job.sampling, TOKENS_PER_CHAR * limit + SPARE_TOKENS).await
+        self.complete(job, request, job.sampling, TOKENS_PER_CHAR * limit + SPARE_TOKENS, turn).await
     }
 
     /// Splits a summary into sentences and finds what each rests on.

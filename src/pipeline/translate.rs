@@ -10,6 +10,8 @@
 //!                                      └──────────────────────────┘ and the most faithful is kept
 //! ```
 
+use std::sync::{Mutex, PoisonError};
+
 use futures::future::{BoxFuture, FutureExt as _, try_join_all};
 
 use super::{
@@ -20,10 +22,10 @@ use super::{
     settle::{Settled, as_it_stands, settle},
 };
 use crate::{
-    document::Section,
-    engine::Sampling,
+    document::{Document, Section},
+    engine::{Sampling, Turn},
     fidelity::{
-        self, Finding, Found, NumberCounts, TermCounts, Verdict,
+        self, Finding, Found, NumberCounts, Renderings, TermCounts, Verdict,
         numerals::{self, Settle},
     },
 };
@@ -40,9 +42,11 @@ const WHEN_WRONG: Draws = Draws { count: 3, temperature: 0.5, top_p: 0.95 };
 const WHEN_UNSURE: Draws = Draws { count: 4, temperature: 0.6, top_p: 0.9 };
 /// Below this mean log-probability of its tokens, the model was unsure of what it wrote.
 const UNSURE: f64 = -0.4;
-/// From this many attempts on, sentences that the model was unsure of are drawn too: on a page of news that takes half
-/// as long again.
+/// From this many attempts on, sentences that the model was unsure of are drawn too, however many there are: on a page of
+/// news that takes half as long again.
 const ATTEMPTS_FOR_UNSURE: usize = 4;
+/// A text of at most so many sentences is worth that in any case.
+const SHORT_SENTENCES: usize = 3;
 
 /// The translation of a section.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -85,6 +89,17 @@ struct Draws {
     top_p: f64,
 }
 
+/// How a piece is asked for.
+#[derive(Debug, Clone, Copy)]
+struct Asking {
+    /// How often at most.
+    attempts: usize,
+    /// Below which confidence it is asked for again though the checks object to nothing.
+    unsure: f64,
+    /// Its place in the order of work, repairs included.
+    turn: Turn,
+}
+
 /// What the model is asked about a piece.
 struct Question<'a> {
     kind: Kind,
@@ -93,6 +108,7 @@ struct Question<'a> {
     settled: Settled<'a>,
     /// What an earlier answer lacked.
     hint: String,
+    turn: Turn,
 }
 
 /// A translation of one piece, checked.
@@ -117,14 +133,19 @@ impl Pipeline {
         job: &Job,
         heading: Option<&str>,
         section: &Section,
+        names: &Names,
     ) -> Result<(Translation, Vec<Located>, Usage), PipelineError> {
         let heading = async {
             match heading {
-                Some(text) => self.piece(job, Kind::Heading, text, job.max_attempts, f64::NEG_INFINITY).await,
+                Some(text) => {
+                    let piece = self.piece(job, Kind::Heading, text, self.asking(job)).await?;
+                    Ok(names.alike(job, text, piece))
+                }
                 None => Ok(Piece::default()),
             }
         };
-        let paragraphs = section.paragraphs.iter().map(|paragraph| self.paragraph(job, &paragraph.text));
+        let paragraphs =
+            section.paragraphs.iter().map(|paragraph| self.paragraph(job, &paragraph.text, names));
         let (heading, paragraphs) = futures::try_join!(heading, try_join_all(paragraphs))?;
         let mut translation = Translation {
             heading: heading.text.clone(),
@@ -153,7 +174,7 @@ impl Pipeline {
     }
 
     /// Translates a paragraph: what frames it by rule, its chunks at the same time by the model, all on one line.
-    async fn paragraph(&self, job: &Job, text: &str) -> Result<Piece, PipelineError> {
+    async fn paragraph(&self, job: &Job, text: &str, names: &Names) -> Result<Piece, PipelineError> {
         let Framed { lead, body, tail } = frame(text);
         let tokenizer = &self.translation.tokenizer;
         let chunks = match tokenizer.takes_sources() {
@@ -162,11 +183,12 @@ impl Pipeline {
         };
         let pieces = chunks.iter().map(|chunk| {
             // Several sentences are long to draw, and their mean hides the one that is unsure.
-            let look_twice = job.max_attempts >= ATTEMPTS_FOR_UNSURE
+            let look_twice = (job.max_attempts >= ATTEMPTS_FOR_UNSURE || is_short(&job.document))
                 && is_one_sentence(chunk)
                 && !tokenizer.takes_sources();
             let unsure = if look_twice { UNSURE } else { f64::NEG_INFINITY };
-            self.piece(job, Kind::Body, chunk, job.max_attempts, unsure)
+            let asked = self.piece(job, Kind::Body, chunk, Asking { unsure, ..self.asking(job) });
+            async move { Ok::<_, PipelineError>(names.alike(job, chunk, asked.await?)) }
         });
         let pieces = try_join_all(pieces).await?;
         let body_start = text.find(body).unwrap_or_default();
@@ -178,17 +200,17 @@ impl Pipeline {
         Ok(joined)
     }
 
+    /// As often as the job allows while the checks object, and its work begins now.
+    fn asking(&self, job: &Job) -> Asking {
+        let (attempts, turn) = (job.max_attempts, self.translation.engine.turn());
+        Asking { attempts, unsure: f64::NEG_INFINITY, turn }
+    }
+
     /// Translates one piece. A model that takes sources is asked once: it has no hints and gives the same answers every
     /// time, and of those that its beams found the best is taken. Any other one is asked again, at most `attempts` times
     /// in all, while the checks object or once when the model's confidence is below `unsure`, and the best is kept.
-    fn piece<'a>(
-        &'a self,
-        job: &'a Job,
-        kind: Kind,
-        source: &'a str,
-        attempts: usize,
-        unsure: f64,
-    ) -> Asked<'a> {
+    fn piece<'a>(&'a self, job: &'a Job, kind: Kind, source: &'a str, asking: Asking) -> Asked<'a> {
+        let Asking { attempts, unsure, turn } = asking;
         async move {
             if !source.chars().any(char::is_alphanumeric) {
                 return Ok(Piece::default());
@@ -198,7 +220,7 @@ impl Pipeline {
                 false => as_it_stands(source, &job.glossary),
             };
             let attempts = if self.translation.tokenizer.takes_sources() { 1 } else { attempts };
-            let mut question = Question { kind, source, settled, hint: String::new() };
+            let mut question = Question { kind, source, settled, hint: String::new(), turn };
             let mut best = self.answer(job, &question, job.sampling).await?;
             let is_one_sentence = is_one_sentence(source);
             for attempt in 2..=attempts {
@@ -210,7 +232,8 @@ impl Pipeline {
                     self.draw(job, &question, WHEN_UNSURE, attempt).await
                 } else if !is_one_sentence {
                     // Each of them has the attempts that are left.
-                    self.by_sentence(job, source, attempts - 1).await.map(|sentences| vec![sentences])
+                    let each = Asking { attempts: attempts - 1, ..asking };
+                    self.by_sentence(job, source, each).await.map(|sentences| vec![sentences])
                 } else {
                     question.settled = settle(source, &job.glossary, Settle::ALL);
                     question.hint = hint(source, &best.verdict);
@@ -226,7 +249,7 @@ impl Pipeline {
                     others => others?,
                 };
                 if !objected {
-                    return self.most_faithful(job, &question.settled.text, best, others, attempt).await;
+                    return self.most_faithful(job, &question, best, others, attempt).await;
                 }
                 best = others.into_iter().fold(best, Piece::better);
                 best.attempts = best.attempts.max(attempt);
@@ -245,7 +268,7 @@ impl Pipeline {
     async fn most_faithful(
         &self,
         job: &Job,
-        source: &str,
+        question: &Question<'_>,
         first: Piece,
         others: Vec<Piece>,
         attempt: usize,
@@ -263,7 +286,8 @@ impl Pipeline {
         }
         let mut likelihoods: Vec<f64> = equals.iter().map(|piece| piece.confidence).collect();
         if equals.len() > 1 {
-            let back = |piece| self.likelihood(job, Request::TranslateBack { text: piece }, source);
+            let source = question.settled.text.as_str();
+            let back = |text| self.likelihood(job, Request::TranslateBack { text }, source, question.turn);
             let backs = try_join_all(equals.iter().map(|piece| back(&piece.text))).await?;
             for (sum, (likelihood, cost)) in likelihoods.iter_mut().zip(backs) {
                 *sum += likelihood;
@@ -275,11 +299,9 @@ impl Pipeline {
     }
 
     /// Translates every sentence of a piece by itself: a small model drops less of a short text.
-    async fn by_sentence(&self, job: &Job, source: &str, attempts: usize) -> Result<Piece, PipelineError> {
+    async fn by_sentence(&self, job: &Job, source: &str, each: Asking) -> Result<Piece, PipelineError> {
         let sentences: Vec<&str> = chunk::sentences(source).collect();
-        let pieces = sentences
-            .iter()
-            .map(|sentence| self.piece(job, Kind::Body, sentence, attempts, f64::NEG_INFINITY));
+        let pieces = sentences.iter().map(|sentence| self.piece(job, Kind::Body, sentence, each));
         let mut joined = Piece::default();
         for (sentence, piece) in sentences.iter().zip(try_join_all(pieces).await?) {
             joined.append(piece, offset(source, sentence));
@@ -306,7 +328,7 @@ impl Pipeline {
     async fn answer(
         &self,
         job: &Job,
-        Question { kind, source, settled, hint }: &Question<'_>,
+        Question { kind, source, settled, hint, turn }: &Question<'_>,
         sampling: Sampling,
     ) -> Result<Piece, PipelineError> {
         let text = settled.text.as_str();
@@ -315,7 +337,7 @@ impl Pipeline {
             Kind::Heading => Request::TranslateHeading { text, hint },
             Kind::Body => Request::Translate { text, hint },
         };
-        let completion = self.complete(job, request, sampling, most).await?;
+        let completion = self.complete(job, request, sampling, most, *turn).await?;
         let checked = |completion: Completion| {
             // Line breaks that the model wrote become spaces.
             let text = completion.text.split_whitespace().collect::<Vec<_>>().join(" ");
@@ -328,6 +350,24 @@ impl Pipeline {
         let others = others.into_iter().filter(|_| job.max_attempts > 1 && !first.verdict.is_clean());
         let others: Vec<Piece> = others.map(|other| checked(other).0).collect();
         Ok(others.into_iter().fold(first, Piece::better))
+    }
+}
+
+/// How the names of an article have been rendered so far, in whichever of its pieces was done first.
+#[derive(Debug, Default)]
+pub(super) struct Names(Mutex<Renderings>);
+
+impl Names {
+    /// Renders the names of a piece as those before, if the checks find it no worse.
+    fn alike(&self, job: &Job, source: &str, piece: Piece) -> Piece {
+        let settled = self.0.lock().unwrap_or_else(PoisonError::into_inner).settle(source, &piece.text);
+        let Some(text) = settled else { return piece };
+        let required = as_it_stands(source, &job.glossary);
+        let verdict = fidelity::check_translation(source, &required.required(), &text, piece.whole);
+        match verdict.score() < piece.verdict.score() {
+            true => piece,
+            false => Piece { text, verdict, ..piece },
+        }
     }
 }
 
@@ -372,6 +412,13 @@ impl Piece {
         self.attempts = self.attempts.max(next.attempts);
         self.usage = self.usage.plus(next.usage);
     }
+}
+
+/// Whether a document has few sentences in all.
+fn is_short(document: &Document) -> bool {
+    let sections = document.articles.iter().flat_map(|article| &article.sections);
+    let sentences = sections.flat_map(|s| &s.paragraphs).flat_map(|p| chunk::sentences(&p.text));
+    sentences.take(SHORT_SENTENCES + 1).count() <= SHORT_SENTENCES
 }
 
 fn is_one_sentence(text: &str) -> bool {

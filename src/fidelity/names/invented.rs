@@ -12,7 +12,7 @@ use crate::fidelity::han;
 const LETTERS: std::ops::RangeInclusive<usize> = 3..=32;
 
 /// Capitalised words that name nothing: titles, forms of address, ordinals, days and months.
-const NO_NAMES: &[&str] = &[
+pub(super) const NO_NAMES: &[&str] = &[
     "mr",
     "mrs",
     "ms",
@@ -251,17 +251,18 @@ fn is_full_name(first: &str, last: &str, source: &str, given: &str) -> bool {
 }
 
 /// A word of the output.
-struct Word<'a> {
-    text: &'a str,
-    span: Range<usize>,
-    capital: bool,
+pub(super) struct Word<'a> {
+    pub(super) text: &'a str,
+    pub(super) span: Range<usize>,
+    pub(super) capital: bool,
     /// Only a space or a hyphen stands between it and the word before.
     joined: bool,
     /// It begins a sentence.
     begins: bool,
 }
 
-fn words(text: &str) -> Vec<Word<'_>> {
+/// The words of a text in any script but Han.
+pub(super) fn words(text: &str) -> Vec<Word<'_>> {
     let letter = |c: char| c.is_alphabetic() && !is_han(c);
     let mut found: Vec<Word> = Vec::new();
     let mut at = 0;

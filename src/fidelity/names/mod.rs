@@ -1,12 +1,14 @@
 //! Latin names that an output holds and its source does not: in a Chinese summary word for word, in a translation by what
 //! is known of names and of their sound.
 
+mod alike;
 mod invented;
 mod known;
 mod sound;
 
 use std::ops::Range;
 
+pub use alike::Renderings;
 pub use invented::invented_names;
 
 /// The words in Latin letters of a Chinese output (a summary) that its source does not hold, whatever their case; in

@@ -154,6 +154,88 @@ fn syllables(word: &str, before: usize) -> bool {
     })
 }
 
+/// Where transcribed names may stand in a Chinese text.
+pub(super) struct Heard<'t> {
+    text: &'t str,
+    /// Of every stretch of transcribing characters that nothing parts: where each begins in the text, in bytes, and its
+    /// sounds; and where the stretch ends.
+    stretches: Vec<(Vec<(usize, Vec<Sound>)>, usize)>,
+}
+
+/// The most characters of one transcribed name.
+const LONGEST_NAME: usize = 8;
+
+impl<'t> Heard<'t> {
+    pub(super) fn of(text: &'t str) -> Self {
+        let mut stretches = Vec::new();
+        let mut stretch = Vec::new();
+        for (at, c) in text.char_indices().chain([(text.len(), '\n')]) {
+            if TRANSCRIBING_SET.contains(&c) {
+                let sounds =
+                    readings_of(c).first().map(|reading| chinese_sounds(reading)).unwrap_or_default();
+                stretch.push((at, sounds));
+            } else if stretch.len() > 1 {
+                stretches.push((std::mem::take(&mut stretch), at));
+            } else {
+                stretch.clear();
+            }
+        }
+        Self { text, stretches }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.stretches.is_empty()
+    }
+
+    /// The characters of which a word in lower case is the transcription, all of them and all of it; none when there are
+    /// none or they may be one or the other.
+    pub(super) fn only_place_of(&self, word: &str) -> Option<&'t str> {
+        let plain: String = word.chars().filter_map(unaccented).collect();
+        let name = latin_sounds(&plain);
+        // With fewer sounds, much is alike by chance.
+        if name.len() < 2 {
+            return None;
+        }
+        let most = MOST_DISTANCE * (name.len() - 1) as f32 + f32::EPSILON;
+        let mut places: Vec<(f32, std::ops::Range<usize>)> = Vec::new();
+        for (stretch, stretch_end) in &self.stretches {
+            for first in 0..stretch.len() {
+                for last in first + 1..stretch.len().min(first + LONGEST_NAME) {
+                    let sounds: Vec<Sound> =
+                        stretch[first..=last].iter().flat_map(|(_, sounds)| sounds).copied().collect();
+                    let off = distance_in(&name, &sounds, Extent::All);
+                    if off <= most {
+                        let end = stretch.get(last + 1).map_or(*stretch_end, |(at, _)| *at);
+                        places.push((off, stretch[first].0..end));
+                    }
+                }
+            }
+        }
+        // The nearest, and of equals the longest: vowels have no sounds here.
+        let nearest = |a: &(f32, std::ops::Range<usize>), b: &(f32, std::ops::Range<usize>)| {
+            a.0.total_cmp(&b.0).then(b.1.len().cmp(&a.1.len()))
+        };
+        places.sort_by(nearest);
+        let (_, best) = places.first()?;
+        let name = &self.text[best.clone()];
+        let is_other = |place: &std::ops::Range<usize>| {
+            let other = &self.text[place.clone()];
+            !name.contains(other)
+                && !other.contains(name)
+                && (place.end <= best.start || place.start >= best.end)
+        };
+        places.iter().all(|(_, place)| !is_other(place)).then_some(name)
+    }
+}
+
+/// Whether two words in lower case may be renderings of one name.
+pub(super) fn are_alike(a: &str, b: &str) -> bool {
+    let sounds = |word: &str| latin_sounds(&word.chars().filter_map(unaccented).collect::<String>());
+    let (a, b) = (sounds(a), sounds(b));
+    let longer = a.len().max(b.len());
+    distance_in(&a, &b, Extent::All) <= MOST_DISTANCE * longer.saturating_sub(1) as f32 + f32::EPSILON
+}
+
 fn readings_of(c: char) -> Vec<String> {
     let Some(multi) = c.to_pinyin_multi() else { return Vec::new() };
     let mut all: Vec<String> = multi.into_iter().map(|p| p.plain().replace('ü', "u")).collect();
@@ -259,6 +341,17 @@ fn is_vowel(letter: u8) -> bool {
 
 /// How far a name is from the part of a transcription that is most like it.
 fn distance(name: &[Sound], run: &[Sound]) -> f32 {
+    distance_in(name, run, Extent::AnyPart)
+}
+
+/// How much of a transcription a name has to account for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Extent {
+    AnyPart,
+    All,
+}
+
+fn distance_in(name: &[Sound], run: &[Sound], extent: Extent) -> f32 {
     use Sound::{F, H, K, L, M, N, P, S, T, Y};
     let swap = |a: Sound, b: Sound| match (a, b) {
         (a, b) if a == b => 0.0,
@@ -283,8 +376,13 @@ fn distance(name: &[Sound], run: &[Sound]) -> f32 {
         F | S | T | K => 0.5,
         _ => 0.9,
     };
-    // row[j]: the least cost of the name so far against a part of the run that ends before j; it may begin anywhere.
+    // row[j]: the least cost of the name so far against a part of the run that ends before j.
     let mut row = vec![0.0_f32; run.len() + 1];
+    if extent == Extent::All {
+        for (j, other) in run.iter().enumerate() {
+            row[j + 1] = row[j] + fill(*other);
+        }
+    }
     for sound in name {
         let mut diagonal = row[0];
         row[0] += drop(*sound);
@@ -295,7 +393,10 @@ fn distance(name: &[Sound], run: &[Sound]) -> f32 {
             row[j + 1] = best;
         }
     }
-    row.into_iter().fold(f32::INFINITY, f32::min)
+    match extent {
+        Extent::All => row.last().copied().unwrap_or_default(),
+        Extent::AnyPart => row.into_iter().fold(f32::INFINITY, f32::min),
+    }
 }
 
 #[cfg(test)]
