@@ -30,18 +30,35 @@ pub struct Settle {
     /// Units of measure: `3万亩` → `30,000 mu`, `500斤` → `500 jin`, `32891平方米` → `32,891 square meters`. Years, days
     /// and other lengths of time stay: 3年来 and 3天前 are more than a number and a unit.
     pub units: bool,
+    /// How many there are of which some were named, up to twelve: `甲、乙等6个国家` → `甲、乙等 six 国家`.
+    pub members: bool,
 }
 
 impl Default for Settle {
     fn default() -> Self {
-        Self { amounts: true, small_money: false, dates: true, plans: true, periods: false, units: false }
+        Self {
+            amounts: true,
+            small_money: false,
+            dates: true,
+            plans: true,
+            periods: false,
+            units: false,
+            members: true,
+        }
     }
 }
 
 impl Settle {
     /// Everything.
-    pub const ALL: Self =
-        Self { amounts: true, small_money: true, dates: true, plans: true, periods: true, units: true };
+    pub const ALL: Self = Self {
+        amounts: true,
+        small_money: true,
+        dates: true,
+        plans: true,
+        periods: true,
+        units: true,
+        members: true,
+    };
 }
 
 /// What was replaced.
@@ -148,6 +165,15 @@ fn count(
 ) -> Option<(Range<usize>, String)> {
     let own = quantity.text(text);
     let span = quantity.span.clone();
+    if options.members
+        && quantity.upper.is_none()
+        && quantity.unit.is_none()
+        && text[..span.start].ends_with('等')
+        && let Some(value) = member_count(quantity.value)
+    {
+        let measure = if text[span.end..].starts_with('个') { '个'.len_utf8() } else { 0 };
+        return Some((span.start..span.end + measure, value.to_owned()));
+    }
     if options.periods
         && matches!(quantity.unit, Some(Unit::Month | Unit::Quarter))
         && let Some(start) = text[..span.start].strip_suffix('前').map(str::len)
@@ -183,6 +209,14 @@ fn unit_name(own: &str, unit: Unit) -> &str {
     starts
         .find(|at| super::units::chinese_unit(&own[*at..]) == Some((unit, own.len() - at)))
         .map_or("", |at| &own[at..])
+}
+
+/// How many there are of which some were named, as a word. The model takes a digit there for a part of the list and drops
+/// it (巴哈马、牙买加等6个国家).
+fn member_count(value: Decimal) -> Option<&'static str> {
+    const WORDS: [&str; 11] =
+        ["two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"];
+    WORDS.get(usize::try_from(value).ok().filter(|_| value.fract().is_zero())?.checked_sub(2)?).copied()
 }
 
 fn small_word(value: Decimal) -> Option<&'static str> {

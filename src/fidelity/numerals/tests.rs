@@ -299,6 +299,9 @@ fn a_second_currency_is_none_that_the_source_left_out() {
 #[test]
 fn what_a_small_model_cannot_convert_is_settled() {
     for (chinese, settled) in [
+        ("巴哈马、牙买加等6个加勒比国家", "巴哈马、牙买加等 six 加勒比国家"),
+        ("能源、农业等十个领域，6个国家", "能源、农业等 ten 领域，6个国家"),
+        ("合肥等26个城市等6吨", "合肥等26个城市等6吨"),
         ("总投资35亿元。", "总投资 3.5 billion yuan。"),
         ("第50万辆汽车", "500,000th 辆汽车"),
         ("建成3.5万多家", "建成 more than 35,000 家"),
