@@ -7,7 +7,7 @@ use std::{num::NonZeroU32, path::Path, sync::Arc, time::Duration};
 
 use futures::StreamExt;
 use support::{
-    keys::{Authority, shake_hands, write_keys},
+    keys::{Authority, write_keys},
     scripted::{Answer, Script, obedient, pipeline, pipeline_with},
     serving::{Server, config, listen},
 };
@@ -343,23 +343,6 @@ async fn with_mutual_tls_a_client_needs_a_certificate_of_the_right_root() {
     digest_tls(&server, tls().identity(identity(&clients))).await.unwrap();
     assert!(digest_tls(&server, tls()).await.is_err(), "let in without a certificate");
     assert!(digest_tls(&server, tls().identity(identity(&strangers))).await.is_err());
-}
-
-#[tokio::test]
-async fn http_1_is_offered_to_pages_only() {
-    let directory = tempfile::tempdir().unwrap();
-    let authority = Authority::new();
-    let files = write_keys(directory.path(), &authority, None);
-    for http1 in [false, true] {
-        let tls = Some(Tls::load(files.clone(), http1).unwrap());
-        let server = Server::start_listen(ready(), config(), ListenConfig { tls, ..listen() }).await;
-        let agreed = async |offered: &[&str]| {
-            let stream = shake_hands(server.address, &authority, offered).await.ok()?;
-            stream.get_ref().1.alpn_protocol().map(|agreed| String::from_utf8(agreed.to_vec()).unwrap())
-        };
-        assert_eq!(agreed(&["http/1.1", "h2"]).await.as_deref(), Some("h2"));
-        assert_eq!(agreed(&["http/1.1"]).await.as_deref(), http1.then_some("http/1.1"));
-    }
 }
 
 // ---- HTTP/2 ----
