@@ -7,13 +7,14 @@ use std::{num::NonZeroU32, path::Path, sync::Arc, time::Duration};
 
 use futures::StreamExt;
 use support::{
+    keys::{Authority, write_keys},
     scripted::{Answer, Script, obedient, pipeline, pipeline_with},
     serving::{Server, config, listen},
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tonic::{
     Code, Request, Status,
-    transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity},
+    transport::{Channel, ClientTlsConfig, Endpoint, Identity},
 };
 use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 use tonic_types::StatusExt;
@@ -293,51 +294,8 @@ async fn health_and_reflection_can_be_closed() {
 
 // ---- TLS ----
 
-/// A certificate authority and what it signs.
-struct Authority {
-    certificate: rcgen::Certificate,
-    issuer: rcgen::Issuer<'static, rcgen::KeyPair>,
-}
-
-impl Authority {
-    fn new() -> Self {
-        let key = rcgen::KeyPair::generate().unwrap();
-        let mut params = rcgen::CertificateParams::new(Vec::<String>::new()).unwrap();
-        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
-        let certificate = params.self_signed(&key).unwrap();
-        Self { certificate, issuer: rcgen::Issuer::new(params, key) }
-    }
-
-    /// A certificate for a name and its key, as PEM.
-    fn sign(&self, name: &str) -> (String, String) {
-        let key = rcgen::KeyPair::generate().unwrap();
-        let params = rcgen::CertificateParams::new([name.to_owned()]).unwrap();
-        (params.signed_by(&key, &self.issuer).unwrap().pem(), key.serialize_pem())
-    }
-
-    fn root(&self) -> Certificate {
-        Certificate::from_pem(self.certificate.pem())
-    }
-}
-
-/// Writes keys to where the server reads them.
-fn write_keys(directory: &Path, authority: &Authority, client_ca: Option<&Authority>) -> TlsFiles {
-    let (certificate, key) = authority.sign("localhost");
-    let path = |name: &str| directory.join(name);
-    std::fs::write(path("key.pem"), key).unwrap();
-    std::fs::write(path("certificate.pem"), certificate).unwrap();
-    if let Some(ca) = client_ca {
-        std::fs::write(path("ca.pem"), ca.certificate.pem()).unwrap();
-    }
-    TlsFiles {
-        certificate: path("certificate.pem"),
-        key: path("key.pem"),
-        client_ca: client_ca.map(|_| path("ca.pem")),
-    }
-}
-
 async fn tls_server(files: TlsFiles) -> Server {
-    let tls = Some(Tls::load(files).unwrap());
+    let tls = Some(Tls::load(files, false).unwrap());
     Server::start_listen(ready(), config(), ListenConfig { tls, ..listen() }).await
 }
 
@@ -406,7 +364,7 @@ async fn connections_over_the_limit_are_closed_and_free_ones_taken_again() {
 #[tokio::test]
 async fn a_handshake_that_is_not_finished_is_given_up() {
     let directory = tempfile::tempdir().unwrap();
-    let tls = Some(Tls::load(write_keys(directory.path(), &Authority::new(), None)).unwrap());
+    let tls = Some(Tls::load(write_keys(directory.path(), &Authority::new(), None), false).unwrap());
     let listen = ListenConfig { tls, handshake_timeout: Duration::from_millis(50), ..listen() };
     let server = Server::start_listen(ready(), config(), listen).await;
     let mut silent = tokio::net::TcpStream::connect(server.address).await.unwrap();

@@ -1,4 +1,4 @@
-//! `yizhai serve` as a process among others: traces for a collector, a disk that is full, a kill in the middle.
+//! `yizhai serve` as a process among others: what it offers in a handshake, traces for a collector, a disk that is full, a kill in the middle.
 #![cfg(unix)]
 #![allow(clippy::unwrap_used)]
 
@@ -19,6 +19,7 @@ use opentelemetry_proto::tonic::{
     trace::v1::Span,
 };
 use support::{
+    keys::{Authority, shake_hands, write_keys},
     program::{Running, serve},
     until,
 };
@@ -32,6 +33,29 @@ use yizhai::{
 fn lines(text: &str) -> Option<pb::Input> {
     let page_format = pb::PageFormat::Lines.into();
     Some(pb::Input { source: Some(Source::PageText(text.to_owned())), page_format })
+}
+
+// ---- TLS ----
+
+#[tokio::test]
+async fn http_1_is_offered_in_the_handshake_only_where_pages_may_call() {
+    let directory = tempfile::tempdir().unwrap();
+    let authority = Authority::new();
+    let files = write_keys(directory.path(), &authority, None);
+    let (certificate, key) = (files.certificate.to_str().unwrap(), files.key.to_str().unwrap());
+    for (more, http_1) in
+        [(&[][..], None), (&["--grpc-web-origin", "https://news.example"], Some("http/1.1"))]
+    {
+        let keys = ["--tls-certificate", certificate, "--tls-key", key];
+        let server = Running::start(&[&keys, more].concat());
+        let agreed = async |offered: &[&str]| {
+            let address = server.address.parse().unwrap();
+            let stream = shake_hands(address, &authority, offered).await.ok()?;
+            stream.get_ref().1.alpn_protocol().map(|agreed| String::from_utf8(agreed.to_vec()).unwrap())
+        };
+        assert_eq!(agreed(&["http/1.1", "h2"]).await.as_deref(), Some("h2"));
+        assert_eq!(agreed(&["http/1.1"]).await.as_deref(), http_1);
+    }
 }
 
 // ---- traces ----

@@ -7,22 +7,26 @@ use std::{collections::HashMap, net::SocketAddr, time::Duration};
 
 use prost::Message;
 use support::{
+    keys::{Authority, shake_hands, write_keys},
     scripted::{Answer as Written, Script, obedient, pipeline, pipeline_with},
-    serving::{Server, config},
+    serving::{Server, config, listen},
     until,
 };
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::TcpStream,
 };
+use tonic::transport::{ClientTlsConfig, Endpoint};
 use yizhai::{
     engine::EngineConfig,
-    pb::{self, input::Source, stream_digest_response::Event},
-    server::{Access, Limits, ModelSlot, ServerConfig, Tokens},
+    pb::{self, digest_service_client::DigestServiceClient, input::Source, stream_digest_response::Event},
+    server::{Access, Limits, ListenConfig, ModelSlot, ServerConfig, Tls, Tokens},
 };
 
 const OURS: &str = "https://news.example";
 const THEIRS: &str = "https://evil.example";
+/// The flag of the frame that ends a body and holds the trailers.
+const TRAILERS: u8 = 0x80;
 
 fn ready() -> ModelSlot {
     ModelSlot::ready(pipeline(obedient()))
@@ -64,7 +68,7 @@ impl Answer {
 
     /// The gRPC status, from the end of the body or, without one, from the headers.
     fn grpc_status(&self) -> i32 {
-        let trailers = self.frames().into_iter().find(|(flag, _)| *flag == 0x80);
+        let trailers = self.frames().into_iter().find(|(flag, _)| *flag == TRAILERS);
         let trailers = trailers.map(|(_, text)| String::from_utf8(text.to_vec()).unwrap());
         let told = trailers.as_deref().and_then(|text| {
             text.lines().find_map(|line| line.split_once(':').filter(|(name, _)| *name == "grpc-status"))
@@ -88,14 +92,18 @@ impl Answer {
 
 async fn send(address: SocketAddr, head: &str, body: &[u8]) -> TcpStream {
     let mut socket = TcpStream::connect(address).await.unwrap();
-    let length = body.len();
-    let head = format!("{head}\r\nHost: {address}\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n");
-    socket.write_all(head.as_bytes()).await.unwrap();
-    socket.write_all(body).await.unwrap();
+    send_over(&mut socket, head, body).await;
     socket
 }
 
-async fn receive(mut socket: TcpStream) -> Answer {
+async fn send_over(socket: &mut (impl AsyncWrite + Unpin), head: &str, body: &[u8]) {
+    let length = body.len();
+    let head = format!("{head}\r\nHost: localhost\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n");
+    socket.write_all(head.as_bytes()).await.unwrap();
+    socket.write_all(body).await.unwrap();
+}
+
+async fn receive(mut socket: impl AsyncRead + Unpin) -> Answer {
     let mut bytes = Vec::new();
     socket.read_to_end(&mut bytes).await.unwrap();
     let end = bytes.windows(4).position(|w| w == b"\r\n\r\n").expect("no end of the headers");
@@ -170,6 +178,29 @@ async fn a_page_calls_over_http_1_and_reads_message_and_status() {
     server.raw().await.digest(digest("文。")).await.unwrap();
     let counted = "yizhai_requests_total{rpc=\"Digest\",code=\"OK\"} 2";
     assert!(server.metrics.text().contains(counted), "{}", server.metrics.text());
+}
+
+#[tokio::test]
+async fn a_page_calls_over_tls_and_grpc_goes_on_beside_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let authority = Authority::new();
+    let tls = Tls::load(write_keys(directory.path(), &authority, None), true).unwrap();
+    let config = ServerConfig { web_origins: vec![OURS.parse().unwrap()], ..config() };
+    let server = Server::start_listen(ready(), config, ListenConfig { tls: Some(tls), ..listen() }).await;
+    let mut socket = shake_hands(server.address, &authority, &["http/1.1"]).await.unwrap();
+    let request = framed(&digest("今天天气很好。\n明天也是。"));
+    send_over(&mut socket, &call("Digest", OURS, ""), &request).await;
+    let answer = receive(socket).await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    let kinds: Vec<u8> = answer.frames().into_iter().map(|(kind, _)| kind).collect();
+    assert_eq!(kinds, [0, TRAILERS], "one message, then the trailers");
+    assert_eq!(answer.grpc_status(), 0);
+    assert_eq!(answer.messages::<pb::DigestResponse>()[0].sections.len(), 2);
+
+    let url = format!("https://localhost:{}", server.address.port());
+    let trusting = ClientTlsConfig::new().ca_certificate(authority.root());
+    let channel = Endpoint::from_shared(url).unwrap().tls_config(trusting).unwrap().connect().await.unwrap();
+    DigestServiceClient::new(channel).digest(digest("文。")).await.unwrap();
 }
 
 #[tokio::test]

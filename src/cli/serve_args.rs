@@ -300,11 +300,14 @@ impl ServeArgs {
     pub(super) fn listen_config(&self, metrics: Metrics) -> anyhow::Result<ListenConfig> {
         let security = &self.security;
         let tls = match (&security.tls_certificate, &security.tls_key) {
-            (Some(certificate), Some(key)) => Some(Tls::load(TlsFiles {
-                certificate: certificate.clone(),
-                key: key.clone(),
-                client_ca: security.tls_client_ca.clone(),
-            })?),
+            (Some(certificate), Some(key)) => {
+                let files = TlsFiles {
+                    certificate: certificate.clone(),
+                    key: key.clone(),
+                    client_ca: security.tls_client_ca.clone(),
+                };
+                Some(Tls::load(files, !security.web_origins.is_empty())?)
+            }
             _ => None,
         };
         let address = self.server.listen;

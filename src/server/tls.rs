@@ -61,17 +61,19 @@ pub enum TlsError {
 #[derive(Clone)]
 pub struct Tls {
     files: TlsFiles,
+    /// Whether HTTP/1.1 is offered beside HTTP/2.
+    http1: bool,
     current: Arc<ArcSwap<ServerConfig>>,
 }
 
 impl Tls {
-    /// Reads the keys.
+    /// Reads the keys. `http1` offers HTTP/1.1 to callers, which only ever carries gRPC-Web.
     ///
     /// # Errors
     /// When a file cannot be read, or the keys cannot be used.
-    pub fn load(files: TlsFiles) -> Result<Self, TlsError> {
-        let config = config(&files)?;
-        Ok(Self { files, current: Arc::new(ArcSwap::from_pointee(config)) })
+    pub fn load(files: TlsFiles, http1: bool) -> Result<Self, TlsError> {
+        let config = config(&files, http1)?;
+        Ok(Self { files, http1, current: Arc::new(ArcSwap::from_pointee(config)) })
     }
 
     /// What takes the next connection.
@@ -91,12 +93,13 @@ impl Reload for Tls {
     }
 
     fn reload(&self) -> Result<(), String> {
-        self.current.store(Arc::new(config(&self.files).map_err(|error| error.to_string())?));
+        let config = config(&self.files, self.http1).map_err(|error| error.to_string())?;
+        self.current.store(Arc::new(config));
         Ok(())
     }
 }
 
-fn config(files: &TlsFiles) -> Result<ServerConfig, TlsError> {
+fn config(files: &TlsFiles, http1: bool) -> Result<ServerConfig, TlsError> {
     let provider = Arc::new(ring::default_provider());
     let unusable = |source| TlsError::Unusable { path: files.certificate.clone(), source };
     let builder = ServerConfig::builder_with_provider(provider.clone())
@@ -121,8 +124,8 @@ fn config(files: &TlsFiles) -> Result<ServerConfig, TlsError> {
         reason: error.to_string(),
     })?;
     let mut config = builder.with_single_cert(chain, key).map_err(unusable)?;
-    // HTTP/1.1 only ever carries gRPC-Web; without it the server ends such a connection itself.
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    let offered: &[&[u8]] = if http1 { &[b"h2", b"http/1.1"] } else { &[b"h2"] };
+    config.alpn_protocols = offered.iter().map(|protocol| protocol.to_vec()).collect();
     Ok(config)
 }
 

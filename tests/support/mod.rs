@@ -2,6 +2,7 @@
 #![allow(dead_code, unreachable_pub, reason = "every test takes what it needs")]
 
 pub mod batch;
+pub mod keys;
 #[cfg(unix)]
 pub mod program;
 pub mod proxy;

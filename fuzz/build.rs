@@ -1,0 +1,8 @@
+//! Compiles the messages of the API for the target `request`; its service is left out, which would need tonic.
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    println!("cargo:rerun-if-changed=../proto");
+    let descriptors = protox::compile(["yizhai/v1/digest.proto"], ["../proto"])?;
+    prost_build::Config::new().include_file("api.rs").compile_fds(descriptors)?;
+    Ok(())
+}

@@ -1,0 +1,219 @@
+//! Arbitrary bytes as requests: decoding and conversion must not panic, and what they take must be within the bounds.
+//!
+//! The first byte says which message the others are. The conversion is compiled from its source, without the rest of the
+//! crate, so that the engine is not built with it; what it takes from tonic's and the engine's side stands in below.
+
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+
+mod api {
+    include!(concat!(env!("OUT_DIR"), "/api.rs"));
+}
+use api::yizhai::v1 as pb;
+
+#[allow(dead_code, unreachable_pub, unused_imports)]
+#[path = "../../src/document/mod.rs"]
+mod document;
+#[allow(dead_code, unreachable_pub)]
+#[path = "../../src/glossary/mod.rs"]
+mod glossary;
+
+/// What a job takes from the engine.
+#[allow(dead_code)]
+mod engine {
+    #[derive(Debug, Clone, Copy)]
+    pub enum Sampling {
+        Greedy,
+        Random { temperature: f64, top_p: f64, top_k: Option<usize>, seed: u64 },
+    }
+
+    #[derive(Debug, Clone, Copy)]
+    pub enum Priority {
+        Interactive,
+        Batch,
+    }
+}
+
+#[allow(dead_code, unreachable_pub)]
+#[path = "../../src/pipeline"]
+mod pipeline {
+    mod job;
+
+    pub use job::{DEFAULT_MAX_ATTEMPTS, DEFAULT_SUMMARY_CHARS, Job, Tasks};
+
+    pub enum Task {
+        Summary,
+        Translation,
+    }
+
+    pub struct Model {
+        pub id: String,
+    }
+
+    /// A pipeline with one model, which can be asked for everything.
+    #[derive(Clone)]
+    pub struct Pipeline;
+
+    impl Pipeline {
+        pub fn only(&self, _: &str) -> Option<Self> {
+            None
+        }
+
+        pub fn models(&self) -> Vec<&Model> {
+            Vec::new()
+        }
+
+        pub fn cannot(&self, _: Tasks) -> Option<(Task, &Model)> {
+            None
+        }
+    }
+}
+
+/// The conversion and its checks, which have to stand where it can be seen.
+#[allow(dead_code, unreachable_pub)]
+#[path = "../../src/server"]
+mod server {
+    use std::{collections::BTreeMap, sync::Arc};
+
+    use prost::Message;
+
+    use self::status::Refusal;
+    use crate::{
+        document::Document,
+        engine::{Priority, Sampling},
+        glossary::Glossary,
+        pb,
+    };
+
+    mod deadline;
+    #[path = "convert/request.rs"]
+    mod request;
+
+    pub type Glossaries = BTreeMap<String, Arc<Glossary>>;
+
+    pub struct Limits {
+        pub max_page_bytes: usize,
+        pub max_sections: usize,
+        pub max_terms: usize,
+    }
+
+    pub mod status {
+        use crate::document::DocumentError;
+
+        /// As in the server, without what the conversion never says.
+        #[derive(Debug, PartialEq, Eq)]
+        pub enum Refusal {
+            Field { field: String, reason: String },
+            Document(DocumentError),
+            UnknownModel { asked: String, running: String },
+            UnknownGlossary(String),
+        }
+
+        impl Refusal {
+            pub fn field(field: &str, reason: impl Into<String>) -> Self {
+                Self::Field { field: field.to_owned(), reason: reason.into() }
+            }
+        }
+
+        impl From<DocumentError> for Refusal {
+            fn from(error: DocumentError) -> Self {
+                Self::Document(error)
+            }
+        }
+    }
+
+    /// Small, so that short inputs reach them.
+    const LIMITS: Limits = Limits { max_page_bytes: 1000, max_sections: 8, max_terms: 4 };
+
+    pub fn take(choice: u8, bytes: &[u8]) {
+        match choice % 4 {
+            0 => {
+                let Some(pb::DigestRequest { input, options, request_id }) = decoded(bytes) else { return };
+                call(&request_id, input, options);
+            }
+            1 => {
+                let Some(pb::StreamDigestRequest { input, options, request_id }) = decoded(bytes) else {
+                    return;
+                };
+                call(&request_id, input, options);
+            }
+            2 => {
+                let Some(pb::DigestManyRequest { item_id, input, options, timeout_ms }) = decoded(bytes)
+                else {
+                    return;
+                };
+                if request::check_id("item_id", &item_id).is_ok() {
+                    assert!(is_id(&item_id));
+                }
+                assert_eq!(deadline::earlier(None, timeout_ms).is_ok(), timeout_ms >= 0);
+                let _ = job(input, options, Priority::Batch);
+            }
+            _ => {
+                let Some(pb::SegmentRequest { input }) = decoded(bytes) else { return };
+                let _ = document(input);
+            }
+        }
+    }
+
+    /// A message; written again it must be the same message.
+    fn decoded<M: Message + Default>(bytes: &[u8]) -> Option<M> {
+        let message = M::decode(bytes).ok()?;
+        let written = message.encode_to_vec();
+        let again = M::decode(written.as_slice()).expect("what was written is a message");
+        assert_eq!(again.encode_to_vec(), written);
+        Some(message)
+    }
+
+    fn call(id: &str, input: Option<pb::Input>, options: Option<pb::DigestOptions>) {
+        if let Ok(id) = request::request_id(id, "call") {
+            assert!(is_id(&id));
+        }
+        let _ = job(input, options, Priority::Interactive);
+    }
+
+    /// Whether an id can stand in a log line.
+    fn is_id(id: &str) -> bool {
+        (1..=128).contains(&id.len()) && id.bytes().all(|byte| (b' '..=b'~').contains(&byte))
+    }
+
+    fn document(input: Option<pb::Input>) -> Result<Document, Refusal> {
+        let bytes = match input.as_ref().and_then(|input| input.source.as_ref()) {
+            Some(pb::input::Source::PageText(text)) => text.len(),
+            Some(pb::input::Source::PageBytes(bytes)) => bytes.len(),
+            Some(pb::input::Source::Article(article)) => article.encoded_len(),
+            None => 0,
+        };
+        let document = request::document(input, &LIMITS)?;
+        assert!((1..=LIMITS.max_page_bytes).contains(&bytes));
+        assert!(document.articles.iter().all(|article| !article.sections.is_empty()));
+        let sections: usize = document.articles.iter().map(|article| article.sections.len()).sum();
+        assert!(sections <= LIMITS.max_sections);
+        Ok(document)
+    }
+
+    fn job(
+        input: Option<pb::Input>,
+        options: Option<pb::DigestOptions>,
+        priority: Priority,
+    ) -> Result<(), Refusal> {
+        let document = document(input)?;
+        let terms = options.as_ref().map_or(0, |options| options.terms.len());
+        let job = request::job(document, options, &BTreeMap::new(), &LIMITS, priority, None)?;
+        assert!(terms <= LIMITS.max_terms);
+        assert!(job.tasks.summary || job.tasks.translation);
+        assert!(request::SUMMARY_CHARS.contains(&job.summary_max_chars));
+        assert!(request::MAX_ATTEMPTS.contains(&job.max_attempts));
+        if let Sampling::Random { temperature, top_p, top_k, .. } = job.sampling {
+            assert!(temperature > 0.0 && temperature <= 2.0 && top_p > 0.0 && top_p <= 1.0);
+            assert!(top_k != Some(0));
+        }
+        Ok(())
+    }
+}
+
+fuzz_target!(|data: &[u8]| {
+    if let Some((choice, bytes)) = data.split_first() {
+        server::take(*choice, bytes);
+    }
+});
