@@ -137,21 +137,20 @@ fn are_of(number: u64, mut sections: Vec<pb::SectionDigest>) -> bool {
     sections.iter().map(|section| section.section_index).eq([0, 1]) && sections.iter().all(is_own)
 }
 
-/// How often which wait was seen, by whole milliseconds up to a minute: of one size however long the run is, so that the
-/// driver's own memory does not grow.
-struct Waits(Vec<AtomicU64>);
+/// How often which number was seen, up to 60 000: of one size however long the run is, so that the driver's own memory
+/// does not grow.
+struct Counts(Vec<AtomicU64>);
 
-impl Waits {
+impl Counts {
     fn new() -> Self {
         Self((0..60_000).map(|_| AtomicU64::new(0)).collect())
     }
 
-    fn count(&self, wait: Duration) {
-        let at = usize::try_from(wait.as_millis()).unwrap().min(self.0.len() - 1);
+    fn count(&self, number: u64) {
+        let at = usize::try_from(number).unwrap().min(self.0.len() - 1);
         self.0[at].fetch_add(1, Ordering::Relaxed);
     }
 
-    /// In milliseconds.
     fn percentile(&self, percent: u64) -> usize {
         let counts = || self.0.iter().map(|count| count.load(Ordering::Relaxed));
         let mut left = counts().sum::<u64>() * percent / 100;
@@ -161,6 +160,20 @@ impl Waits {
         };
         counts().position(reached).unwrap_or_default()
     }
+}
+
+/// Measures how long a thread that wants next to nothing is kept from running: what the machine does to any wait.
+fn watch_the_machine(end: Instant) -> std::thread::JoinHandle<Duration> {
+    const NAP: Duration = Duration::from_millis(5);
+    std::thread::spawn(move || {
+        let mut longest = Duration::ZERO;
+        while Instant::now() < end {
+            let began = Instant::now();
+            std::thread::sleep(NAP);
+            longest = longest.max(began.elapsed().saturating_sub(NAP));
+        }
+        longest
+    })
 }
 
 /// What a client saw.
@@ -178,23 +191,30 @@ async fn two_hundred_clients_at_once() {
     const CLIENTS: usize = 200;
     let server = Server::start(pipeline(quoting())).await;
     let numbers = Arc::new(AtomicU64::new(1));
-    let waits = Arc::new(Waits::new());
+    // In milliseconds, and in answers that others had meanwhile: that tells who is served out of turn on a machine whose
+    // speed changes during the run, too.
+    let (waits, turns) = (Arc::new(Counts::new()), Arc::new(Counts::new()));
+    let answered = Arc::new(AtomicU64::new(0));
     let end = Instant::now() + duration();
+    let machine = watch_the_machine(end);
     let clients = join_all((0..CLIENTS).map(|_| server.raw())).await;
     let tasks: Vec<_> = clients
         .into_iter()
         .map(|mut client| {
-            let (numbers, waits) = (numbers.clone(), waits.clone());
+            let (numbers, waits, turns, answered) =
+                (numbers.clone(), waits.clone(), turns.clone(), answered.clone());
             tokio::spawn(async move {
                 let mut seen = Seen::default();
                 while Instant::now() < end {
                     let number = numbers.fetch_add(1, Ordering::Relaxed);
-                    let asked = Instant::now();
+                    let (asked, before) = (Instant::now(), answered.load(Ordering::Relaxed));
                     match sections(&mut client, number).await {
                         Ok(sections) if are_of(number, sections.clone()) => {
+                            let wait = asked.elapsed();
                             seen.answers += 1;
-                            seen.waited += asked.elapsed();
-                            waits.count(asked.elapsed());
+                            seen.waited += wait;
+                            waits.count(u64::try_from(wait.as_millis()).unwrap());
+                            turns.count(answered.fetch_add(1, Ordering::Relaxed) - before);
                         }
                         Ok(sections) => seen.wrong.push(format!("{number}: {sections:?}")),
                         Err(status) => match status.get_details_retry_info() {
@@ -207,9 +227,16 @@ async fn two_hundred_clients_at_once() {
             })
         })
         .collect();
+    // HTTP/2 remembers headers at both ends of a connection, up to 4 KiB: about 63 different `date`s, one of every second
+    // in which an answer came. Until then memory grows.
     for fifth in 1..=5 {
         tokio::time::sleep(duration() / 5).await;
-        println!("{:.0?}: {:.1} MiB of memory, server and clients", duration() / 5 * fifth, resident_mib());
+        println!(
+            "{:.0?}: {:.1} MiB of memory, server and clients; {} answers a client",
+            duration() / 5 * fifth,
+            resident_mib(),
+            answered.load(Ordering::Relaxed) / CLIENTS as u64
+        );
     }
     let seen: Vec<Seen> = join_all(tasks).await.into_iter().map(|seen| seen.unwrap()).collect();
     let wrong: Vec<&String> = seen.iter().flat_map(|seen| &seen.wrong).collect();
@@ -225,6 +252,12 @@ async fn two_hundred_clients_at_once() {
     println!("wait for an answer: median {median} ms, p99 {most} ms, longest {longest} ms");
     let (median, longest) = (percentile(&means, 50), percentile(&means, 100));
     println!("mean wait of a client: median {median:.1?}, longest {longest:.1?}");
+    let [median, most, longest] = [50, 99, 100].map(|percent| turns.percentile(percent));
+    println!("answers of others during a wait: median {median}, p99 {most}, most {longest}");
+    let answers = || seen.iter().map(|seen| seen.answers);
+    let (fewest, most) = (answers().min().unwrap(), answers().max().unwrap());
+    println!("answers of a client: fewest {fewest}, most {most}");
+    println!("a thread that only sleeps was kept waiting for up to {:.0?}", machine.join().unwrap());
     assert!(wrong.is_empty(), "{:?}", &wrong[..wrong.len().min(5)]);
 }
 

@@ -45,12 +45,8 @@ impl Access {
         if let Some(tokens) = &self.tokens {
             return tokens.client(headers, rpc);
         }
-        let name = match peer {
-            Some(Peer { certificate: Some(name), .. }) => format!("certificate:{name}"),
-            Some(Peer { address, .. }) => address.to_string(),
-            None => "in-process".to_owned(),
-        };
-        Ok(Client { name: name.into(), max_requests: None, requests_per_minute: None })
+        let name: Arc<str> = peer.map_or_else(|| "in-process".into(), |peer| peer.name.clone());
+        Ok(Client { name, max_requests: None, requests_per_minute: None })
     }
 }
 

@@ -5,7 +5,10 @@
 
 use std::{
     pin::Pin,
-    sync::Arc,
+    sync::{
+        Arc, LazyLock,
+        atomic::{AtomicU64, Ordering},
+    },
     task::{Context, Poll},
     time::Instant,
 };
@@ -63,7 +66,7 @@ impl<S> Layer<S> for GateLayer {
     type Service = Gate<S>;
 
     fn layer(&self, inner: S) -> Gate<S> {
-        Gate { inner, layer: self.clone() }
+        Gate { inner, layer: Arc::new(self.clone()) }
     }
 }
 
@@ -71,7 +74,7 @@ impl<S> Layer<S> for GateLayer {
 #[derive(Clone)]
 pub(super) struct Gate<S> {
     inner: S,
-    layer: GateLayer,
+    layer: Arc<GateLayer>,
 }
 
 impl<S> Service<Request<Body>> for Gate<S>
@@ -96,17 +99,18 @@ where
             let arrival = request.extensions_mut().remove::<Arrival>();
             let Arrival { id, at } =
                 arrival.unwrap_or_else(|| Arrival { id: new_id().into(), at: Instant::now() });
-            let path = request.uri().path().to_owned();
-            let passed = layer.pass(&path, request.headers(), request.extensions().get(), &id, at).await;
+            let path = request.uri().path();
+            let is_streamed = path.strip_prefix(DIGEST_SERVICE) == Some("DigestMany");
+            let is_health = path.starts_with(HEALTH_SERVICE);
+            let passed = layer.pass(path, request.headers(), request.extensions().get(), &id, at).await;
             let call = match passed {
                 Ok(call) => call,
                 Err(refusal) => return Ok(refusal.status(&id).into_http()),
             };
             let room = call.room.clone();
             request.extensions_mut().insert(call);
-            let is_streamed = path.strip_prefix(DIGEST_SERVICE) == Some("DigestMany");
             let received = layer.limits.receive_timeout;
-            let request = match path.starts_with(HEALTH_SERVICE) {
+            let request = match is_health {
                 true => request,
                 false => request.map(|body| Body::new(BoundedBody::new(body, room, received, is_streamed))),
             };
@@ -153,9 +157,12 @@ impl GateLayer {
     }
 }
 
-/// A new id for a call.
+/// A new id for a call: a random one for the process, counted on, because every draw would ask the system.
 pub(super) fn new_id() -> String {
-    uuid::Uuid::new_v4().to_string()
+    static FIRST: LazyLock<u128> = LazyLock::new(|| uuid::Uuid::new_v4().as_u128());
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    let count = COUNT.fetch_add(1, Ordering::Relaxed);
+    uuid::Uuid::from_u128(*FIRST ^ u128::from(count)).to_string()
 }
 
 /// What the caller did wrong when the transport refused its message; nothing when the answer is the service's own.

@@ -4,7 +4,7 @@
 
 use std::{
     io,
-    net::{IpAddr, SocketAddr},
+    net::SocketAddr,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
@@ -47,10 +47,8 @@ pub struct ListenConfig {
 /// Who is at the other end of a connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Peer {
-    /// Its address.
-    pub address: IpAddr,
-    /// The name in its certificate, when it showed one.
-    pub certificate: Option<Arc<str>>,
+    /// `certificate:` and the name in its certificate, when it showed one; its address otherwise.
+    pub name: Arc<str>,
 }
 
 /// A connection that was accepted. It counts until it is dropped.
@@ -137,17 +135,19 @@ async fn shake(
     counted: Counted,
 ) -> io::Result<Connection> {
     stream.set_nodelay(true)?;
-    let mut peer = Peer { address: address.ip().to_canonical(), certificate: None };
+    let mut name = address.ip().to_canonical().to_string();
     let stream = match &config.tls {
         None => Transport::Plain(stream),
         Some(tls) => {
             let stream = tls.acceptor().accept(stream).await?;
             let shown = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
-            peer.certificate = shown.map(|certificate| certificate_name(certificate).into());
+            if let Some(certificate) = shown {
+                name = format!("certificate:{}", certificate_name(certificate));
+            }
             Transport::Tls(Box::new(stream))
         }
     };
-    Ok(Connection { stream, peer, _counted: counted })
+    Ok(Connection { stream, peer: Peer { name: name.into() }, _counted: counted })
 }
 
 impl Connected for Connection {

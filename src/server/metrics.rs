@@ -5,6 +5,7 @@
 
 use std::{
     fmt,
+    ops::Deref,
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -51,9 +52,12 @@ pub(super) struct FindingLabels {
     pub(super) task: &'static str,
 }
 
-/// The counts of one server; cheap to clone, all clones count together.
+/// The counts of one server; cheap to clone (every call does), all clones count together.
 #[derive(Clone)]
-pub struct Metrics {
+pub struct Metrics(Arc<Counts>);
+
+/// The counts themselves.
+pub struct Counts {
     pub(super) requests: Family<CallLabels, Counter>,
     pub(super) request_time_s: Family<RpcLabel, Histogram>,
     pub(super) in_flight: Gauge,
@@ -68,12 +72,12 @@ pub struct Metrics {
     pub(super) connections: Gauge,
     pub(super) connections_refused: Counter,
     pub(super) engine_restarts: Counter,
-    registry: Arc<Mutex<Registry>>,
+    registry: Mutex<Registry>,
 }
 
 impl Default for Metrics {
     fn default() -> Self {
-        let metrics = Self {
+        let metrics = Self(Arc::new(Counts {
             requests: Family::default(),
             request_time_s: Family::new_with_constructor(|| Histogram::new(TIMES_S)),
             in_flight: Gauge::default(),
@@ -88,10 +92,18 @@ impl Default for Metrics {
             connections: Gauge::default(),
             connections_refused: Counter::default(),
             engine_restarts: Counter::default(),
-            registry: Arc::new(Mutex::new(Registry::with_prefix("yizhai"))),
-        };
+            registry: Mutex::new(Registry::with_prefix("yizhai")),
+        }));
         metrics.register();
         metrics
+    }
+}
+
+impl Deref for Metrics {
+    type Target = Counts;
+
+    fn deref(&self) -> &Counts {
+        &self.0
     }
 }
 

@@ -12,7 +12,7 @@ use std::{
 
 use http::{HeaderMap, Request, Response};
 use http_body::{Body as HttpBody, Frame, SizeHint};
-use tonic::{Code, Status, body::Body};
+use tonic::{Code, body::Body};
 use tower::{Layer, Service};
 use tracing::{Instrument as _, Span};
 
@@ -82,8 +82,8 @@ where
             let mut end = end;
             let response = answered.await?;
             // A refusal has no body, and its status stands in the headers.
-            if let Some(status) = Status::from_header_map(response.headers()) {
-                end.tell(status.code());
+            if let Some(code) = code(response.headers()) {
+                end.tell(code);
             }
             Ok(response.map(|body| Body::new(Observed { inner: body, end })))
         })
@@ -134,12 +134,6 @@ struct Observed {
     end: End,
 }
 
-impl Observed {
-    fn see(&mut self, headers: &HeaderMap) {
-        self.end.tell(Status::from_header_map(headers).map_or(Code::Unknown, |status| status.code()));
-    }
-}
-
 impl HttpBody for Observed {
     type Data = <Body as HttpBody>::Data;
     type Error = <Body as HttpBody>::Error;
@@ -152,8 +146,7 @@ impl HttpBody for Observed {
         match &frame {
             Poll::Ready(Some(Ok(frame))) => {
                 if let Some(trailers) = frame.trailers_ref() {
-                    let trailers = trailers.clone();
-                    self.see(&trailers);
+                    self.end.tell(code(trailers).unwrap_or(Code::Unknown));
                 }
             }
             Poll::Ready(Some(Err(_))) => self.end.tell(Code::Unknown),
@@ -177,6 +170,11 @@ fn call_id(headers: &HeaderMap) -> Arc<str> {
     let given = headers.get("x-request-id").and_then(|value| value.to_str().ok());
     let given = given.filter(|id| convert::check_id("x-request-id", id).is_ok());
     given.map_or_else(|| new_id().into(), Arc::from)
+}
+
+/// The code that headers or trailers tell; the rest of the status is nobody's business here.
+fn code(headers: &HeaderMap) -> Option<Code> {
+    headers.get("grpc-status").map(|code| Code::from_bytes(code.as_bytes()))
 }
 
 /// The RPC of a path; what is not known is one, so that no caller can invent series.

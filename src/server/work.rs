@@ -4,7 +4,7 @@
 //! deadline those that are missing are told as such, without waiting for the engine's next step.
 
 use std::{
-    collections::{BTreeSet, HashMap, HashSet},
+    collections::{BTreeMap, BTreeSet},
     pin::Pin,
     sync::Arc,
     time::Instant,
@@ -48,34 +48,33 @@ impl Work {
         metrics: Metrics,
     ) -> Self {
         let (document, deadline) = (job.document.clone(), job.deadline);
-        let (known, keys) = match &cache {
+        let (mut known, missing) = match &cache {
             Some(cache) => look_up(cache, pipeline, &job).await,
-            None => Default::default(),
+            None => (Vec::new(), places(&document).map(|place| (place, None)).collect()),
         };
-        let places: BTreeSet<Place> = places(&document).filter(|place| !known.contains_key(place)).collect();
-        job.skip = Arc::new(known.keys().copied().collect::<HashSet<_>>());
+        metrics.sections.get_or_create(&ResultLabel { result: "cached" }).inc_by(known.len() as u64);
+        known.iter_mut().for_each(|(place, message)| convert::place(message, &document, *place));
+        if missing.is_empty() {
+            let sections = stream::iter(known).map(|(_, message)| message).boxed();
+            return Self { request_id, document, sections, arrived };
+        }
+        job.skip = Arc::new(known.iter().map(|(place, _)| *place).collect());
+        let places = missing.keys().copied().collect();
         let outcomes = by_deadline(pipeline.digest(job).boxed(), places, deadline);
         let made = {
             let (document, request_id, metrics) = (document.clone(), request_id.clone(), metrics.clone());
             outcomes.map(move |outcome| {
                 metrics.count_section(&outcome);
-                let place = (outcome.article, outcome.section);
+                let key = missing.get(&(outcome.article, outcome.section)).copied().flatten();
                 let section = convert::outcome_message(outcome, &document, &request_id);
-                if let (Some(cache), Some(key), None) = (&cache, keys.get(&place), &section.error) {
-                    cache.put(*key, &section);
+                if let (Some(cache), Some(key), None) = (&cache, key, &section.error) {
+                    cache.put(key, &section);
                 }
                 section
             })
         };
-        let known: Vec<_> = known
-            .into_iter()
-            .map(|((article, section), mut message)| {
-                metrics.sections.get_or_create(&ResultLabel { result: "cached" }).inc();
-                convert::place(&mut message, &document, article, section);
-                message
-            })
-            .collect();
-        Self { request_id, document, sections: stream::iter(known).chain(made).boxed(), arrived }
+        let known = stream::iter(known).map(|(_, message)| message);
+        Self { request_id, document, sections: known.chain(made).boxed(), arrived }
     }
 
     /// Waits for every section. Fails only when all of them did.
@@ -102,23 +101,29 @@ pub(super) fn millis_since(then: Instant) -> i64 {
 
 fn places(document: &Document) -> impl Iterator<Item = Place> {
     let sections = |(article, a): (usize, &crate::document::Article)| {
-        (0..a.sections.len()).map(move |section| (article, section)).collect::<Vec<_>>()
+        std::iter::repeat(article).zip(0..a.sections.len())
     };
     document.articles.iter().enumerate().flat_map(sections)
 }
 
-/// The sections of a job that the cache holds, and the names of all.
+/// The sections of a job that the cache holds, and those that it does not, each with the name that it will have there.
 async fn look_up(
     cache: &ResultCache,
     pipeline: &Pipeline,
     job: &Job,
-) -> (HashMap<Place, pb::SectionDigest>, HashMap<Place, Key>) {
+) -> (Vec<(Place, pb::SectionDigest)>, BTreeMap<Place, Option<Key>>) {
     let makers = pipeline.makers(job.tasks);
     let key = |article| cache.keys(job, &makers, pipeline.prompt_version(), article);
     let keys: Vec<Key> = job.document.articles.iter().flat_map(key).collect();
-    let found = cache.get(keys.clone()).await;
-    let known = places(&job.document).zip(found).filter_map(|(place, entry)| Some((place, entry?))).collect();
-    (known, places(&job.document).zip(keys).collect())
+    let found = cache.get(&keys).await;
+    let (mut known, mut missing) = (Vec::new(), BTreeMap::new());
+    for ((place, key), entry) in places(&job.document).zip(keys).zip(found) {
+        match entry {
+            Some(message) => known.push((place, message)),
+            None => drop(missing.insert(place, Some(key))),
+        }
+    }
+    (known, missing)
 }
 
 /// The outcomes that come in time; then, for every section that is missing, that it is overdue.

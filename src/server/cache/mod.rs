@@ -67,38 +67,31 @@ impl ResultCache {
         prompt_version: &str,
         article: &Article,
     ) -> Vec<Key> {
-        let mut hash = Sha256::new();
-        let mut field = |text: &str| {
-            // With its length, so that no two fields can be taken for two others.
-            hash.update((text.len() as u64).to_le_bytes());
-            hash.update(text);
-        };
-        field(&VERSION.to_string());
-        field(env!("CARGO_PKG_VERSION"));
-        field(&self.setup);
+        let mut name = Name::default();
+        name.field(&VERSION.to_string());
+        name.field(env!("CARGO_PKG_VERSION"));
+        name.field(&self.setup);
         for model in std::iter::once(&makers.model).chain(&makers.summary_model) {
-            field(&model.id);
-            field(&model.weights_sha256);
+            name.field(&model.id);
+            name.field(&model.weights_sha256);
         }
-        field(prompt_version);
+        name.field(prompt_version);
         let options = (job.tasks, job.summary_max_chars, job.max_attempts, job.sampling);
-        field(&format!("{options:?}"));
-        field(job.glossary.sha256());
+        name.field(&format!("{options:?}"));
+        name.field(job.glossary.sha256());
         // The whole article, not the section alone: what stands around it may be told to the model.
-        let element =
-            |text: &Option<Text>| text.as_ref().map_or(String::new(), |text| format!("={}", text.text));
         for text in
             [&article.kicker, &article.headline, &article.subtitle, &article.dateline, &article.byline]
         {
-            field(&element(text));
+            name.element(text.as_ref());
         }
         for section in &article.sections {
-            field(&element(&section.heading));
-            field(&section.paragraphs.len().to_string());
-            section.paragraphs.iter().for_each(|paragraph| field(&paragraph.text));
+            name.element(section.heading.as_ref());
+            name.field(&section.paragraphs.len().to_string());
+            section.paragraphs.iter().for_each(|paragraph| name.field(&paragraph.text));
         }
         let section_key = |section: usize| {
-            let mut hash = hash.clone();
+            let mut hash = name.0.clone();
             hash.update((section as u64).to_le_bytes());
             hash.finalize().into()
         };
@@ -106,7 +99,7 @@ impl ResultCache {
     }
 
     /// The entries that are there, each as a message without its place.
-    pub(super) async fn get(&self, keys: Vec<Key>) -> Vec<Option<pb::SectionDigest>> {
+    pub(super) async fn get(&self, keys: &[Key]) -> Vec<Option<pb::SectionDigest>> {
         let mut found: Vec<Option<pb::SectionDigest>> =
             keys.iter().map(|key| self.memory.get(key).and_then(|bytes| decode(&bytes))).collect();
         self.count("memory", found.iter().flatten().count());
@@ -136,6 +129,31 @@ impl ResultCache {
 
     fn count(&self, result: &'static str, lookups: usize) {
         self.metrics.cache_lookups.get_or_create(&ResultLabel { result }).inc_by(lookups as u64);
+    }
+}
+
+/// The hash of what a result depends on, field after field.
+#[derive(Default)]
+struct Name(Sha256);
+
+impl Name {
+    fn field(&mut self, text: &str) {
+        self.parts("", text);
+    }
+
+    /// An element of an article, which may be there and empty.
+    fn element(&mut self, text: Option<&Text>) {
+        match text {
+            Some(text) => self.parts("=", &text.text),
+            None => self.parts("", ""),
+        }
+    }
+
+    /// A field of two parts, with its length, so that no two fields can be taken for two others.
+    fn parts(&mut self, mark: &str, text: &str) {
+        self.0.update(((mark.len() + text.len()) as u64).to_le_bytes());
+        self.0.update(mark);
+        self.0.update(text);
     }
 }
 

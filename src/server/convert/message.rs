@@ -91,8 +91,7 @@ fn span_message(span: Span) -> pb::Span {
 pub(in crate::server) fn place(
     message: &mut pb::SectionDigest,
     document: &Document,
-    article: usize,
-    section: usize,
+    (article, section): (usize, usize),
 ) {
     message.article_index = index(article);
     message.section_index = index(section);
@@ -106,7 +105,7 @@ pub(in crate::server) fn outcome_message(
     request_id: &str,
 ) -> pb::SectionDigest {
     let mut message = pb::SectionDigest::default();
-    place(&mut message, document, outcome.article, outcome.section);
+    place(&mut message, document, (outcome.article, outcome.section));
     match outcome.result {
         Ok(digest) => fill(&mut message, digest),
         Err(error) => message.error = Some(to_rpc_status(&pipeline_status(&error, request_id))),
