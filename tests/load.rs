@@ -227,7 +227,7 @@ async fn two_hundred_clients_at_once() {
             })
         })
         .collect();
-    // HTTP/2 remembers headers at both ends of a connection, up to 4 KiB: about 63 different `date`s, one of every second
+    // Most likely: HTTP/2 remembers headers at both ends of a connection, up to 4 KiB: about 63 different `date`s, one of every second
     // in which an answer came. Until then memory grows.
     for fifth in 1..=5 {
         tokio::time::sleep(duration() / 5).await;

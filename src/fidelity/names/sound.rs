@@ -157,9 +157,15 @@ fn syllables(word: &str, before: usize) -> bool {
 /// Where transcribed names may stand in a Chinese text.
 pub(super) struct Heard<'t> {
     text: &'t str,
-    /// Of every stretch of transcribing characters that nothing parts: where each begins in the text, in bytes, and its
-    /// sounds; and where the stretch ends.
-    stretches: Vec<(Vec<(usize, Vec<Sound>)>, usize)>,
+    stretches: Vec<Stretch>,
+}
+
+/// Transcribing characters that nothing parts.
+struct Stretch {
+    /// Where each begins in the text, in bytes, and its sounds.
+    chars: Vec<(usize, Vec<Sound>)>,
+    /// Where the last one ends.
+    end: usize,
 }
 
 /// The most characters of one transcribed name.
@@ -168,16 +174,16 @@ const LONGEST_NAME: usize = 8;
 impl<'t> Heard<'t> {
     pub(super) fn of(text: &'t str) -> Self {
         let mut stretches = Vec::new();
-        let mut stretch = Vec::new();
+        let mut chars = Vec::new();
         for (at, c) in text.char_indices().chain([(text.len(), '\n')]) {
             if TRANSCRIBING_SET.contains(&c) {
                 let sounds =
                     readings_of(c).first().map(|reading| chinese_sounds(reading)).unwrap_or_default();
-                stretch.push((at, sounds));
-            } else if stretch.len() > 1 {
-                stretches.push((std::mem::take(&mut stretch), at));
+                chars.push((at, sounds));
+            } else if chars.len() > 1 {
+                stretches.push(Stretch { chars: std::mem::take(&mut chars), end: at });
             } else {
-                stretch.clear();
+                chars.clear();
             }
         }
         Self { text, stretches }
@@ -198,15 +204,15 @@ impl<'t> Heard<'t> {
         }
         let most = MOST_DISTANCE * (name.len() - 1) as f32 + f32::EPSILON;
         let mut places: Vec<(f32, std::ops::Range<usize>)> = Vec::new();
-        for (stretch, stretch_end) in &self.stretches {
-            for first in 0..stretch.len() {
-                for last in first + 1..stretch.len().min(first + LONGEST_NAME) {
+        for Stretch { chars, end } in &self.stretches {
+            for first in 0..chars.len() {
+                for last in first + 1..chars.len().min(first + LONGEST_NAME) {
                     let sounds: Vec<Sound> =
-                        stretch[first..=last].iter().flat_map(|(_, sounds)| sounds).copied().collect();
+                        chars[first..=last].iter().flat_map(|(_, sounds)| sounds).copied().collect();
                     let off = distance_in(&name, &sounds, Extent::All);
                     if off <= most {
-                        let end = stretch.get(last + 1).map_or(*stretch_end, |(at, _)| *at);
-                        places.push((off, stretch[first].0..end));
+                        let end = chars.get(last + 1).map_or(*end, |(at, _)| *at);
+                        places.push((off, chars[first].0..end));
                     }
                 }
             }
