@@ -237,14 +237,39 @@ async fn of_translations_that_the_model_is_unsure_of_the_one_that_brings_the_sou
         false => Answer::Unsure(part.to_owned(), whole.to_owned()),
     });
     let server = Server::start(pipeline(script)).await;
-    for (max_attempts, attempts, expected) in [(3, 1, part), (4, 2, whole)] {
+    let long = [source; 4].join("\n");
+    for (text, max_attempts, attempts, expected) in [
+        (source, 1, 1, part),
+        (source, 3, 2, whole),
+        // On a page only who asks for it pays for it.
+        (long.as_str(), 3, 1, part),
+        (long.as_str(), 4, 2, whole),
+    ] {
         let tasks = vec![pb::Task::Translation.into()];
         let options = pb::DigestOptions { tasks, max_attempts, ..Default::default() };
-        let answer = server.client().await.digest(digest(lines(source), options)).await.unwrap();
+        let answer = server.client().await.digest(digest(lines(text), options)).await.unwrap();
         let translation = answer.sections[0].translation.as_ref().unwrap();
         let asked = answer.sections[0].verdict.as_ref().unwrap().attempts;
         assert_eq!((translation.paragraphs[0].text.as_str(), asked), (expected, attempts));
     }
+}
+
+#[tokio::test]
+async fn a_name_is_rendered_the_same_way_over_an_article() {
+    let script: Script = Arc::new(|turn| {
+        Answer::Text(match turn.contains("认为") {
+            true => "Tamajo thinks that the test has succeeded.".to_owned(),
+            false => "Tamayo said that the rocket was launched.".to_owned(),
+        })
+    });
+    let server = Server::start(pipeline(script)).await;
+    let options = pb::DigestOptions { tasks: vec![pb::Task::Translation.into()], ..Default::default() };
+    let text = "塔马约说，火箭已经发射。\n塔马约认为，试验已经成功。";
+    let answer = server.client().await.digest(digest(lines(text), options)).await.unwrap();
+    let paragraphs =
+        answer.sections.iter().flat_map(|section| &section.translation.as_ref().unwrap().paragraphs);
+    let names: Vec<&str> = paragraphs.map(|p| p.text.split(' ').next().unwrap()).collect();
+    assert!(names == ["Tamayo"; 2] || names == ["Tamajo"; 2], "{names:?}");
 }
 
 #[tokio::test]

@@ -96,6 +96,7 @@ impl Progress {
             (state.started, state.last_told) = (Instant::now(), Instant::now());
             state.recent = VecDeque::from([(state.started, 0)]);
             state.total_bytes = total_bytes;
+            self.show(&state);
         }
         if sources.left_out > 0 {
             self.note(&format!(
@@ -106,10 +107,9 @@ impl Progress {
         let (progress, sources) = (self.clone(), sources.clone());
         std::thread::spawn(move || {
             let total = sources.list.iter().map(|source| source.count()).sum();
-            progress.state().total_items = total;
-            if let (Some(bars), Some(total)) = (&progress.bars, total) {
-                bars.pages.set_length(total);
-            }
+            let mut state = progress.state();
+            state.total_items = total;
+            progress.show(&state);
         });
     }
 
@@ -223,6 +223,12 @@ impl Progress {
         match &self.bars {
             Some(bars) => bars.multi.suspend(write),
             None => write(),
+        }
+    }
+
+    fn show(&self, state: &State) {
+        if let Some(bars) = &self.bars {
+            bars.show(state);
         }
     }
 
@@ -354,6 +360,9 @@ impl Bars {
     }
 
     fn show(&self, state: &State) {
+        if let Some(total) = state.total_items {
+            self.pages.set_length(total);
+        }
         self.pages.set_position(state.items);
         self.pages.set_message(state.pages());
         self.characters.set_length(state.expected_characters().unwrap_or(state.characters));
