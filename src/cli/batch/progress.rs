@@ -365,7 +365,8 @@ impl Bars {
         }
         self.pages.set_position(state.items);
         self.pages.set_message(state.pages());
-        self.characters.set_length(state.expected_characters().unwrap_or(state.characters));
+        // A bar of no length is full.
+        self.characters.set_length(state.expected_characters().unwrap_or(state.characters).max(1));
         self.characters.set_position(state.characters);
         self.characters.set_message(state.text());
     }
