@@ -53,6 +53,12 @@ pub(in crate::server) fn document(input: Option<pb::Input>, limits: &Limits) -> 
     };
     // Columns and headlines without any text have nothing to digest.
     document.articles.retain(|article| !article.sections.is_empty());
+    if document.articles.is_empty() && document.notes.is_empty() {
+        return Err(Refusal::field(
+            "input",
+            "holds titles at most and no text under them: nothing to digest",
+        ));
+    }
     let sections: usize = document.articles.iter().map(|article| article.sections.len()).sum();
     if sections > limits.max_sections {
         let reason = format!("holds {sections} sections; the limit is {}: split it", limits.max_sections);
@@ -283,6 +289,13 @@ mod tests {
     }
 
     #[test]
+    fn a_title_alone_is_refused_and_not_lost_in_silence() {
+        let source = Some(pb::input::Source::PageText("广告\n".to_owned()));
+        let refusal = document(Some(pb::Input { source, page_format: 1 }), &Limits::default()).unwrap_err();
+        assert!(refusal.to_string().contains("input: holds titles at most"), "{refusal}");
+    }
+
+    #[test]
     fn a_whole_request_is_a_job() {
         let job = job_of(&whole()).unwrap().unwrap();
         assert_eq!((job.summary_max_chars, job.max_attempts), (80, 2));
@@ -305,7 +318,7 @@ mod tests {
             if let Some(Ok(job)) = job_of(&bytes) {
                 prop_assert!(SUMMARY_CHARS.contains(&job.summary_max_chars));
                 prop_assert!(MAX_ATTEMPTS.contains(&job.max_attempts));
-                prop_assert!(job.document.articles.iter().any(|article| !article.sections.is_empty()));
+                prop_assert!(!job.document.articles.is_empty() || !job.document.notes.is_empty());
                 if let Sampling::Random { temperature, top_p, .. } = job.sampling {
                     prop_assert!(temperature > 0.0 && temperature <= 2.0 && top_p > 0.0 && top_p <= 1.0);
                 }
