@@ -181,11 +181,11 @@ impl Pipeline {
             true => chunk::one_by_one(body, CHUNK_TOKENS, tokenizer)?,
             false => chunk::by_sentences(body, CHUNK_TOKENS, tokenizer)?,
         };
+        let may_look_twice = !tokenizer.takes_sources()
+            && (job.max_attempts >= ATTEMPTS_FOR_UNSURE || is_short(&job.document));
         let pieces = chunks.iter().map(|chunk| {
             // Several sentences are long to draw, and their mean hides the one that is unsure.
-            let look_twice = (job.max_attempts >= ATTEMPTS_FOR_UNSURE || is_short(&job.document))
-                && is_one_sentence(chunk)
-                && !tokenizer.takes_sources();
+            let look_twice = may_look_twice && is_one_sentence(chunk);
             let unsure = if look_twice { UNSURE } else { f64::NEG_INFINITY };
             let asked = self.piece(job, Kind::Body, chunk, Asking { unsure, ..self.asking(job) });
             async move { Ok::<_, PipelineError>(names.alike(job, chunk, asked.await?)) }

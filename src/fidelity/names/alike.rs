@@ -3,7 +3,7 @@
 //! Called by `pipeline` with every piece when it is done. Only names that are heard in both the source and the output,
 //! and that nobody has heard of otherwise, are touched: 塔马约 is Tamayo or Tamajo, but the France of 法国 may be French.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use super::{
     invented::{NO_NAMES, Word, words},
@@ -13,7 +13,7 @@ use super::{
 
 /// How the names of an article have been rendered so far.
 #[derive(Debug, Default)]
-pub struct Renderings(HashMap<String, String>);
+pub struct Renderings(BTreeMap<String, String>);
 
 impl Renderings {
     /// Renders the names of an output as they were rendered before, and notes those that are new. `None` when that

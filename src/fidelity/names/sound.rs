@@ -82,7 +82,7 @@ impl Sounds {
 
     /// Whether a word in lower case may come from the text.
     pub(super) fn hold(&self, word: &str) -> bool {
-        let plain: String = word.chars().filter_map(unaccented).collect();
+        let plain = plain(word);
         self.hold_pinyin(&plain) || self.hold_transcription(&plain)
     }
 
@@ -130,8 +130,8 @@ impl Sounds {
             // Only vowels: 奥 and 伊 alone say nothing.
             return true;
         }
-        let most = MOST_DISTANCE * (name.len() - 1) as f32 + f32::EPSILON;
-        self.transcriptions.iter().any(|run| distance(&name, run) <= most)
+        let most = most_distance(&name);
+        self.transcriptions.iter().any(|run| distance(&name, run, Extent::AnyPart) <= most)
     }
 }
 
@@ -196,20 +196,19 @@ impl<'t> Heard<'t> {
     /// The characters of which a word in lower case is the transcription, all of them and all of it; none when there are
     /// none or they may be one or the other.
     pub(super) fn only_place_of(&self, word: &str) -> Option<&'t str> {
-        let plain: String = word.chars().filter_map(unaccented).collect();
-        let name = latin_sounds(&plain);
+        let name = latin_sounds(&plain(word));
         // With fewer sounds, much is alike by chance.
         if name.len() < 2 {
             return None;
         }
-        let most = MOST_DISTANCE * (name.len() - 1) as f32 + f32::EPSILON;
+        let most = most_distance(&name);
         let mut places: Vec<(f32, std::ops::Range<usize>)> = Vec::new();
         for Stretch { chars, end } in &self.stretches {
             for first in 0..chars.len() {
                 for last in first + 1..chars.len().min(first + LONGEST_NAME) {
                     let sounds: Vec<Sound> =
                         chars[first..=last].iter().flat_map(|(_, sounds)| sounds).copied().collect();
-                    let off = distance_in(&name, &sounds, Extent::All);
+                    let off = distance(&name, &sounds, Extent::All);
                     if off <= most {
                         let end = chars.get(last + 1).map_or(*end, |(at, _)| *at);
                         places.push((off, chars[first].0..end));
@@ -236,10 +235,19 @@ impl<'t> Heard<'t> {
 
 /// Whether two words in lower case may be renderings of one name.
 pub(super) fn are_alike(a: &str, b: &str) -> bool {
-    let sounds = |word: &str| latin_sounds(&word.chars().filter_map(unaccented).collect::<String>());
-    let (a, b) = (sounds(a), sounds(b));
-    let longer = a.len().max(b.len());
-    distance_in(&a, &b, Extent::All) <= MOST_DISTANCE * longer.saturating_sub(1) as f32 + f32::EPSILON
+    let (a, b) = (latin_sounds(&plain(a)), latin_sounds(&plain(b)));
+    let longer = if a.len() >= b.len() { &a } else { &b };
+    distance(&a, &b, Extent::All) <= most_distance(longer)
+}
+
+/// How far a transcription of a name may be from it.
+fn most_distance(name: &[Sound]) -> f32 {
+    MOST_DISTANCE * name.len().saturating_sub(1) as f32 + f32::EPSILON
+}
+
+/// A word in lower case without accents and what is no letter.
+fn plain(word: &str) -> String {
+    word.chars().filter_map(unaccented).collect()
 }
 
 fn readings_of(c: char) -> Vec<String> {
@@ -345,11 +353,6 @@ fn is_vowel(letter: u8) -> bool {
     matches!(letter, b'a' | b'e' | b'i' | b'o' | b'u' | b'y')
 }
 
-/// How far a name is from the part of a transcription that is most like it.
-fn distance(name: &[Sound], run: &[Sound]) -> f32 {
-    distance_in(name, run, Extent::AnyPart)
-}
-
 /// How much of a transcription a name has to account for.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Extent {
@@ -357,7 +360,8 @@ enum Extent {
     All,
 }
 
-fn distance_in(name: &[Sound], run: &[Sound], extent: Extent) -> f32 {
+/// How far a name is from a transcription, or from the part of it that is most like it.
+fn distance(name: &[Sound], run: &[Sound], extent: Extent) -> f32 {
     use Sound::{F, H, K, L, M, N, P, S, T, Y};
     let swap = |a: Sound, b: Sound| match (a, b) {
         (a, b) if a == b => 0.0,

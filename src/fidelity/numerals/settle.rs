@@ -211,21 +211,28 @@ fn unit_name(own: &str, unit: Unit) -> &str {
         .map_or("", |at| &own[at..])
 }
 
+/// The numbers that have a word.
+const WORDS: [&str; 13] =
+    ["", "", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"];
+
 /// How many there are of which some were named, as a word. The model takes a digit there for a part of the list and drops
 /// it (巴哈马、牙买加等6个国家).
 fn member_count(value: Decimal) -> Option<&'static str> {
-    const WORDS: [&str; 11] =
-        ["two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"];
-    WORDS.get(usize::try_from(value).ok().filter(|_| value.fract().is_zero())?.checked_sub(2)?).copied()
+    small_number(value).and_then(|number| WORDS.get(number).copied()).filter(|word| !word.is_empty())
 }
 
+/// `first nine months`, but `first 10 months`.
 fn small_word(value: Decimal) -> Option<&'static str> {
-    const WORDS: [&str; 12] =
-        ["", "", "two", "three", "four", "five", "six", "seven", "eight", "nine", "10", "11"];
-    WORDS
-        .get(usize::try_from(value).ok().filter(|_| value.fract().is_zero())?)
-        .copied()
-        .filter(|w| !w.is_empty())
+    match small_number(value)? {
+        10 => Some("10"),
+        11 => Some("11"),
+        12.. => None,
+        _ => member_count(value),
+    }
+}
+
+fn small_number(value: Decimal) -> Option<usize> {
+    usize::try_from(value).ok().filter(|_| value.fract().is_zero())
 }
 
 fn ordinal_word(value: Decimal) -> String {
