@@ -186,6 +186,7 @@ mod server {
         };
         let document = request::document(input, &LIMITS)?;
         assert!((1..=LIMITS.max_page_bytes).contains(&bytes));
+        assert!(!document.articles.is_empty());
         assert!(document.articles.iter().all(|article| !article.sections.is_empty()));
         let sections: usize = document.articles.iter().map(|article| article.sections.len()).sum();
         assert!(sections <= LIMITS.max_sections);

@@ -92,6 +92,19 @@ pub struct Document {
     pub tiles: Vec<Tile>,
 }
 
+impl Document {
+    /// Takes out the articles that have no section (the title of a column, a headline that refers to another page): what
+    /// they say stands among the notes then, each with what it is.
+    pub fn note_articles_without_text(&mut self) {
+        for article in std::mem::take(&mut self.articles) {
+            match article.sections.is_empty() {
+                true => self.notes.extend(article.into_notes()),
+                false => self.articles.push(article),
+            }
+        }
+    }
+}
+
 /// One article.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Article {
@@ -133,6 +146,20 @@ impl Article {
                 .collect(),
             ..Self::default()
         }
+    }
+
+    /// Everything but its sections.
+    fn into_notes(self) -> impl Iterator<Item = Labelled> {
+        let named = [
+            (Role::Kicker, self.kicker),
+            (Role::Headline, self.headline),
+            (Role::Subtitle, self.subtitle),
+            (Role::Dateline, self.dateline),
+            (Role::Byline, self.byline),
+        ];
+        let named = named.into_iter().filter_map(|(role, text)| Some(Labelled { role, text: text? }));
+        let captions = self.captions.into_iter().map(|text| Labelled { role: Role::Caption, text });
+        named.chain(captions).chain(self.notes)
     }
 }
 

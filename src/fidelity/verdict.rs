@@ -78,7 +78,8 @@ impl TermCounts {
 pub struct Score {
     /// It is there, and no loop, chatter or copy of its input.
     usable: bool,
-    /// Fewest of everything that is wrong, with what is invented or broken counted twice.
+    /// Fewest of everything that is wrong, with what is invented or broken counted twice, and a part that was dropped
+    /// twice again: it held more than one thing.
     faults: Reverse<usize>,
     /// Most numbers and terms kept.
     kept: usize,
@@ -109,8 +110,8 @@ impl Verdict {
             | Finding::HanInTranslation(_)
             | Finding::NumberNotInSource(_)
             | Finding::NameNotInSource(_)
-            | Finding::TooShort
             | Finding::TooLong => 2,
+            Finding::TooShort => 4,
             _ => 1,
         };
         Score {

@@ -1,7 +1,8 @@
 //! What the server counts, in Prometheus' form.
 //!
 //! One registry a server, no globals: several servers in one process (as in tests) do not mix. The engine's counts
-//! are read at the moment of a scrape, from the engine that runs then.
+//! are read at the moment of a scrape, from the engine that runs then. Every label is there from the start, at 0: of a
+//! series that begins at 1, `increase` does not see the first.
 
 use std::{
     fmt,
@@ -16,9 +17,10 @@ use prometheus_client::{
     registry::Registry,
 };
 
-use super::state::ModelSlot;
+use super::{observe, state::ModelSlot};
 use crate::{
     engine::EngineMetrics,
+    pb,
     pipeline::{SectionOutcome, Task},
 };
 
@@ -45,11 +47,26 @@ pub(super) struct ResultLabel {
     pub(super) result: &'static str,
 }
 
+/// What becomes of a section.
+const SECTION_RESULTS: [&str; 4] = ["done", "cached", "deadline", "failed"];
+/// What a lookup in the result cache finds.
+const LOOKUP_RESULTS: [&str; 4] = ["memory", "disk", "miss", "corrupt"];
+
 /// Which findings.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(super) struct FindingLabels {
     pub(super) kind: &'static str,
     pub(super) task: &'static str,
+}
+
+impl FindingLabels {
+    fn of(kind: pb::FindingKind, task: Task) -> Self {
+        let task = match task {
+            Task::Summary => "summary",
+            Task::Translation => "translation",
+        };
+        Self { kind: kind.as_str_name(), task }
+    }
 }
 
 /// The counts of one server; cheap to clone (every call does), all clones count together.
@@ -94,6 +111,7 @@ impl Default for Metrics {
             engine_restarts: Counter::default(),
             registry: Mutex::new(Registry::with_prefix("yizhai")),
         }));
+        metrics.begin_at_zero();
         metrics.register();
         metrics
     }
@@ -108,6 +126,26 @@ impl Deref for Metrics {
 }
 
 impl Metrics {
+    fn begin_at_zero(&self) {
+        for rpc in observe::RPCS {
+            drop(self.request_time_s.get_or_create(&RpcLabel { rpc }));
+            for code in (0..=16).map(tonic::Code::from_i32).map(observe::code_name) {
+                drop(self.requests.get_or_create(&CallLabels { rpc, code }));
+            }
+        }
+        for kind in (1..).map_while(|kind| pb::FindingKind::try_from(kind).ok()) {
+            for task in [Task::Summary, Task::Translation] {
+                drop(self.findings.get_or_create(&FindingLabels::of(kind, task)));
+            }
+        }
+        for result in SECTION_RESULTS {
+            drop(self.sections.get_or_create(&ResultLabel { result }));
+        }
+        for result in LOOKUP_RESULTS {
+            drop(self.cache_lookups.get_or_create(&ResultLabel { result }));
+        }
+    }
+
     fn register(&self) {
         let mut registry = self.registry.lock().unwrap_or_else(PoisonError::into_inner);
         let r = &mut *registry;
@@ -150,12 +188,8 @@ impl Metrics {
         let result = match &outcome.result {
             Ok(digest) => {
                 for located in &digest.findings {
-                    let task = match located.task {
-                        Task::Summary => "summary",
-                        Task::Translation => "translation",
-                    };
-                    let kind = super::convert::finding_kind(&located.found.finding).as_str_name();
-                    self.findings.get_or_create(&FindingLabels { kind, task }).inc();
+                    let kind = super::convert::finding_kind(&located.found.finding);
+                    self.findings.get_or_create(&FindingLabels::of(kind, located.task)).inc();
                 }
                 if let Some(summary) = &digest.summary {
                     self.attempts.observe(summary.attempts as f64);
@@ -242,5 +276,27 @@ impl<M: EncodeMetric> Encode for M {
 
     fn encode_into(&self, encoder: MetricEncoder<'_>) -> fmt::Result {
         self.encode(encoder)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_label_is_there_before_anything_is_counted() {
+        let text = Metrics::default().text();
+        for line in [
+            "yizhai_requests_total{rpc=\"Digest\",code=\"RESOURCE_EXHAUSTED\"} 0",
+            "yizhai_requests_total{rpc=\"other\",code=\"UNAUTHENTICATED\"} 0",
+            "yizhai_request_seconds_count{rpc=\"DigestMany\"} 0",
+            "yizhai_findings_total{kind=\"FINDING_KIND_LIST_ITEMS_MISSING\",task=\"translation\"} 0",
+            "yizhai_sections_total{result=\"failed\"} 0",
+            "yizhai_cache_lookups_total{result=\"miss\"} 0",
+        ] {
+            assert!(text.lines().any(|told| told == line), "{line} is not in\n{text}");
+        }
+        let findings = text.lines().filter(|line| line.starts_with("yizhai_findings_total{")).count();
+        assert_eq!(findings, 2 * 15);
     }
 }

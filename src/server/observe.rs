@@ -22,6 +22,10 @@ use super::{
     metrics::{CallLabels, Metrics, RpcLabel},
 };
 
+/// The RPCs that are told apart.
+pub(super) const RPCS: [&str; 8] =
+    ["Digest", "StreamDigest", "DigestMany", "Segment", "ListModels", "Check", "Watch", "other"];
+
 /// Puts an [`Observe`] around a service.
 #[derive(Clone)]
 pub(super) struct ObserveLayer {
@@ -179,15 +183,14 @@ fn code(headers: &HeaderMap) -> Option<Code> {
 
 /// The RPC of a path; what is not known is one, so that no caller can invent series.
 fn rpc(path: &str) -> &'static str {
-    const KNOWN: [&str; 7] =
-        ["Digest", "StreamDigest", "DigestMany", "Segment", "ListModels", "Check", "Watch"];
     let known = ["/yizhai.v1.DigestService/", "/grpc.health.v1.Health/"]
         .iter()
         .find_map(|service| path.strip_prefix(service));
-    KNOWN.into_iter().find(|rpc| Some(*rpc) == known).unwrap_or("other")
+    RPCS.into_iter().find(|rpc| Some(*rpc) == known).unwrap_or("other")
 }
 
-fn code_name(code: Code) -> &'static str {
+/// A code as gRPC writes it.
+pub(super) fn code_name(code: Code) -> &'static str {
     match code {
         Code::Ok => "OK",
         Code::Cancelled => "CANCELLED",

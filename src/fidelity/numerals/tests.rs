@@ -382,3 +382,18 @@ fn a_vague_number_takes_nothing_that_another_has_taken() {
     assert_eq!(spans.len(), 1);
     assert_eq!(spans[0], 0..9);
 }
+
+#[test]
+fn two_neighbouring_numerals_may_become_a_range_or_a_magnitude() {
+    for (zh, en) in [
+        ("每隔二三十分钟醒来一次", "waking up every 20 to 30 minutes"),
+        ("来了七八千人", "7,000 to 8,000 people came"),
+        ("来了七八千人", "thousands of people came"),
+        ("来了七八个人", "7 or 8 people came"),
+        ("孩子十五六岁", "The child is 15 or 16 years old."),
+    ] {
+        let report = compare(zh, en);
+        assert!(report.missing.is_empty() && report.unexpected.is_empty(), "{zh} {en} {report:?}");
+    }
+    assert_eq!(compare("每隔二三十分钟醒来一次", "waking up every 40 minutes").unexpected.len(), 1);
+}

@@ -127,6 +127,13 @@ pub(super) fn read_at(text: &str, at: usize) -> Option<Read> {
     if number.vague {
         // 几 and 数 before the number belong to it.
         let start = text[..at].strip_suffix(['几', '数']).map_or(at, str::len);
+        let neighbours = zh_number::neighbours(&text[start..number.end]);
+        if let Some((lower, upper)) = neighbours {
+            let mut quantity = Quantity::new(start..number.end, lower, Kind::Count);
+            quantity.upper = Some(upper);
+            quantity.firm = false;
+            return Read::some(quantity);
+        }
         let mut quantity = Quantity::new(start..number.end, number.value, Kind::Magnitude);
         quantity.firm = false;
         let large = number.value >= Decimal::ONE_THOUSAND && !number.digits;

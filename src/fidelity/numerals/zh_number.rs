@@ -306,6 +306,18 @@ fn spoken_decimals(text: &str, at: usize, whole: Decimal) -> Option<(Decimal, us
     Some((format!("{whole}.{decimals}").parse().ok()?, at + '点'.len_utf8() + length))
 }
 
+/// The values that two neighbouring numerals name: 二三十 is 20 to 30, 十五六 15 to 16, 七八千 7,000 to 8,000.
+pub(super) fn neighbours(numerals: &str) -> Option<(Decimal, Decimal)> {
+    let run: Vec<char> = numerals.chars().collect();
+    let follows = |pair: &[char]| match (numeral(pair[0]), numeral(pair[1])) {
+        (Some(a), Some(b)) => a > 0 && b == a + 1,
+        _ => false,
+    };
+    let first = run.windows(2).position(follows)?;
+    let without = |at: usize| words(&[&run[..at], &run[at + 1..]].concat());
+    without(first + 1).zip(without(first)).filter(|(lower, upper)| lower < upper)
+}
+
 /// The value of numerals with scales between them: 两千三百, 十二, 三亿五千万, 一万零八. None where they make no number.
 fn words(run: &[char]) -> Option<Decimal> {
     let mut total = Decimal::ZERO;
@@ -405,6 +417,19 @@ mod tests {
             assert!(scan(text, 0).unwrap().vague, "{text}");
         }
         assert!(scan("数千", 3).unwrap().vague);
+        for (text, lower, upper) in [
+            ("二三十", 20, 30),
+            ("十五六", 15, 16),
+            ("七八千", 7_000, 8_000),
+            ("七八", 7, 8),
+            ("两三百万", 2_000_000, 3_000_000),
+        ] {
+            assert!(scan(text, 0).unwrap().vague, "{text}");
+            assert_eq!(neighbours(text), Some((Decimal::from(lower), Decimal::from(upper))), "{text}");
+        }
+        for text in ["十几", "三十", "二〇二五", "一百零五", "八七"] {
+            assert_eq!(neighbours(text), None, "{text}");
+        }
         assert!(scan("几十", 3).unwrap().vague);
         assert!(scan("百", 0).unwrap().headless);
     }

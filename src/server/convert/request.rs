@@ -51,9 +51,8 @@ pub(in crate::server) fn document(input: Option<pb::Input>, limits: &Limits) -> 
         Some(Source::PageBytes(bytes)) => document::parse(&bytes, format, &bounds)?,
         Some(Source::Article(article)) => structured(article, limits)?,
     };
-    // Columns and headlines without any text have nothing to digest.
-    document.articles.retain(|article| !article.sections.is_empty());
-    if document.articles.is_empty() && document.notes.is_empty() {
+    document.note_articles_without_text();
+    if document.articles.is_empty() {
         return Err(Refusal::field(
             "input",
             "holds titles at most and no text under them: nothing to digest",
@@ -296,6 +295,16 @@ mod tests {
     }
 
     #[test]
+    fn a_title_without_text_beside_an_article_is_told() {
+        let page = "省图书馆新馆开放\n　　本报讯 省图书馆新馆今天开放，首日迎来读者3万人次。\n\n广告\n";
+        let source = Some(pb::input::Source::PageText(page.to_owned()));
+        let document = document(Some(pb::Input { source, page_format: 1 }), &Limits::default()).unwrap();
+        assert_eq!(document.articles.len(), 1);
+        let notes: Vec<_> = document.notes.iter().map(|note| (note.role, note.text.text.as_str())).collect();
+        assert_eq!(notes, [(document::Role::Headline, "广告")]);
+    }
+
+    #[test]
     fn a_whole_request_is_a_job() {
         let job = job_of(&whole()).unwrap().unwrap();
         assert_eq!((job.summary_max_chars, job.max_attempts), (80, 2));
@@ -318,9 +327,8 @@ mod tests {
             if let Some(Ok(job)) = job_of(&bytes) {
                 prop_assert!(SUMMARY_CHARS.contains(&job.summary_max_chars));
                 prop_assert!(MAX_ATTEMPTS.contains(&job.max_attempts));
-                let has_sections = job.document.articles.iter().any(|article| !article.sections.is_empty());
-                // A page without any article has notes at least: nothing is lost in silence.
-                prop_assert!(has_sections || job.document.articles.is_empty() && !job.document.notes.is_empty());
+                prop_assert!(!job.document.articles.is_empty());
+                prop_assert!(job.document.articles.iter().all(|article| !article.sections.is_empty()));
                 if let Sampling::Random { temperature, top_p, .. } = job.sampling {
                     prop_assert!(temperature > 0.0 && temperature <= 2.0 && top_p > 0.0 && top_p <= 1.0);
                 }
