@@ -284,7 +284,8 @@ async fn a_thousand_clients_go_away_in_mid_stream() {
         stream
     }))
     .await;
-    until(|| server.metrics.text().contains("yizhai_engine_sequences_running 16")).await;
+    let full = format!("yizhai_engine_sequences_running {}\n", EngineConfig::DEFAULT.max_sequences);
+    until(|| server.metrics.text().contains(&full)).await;
     let shown = |names: &[&str]| {
         let text = server.metrics.text();
         let lines =
