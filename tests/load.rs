@@ -177,7 +177,8 @@ fn watch_the_machine(end: Instant) -> std::thread::JoinHandle<Duration> {
 }
 
 /// A client whose connection remembers no headers. By default HTTP/2 keeps up to 4 KiB of them at both ends: some 60
-/// different `date`s, one of every second in which an answer came. Until then memory would grow.
+/// different `date`s, one of every second in which an answer came. Of what memory grows by in the first minute, that is a
+/// third.
 async fn forgetful(server: &Server) -> DigestServiceClient<Channel> {
     let endpoint = Channel::from_shared(server.url()).unwrap().http2_header_table_size(0);
     DigestServiceClient::new(endpoint.connect().await.unwrap())

@@ -406,7 +406,8 @@ impl Piece {
     /// As a quotation, where the model left out the marks of one at either end.
     fn in_quotes(mut self) -> Self {
         const MARKS: [char; 3] = ['“', '”', '"'];
-        let quoted = self.text.trim_matches(MARKS);
+        let opened = self.text.strip_prefix(MARKS).unwrap_or(&self.text);
+        let quoted = opened.strip_suffix(MARKS).unwrap_or(opened);
         let is_whole = self.text.starts_with(MARKS) && self.text.ends_with(MARKS);
         if is_whole || quoted.is_empty() || quoted.contains(MARKS) {
             return self;
@@ -495,7 +496,13 @@ mod tests {
         for text in ["It was in 1930.", "“It was in 1930.", "\"It was in 1930.", "It was in 1930.”"] {
             assert_eq!(in_quotes(text), ("“It was in 1930.”".to_owned(), found.clone()), "{text}");
         }
-        for text in ["“It was in 1930.”", "\"It was in 1930.\"", "The “war” was in 1930."] {
+        for text in [
+            "“It was in 1930.”",
+            "\"It was in 1930.\"",
+            "The “war” was in 1930.",
+            "““It was in 1930.",
+            "\"“It was in 1930.",
+        ] {
             assert_eq!(in_quotes(text), (text.to_owned(), found.clone()));
         }
         assert_eq!(in_quotes("").0, "");

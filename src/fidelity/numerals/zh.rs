@@ -127,8 +127,7 @@ pub(super) fn read_at(text: &str, at: usize) -> Option<Read> {
     if number.vague {
         // 几 and 数 before the number belong to it.
         let start = text[..at].strip_suffix(['几', '数']).map_or(at, str::len);
-        let neighbours = zh_number::neighbours(&text[start..number.end]);
-        if let Some((lower, upper)) = neighbours {
+        if let Some((lower, upper)) = zh_number::neighbours(&text[start..number.end]) {
             let mut quantity = Quantity::new(start..number.end, lower, Kind::Count);
             quantity.upper = Some(upper);
             quantity.firm = false;
