@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, str::FromStr};
 
-use crate::{engine::EngineConfig, model::ModelOptions, pipeline::Task};
+use crate::{engine::EngineConfig, model::ModelOptions, task::Task};
 
 /// Which model: one of the catalog, or a file.
 #[derive(Debug, Clone, PartialEq, Eq)]

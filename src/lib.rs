@@ -17,6 +17,7 @@ pub mod model;
 pub mod pipeline;
 pub mod server;
 pub mod shutdown;
+pub mod task;
 pub mod telemetry;
 pub mod tokenizer;
 

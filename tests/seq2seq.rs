@@ -15,7 +15,8 @@ use yizhai::{
         seq2seq::{Decoding, EarlyStopping, ModelDirectory, Seq2Seq, Writing},
     },
     pb::{self, input::Source},
-    pipeline::{ModelInfo, Pipeline, Tasks},
+    pipeline::{ModelInfo, Pipeline},
+    task::Tasks,
     tokenizer::{SourceFiles, Tokenizer},
 };
 

@@ -14,7 +14,8 @@ use tonic_types::StatusExt;
 use yizhai::{
     engine::EngineConfig,
     pb::{self, input::Source},
-    pipeline::{Pipeline, Tasks},
+    pipeline::Pipeline,
+    task::Tasks,
     server::{Metrics, ModelSlot, ResultCache, ServerConfig},
 };
 

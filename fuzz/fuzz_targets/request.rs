@@ -19,6 +19,10 @@ mod document;
 #[path = "../../src/glossary/mod.rs"]
 mod glossary;
 
+#[allow(dead_code, unreachable_pub)]
+#[path = "../../src/task.rs"]
+mod task;
+
 /// What a job takes from the engine.
 #[allow(dead_code)]
 mod engine {
@@ -40,12 +44,9 @@ mod engine {
 mod pipeline {
     mod job;
 
-    pub use job::{DEFAULT_MAX_ATTEMPTS, DEFAULT_SUMMARY_CHARS, Job, Tasks};
+    pub use job::{DEFAULT_MAX_ATTEMPTS, DEFAULT_SUMMARY_CHARS, Job};
 
-    pub enum Task {
-        Summary,
-        Translation,
-    }
+    use crate::task::{Task, Tasks};
 
     pub struct Model {
         pub id: String,

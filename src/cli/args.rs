@@ -178,7 +178,7 @@ pub(super) enum Task {
     Translation,
 }
 
-impl From<Task> for crate::pipeline::Task {
+impl From<Task> for crate::task::Task {
     fn from(task: Task) -> Self {
         match task {
             Task::Summary => Self::Summary,

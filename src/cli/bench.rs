@@ -18,7 +18,7 @@ use crate::{
     engine::EngineConfig,
     model::{Batch, KV_BLOCK_TOKENS, KvCache, Model, load_path},
     pb,
-    pipeline::Task,
+    task::Task,
 };
 
 pub(super) async fn run(args: BenchArgs) -> anyhow::Result<Outcome> {

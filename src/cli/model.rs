@@ -14,7 +14,8 @@ use crate::{
         seq2seq::{ModelDirectory, TaskName},
     },
     pb,
-    pipeline::{ModelInfo, Pipeline, Prompts, Task, Tasks},
+    pipeline::{ModelInfo, Pipeline, Prompts},
+    task::{Task, Tasks},
 };
 
 /// A model on this machine.

@@ -2,42 +2,17 @@
 
 use std::{collections::HashSet, sync::Arc, time::Instant};
 
-use super::Task;
 use crate::{
     document::Document,
     engine::{Priority, Sampling},
     glossary::Glossary,
+    task::Tasks,
 };
 
 /// The longest summary when nothing else is asked for, in characters.
 pub const DEFAULT_SUMMARY_CHARS: usize = 100;
 /// How often the model is asked for one text at most, when nothing else is asked for.
 pub const DEFAULT_MAX_ATTEMPTS: usize = 3;
-
-/// Which results to make; at least one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Tasks {
-    /// A Chinese summary of every section.
-    pub summary: bool,
-    /// An English translation of every paragraph.
-    pub translation: bool,
-}
-
-impl Tasks {
-    /// Whether a task is among them.
-    pub fn holds(self, task: Task) -> bool {
-        match task {
-            Task::Summary => self.summary,
-            Task::Translation => self.translation,
-        }
-    }
-}
-
-impl Default for Tasks {
-    fn default() -> Self {
-        Self { summary: true, translation: true }
-    }
-}
 
 /// One request, parsed and checked.
 #[derive(Debug, Clone)]

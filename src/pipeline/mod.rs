@@ -23,7 +23,7 @@ mod translate;
 use std::{path::Path, sync::Arc};
 
 pub use digest::{SectionDigest, SectionOutcome, SourceSentence, Statistics, Timings};
-pub use job::{DEFAULT_MAX_ATTEMPTS, DEFAULT_SUMMARY_CHARS, Job, Tasks};
+pub use job::{DEFAULT_MAX_ATTEMPTS, DEFAULT_SUMMARY_CHARS, Job};
 pub use prompt::{PromptError, Prompts};
 pub use summarize::{Summary, SummarySentence};
 pub use translate::{ParagraphTranslation, Translation};
@@ -34,6 +34,7 @@ use crate::{
         self, ModelError, ModelOptions,
         seq2seq::{ModelDirectory, Seq2Seq},
     },
+    task::{Task, Tasks},
     tokenizer::{SourceFiles, Tokenizer, TokenizerError},
 };
 
@@ -66,15 +67,6 @@ pub struct Located {
     pub paragraph: Option<usize>,
     /// What was found, and where in the paragraph, the heading or the summary.
     pub found: crate::fidelity::Found,
-}
-
-/// One of the two results that can be made of a section.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Task {
-    /// A Chinese summary.
-    Summary,
-    /// An English translation.
-    Translation,
 }
 
 /// Why a section could not be done, or a pipeline not be started.
@@ -238,7 +230,7 @@ impl Pipeline {
         let asked = [(Task::Translation, tasks.translation), (Task::Summary, tasks.summary)];
         asked.into_iter().filter(|(_, is_asked)| *is_asked).find_map(|(task, _)| {
             let model = self.writer(task).model.as_ref();
-            (!model.tasks.holds(task)).then_some((task, model))
+            (!model.tasks.contains(task)).then_some((task, model))
         })
     }
 

@@ -5,8 +5,11 @@ use std::sync::LazyLock;
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
-use super::{Task, summarize::chars};
-use crate::tokenizer::{Message, Role, Tokenizer, TokenizerError};
+use super::summarize::chars;
+use crate::{
+    task::Task,
+    tokenizer::{Message, Role, Tokenizer, TokenizerError},
+};
 
 const BUILTIN: &str = include_str!("prompts.toml");
 

@@ -7,7 +7,7 @@
 use futures::future::try_join_all;
 
 use super::{
-    Job, Located, Pipeline, PipelineError, SourceSentence, Task, chunk,
+    Job, Located, Pipeline, PipelineError, SourceSentence, chunk,
     complete::{Completion, Usage},
     dateline::frame,
     prompt::Request,
@@ -16,6 +16,7 @@ use crate::{
     document::Section,
     engine::Turn,
     fidelity::{self, Finding, Found, Verdict},
+    task::Task,
 };
 
 /// The most source tokens of one summary prompt; a longer section is summarised in parts first.

@@ -15,7 +15,7 @@ use std::sync::{Mutex, PoisonError};
 use futures::future::{BoxFuture, FutureExt as _, try_join_all};
 
 use super::{
-    Job, Located, Pipeline, PipelineError, Task, chunk,
+    Job, Located, Pipeline, PipelineError, chunk,
     complete::{Completion, Usage},
     dateline::{Framed, frame},
     prompt::Request,
@@ -28,6 +28,7 @@ use crate::{
         self, Finding, Found, NumberCounts, Renderings, TermCounts, Verdict,
         numerals::{self, Settle},
     },
+    task::Task,
 };
 
 /// The most source tokens of one model call.

@@ -21,7 +21,8 @@ use super::{observe, state::ModelSlot};
 use crate::{
     engine::EngineMetrics,
     pb,
-    pipeline::{SectionOutcome, Task},
+    pipeline::SectionOutcome,
+    task::Task,
 };
 
 /// Times from a millisecond to ten minutes, in seconds.
@@ -61,11 +62,7 @@ pub(super) struct FindingLabels {
 
 impl FindingLabels {
     fn of(kind: pb::FindingKind, task: Task) -> Self {
-        let task = match task {
-            Task::Summary => "summary",
-            Task::Translation => "translation",
-        };
-        Self { kind: kind.as_str_name(), task }
+        Self { kind: kind.as_str_name(), task: task.as_str() }
     }
 }
 
@@ -134,7 +131,7 @@ impl Metrics {
             }
         }
         for kind in (1..).map_while(|kind| pb::FindingKind::try_from(kind).ok()) {
-            for task in [Task::Summary, Task::Translation] {
+            for task in Task::ALL {
                 drop(self.findings.get_or_create(&FindingLabels::of(kind, task)));
             }
         }

@@ -11,7 +11,8 @@ use super::{
 };
 use crate::{
     document::{self, InputFormat},
-    pipeline::{Job, Pipeline, Tasks},
+    pipeline::{Job, Pipeline},
+    task::Tasks,
 };
 
 /// What the model is asked before anybody else may ask it.

@@ -14,7 +14,8 @@ use yizhai::{
     engine::{Engine, EngineConfig},
     fidelity::numerals,
     model::{Batch, GgufFile, KV_BLOCK_TOKENS, KvCache, Model, ModelError},
-    pipeline::{ModelInfo, Pipeline, Tasks},
+    pipeline::{ModelInfo, Pipeline},
+    task::Tasks,
     tokenizer::Tokenizer,
 };
 

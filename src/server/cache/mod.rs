@@ -172,7 +172,8 @@ mod tests {
         document::{self, InputFormat},
         engine::Sampling,
         glossary::{Glossary, Term},
-        pipeline::{ModelInfo, Tasks},
+        pipeline::ModelInfo,
+        task::Tasks,
     };
 
     fn job(text: &str) -> Job {

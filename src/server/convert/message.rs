@@ -4,8 +4,9 @@ use crate::{
     document::{Article, Document, Labelled, Role, Span, Text},
     fidelity::{Finding, NumberCounts, TermCounts},
     pb,
-    pipeline::{Located, Makers, Pipeline, SectionDigest, SectionOutcome, Task, Tasks},
+    pipeline::{Located, Makers, Pipeline, SectionDigest, SectionOutcome},
     server::status::{pipeline_status, to_rpc_status},
+    task::{Task, Tasks},
 };
 
 /// What a result of this pipeline is made with, as far as it does not hang on the request.

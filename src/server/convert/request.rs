@@ -7,8 +7,9 @@ use crate::{
     engine::{Priority, Sampling},
     glossary::{Glossary, Term},
     pb,
-    pipeline::{DEFAULT_MAX_ATTEMPTS, DEFAULT_SUMMARY_CHARS, Job, Pipeline, Task, Tasks},
+    pipeline::{DEFAULT_MAX_ATTEMPTS, DEFAULT_SUMMARY_CHARS, Job, Pipeline},
     server::{Glossaries, Limits, status::Refusal},
+    task::{Task, Tasks},
 };
 
 /// The summary limits that are accepted, in characters.
@@ -182,12 +183,12 @@ fn tasks(values: &[i32]) -> Result<Tasks, Refusal> {
     if values.is_empty() {
         return Ok(Tasks::default());
     }
-    let mut tasks = Tasks { summary: false, translation: false };
+    let mut tasks = Tasks::NONE;
     for &value in values {
         match pb::Task::try_from(value) {
             Ok(pb::Task::Unspecified) => tasks = Tasks::default(),
-            Ok(pb::Task::Summary) => tasks.summary = true,
-            Ok(pb::Task::Translation) => tasks.translation = true,
+            Ok(pb::Task::Summary) => tasks.insert(Task::Summary),
+            Ok(pb::Task::Translation) => tasks.insert(Task::Translation),
             Err(_) => return Err(Refusal::field("options.tasks", format!("{value} is no Task"))),
         }
     }
