@@ -38,10 +38,7 @@ impl FromStr for Task {
     type Err = UnknownTask;
 
     fn from_str(name: &str) -> Result<Self, UnknownTask> {
-        Self::ALL
-            .into_iter()
-            .find(|task| task.as_str() == name)
-            .ok_or_else(|| UnknownTask(name.to_owned()))
+        Self::ALL.into_iter().find(|task| task.as_str() == name).ok_or_else(|| UnknownTask(name.to_owned()))
     }
 }
 

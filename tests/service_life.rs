@@ -44,8 +44,11 @@ async fn health(server: &Server, service: &str) -> ServingStatus {
     client.check(HealthCheckRequest { service: service.to_owned() }).await.unwrap().into_inner().status()
 }
 
-const SOON: RestartPolicy =
-    RestartPolicy { tries: 2, first_pause: Duration::from_millis(5), probe_timeout: Duration::from_secs(20) };
+const SOON: RestartPolicy = RestartPolicy {
+    max_restarts: 2,
+    first_backoff: Duration::from_millis(5),
+    probe_timeout: Duration::from_secs(20),
+};
 
 /// A server whose model is loaded by `load`, again when it fails.
 async fn supervised(load: impl Fn() -> Result<Pipeline, String> + Send + Sync + 'static) -> Server {

@@ -15,8 +15,8 @@ use yizhai::{
     engine::EngineConfig,
     pb::{self, input::Source},
     pipeline::Pipeline,
-    task::Tasks,
     server::{Metrics, ModelSlot, ResultCache, ServerConfig},
+    task::Tasks,
 };
 
 const SUMMARY_ONLY: Tasks = Tasks { summary: true, translation: false };

@@ -87,6 +87,7 @@ mod server {
         pb,
     };
 
+    #[path = "gate/deadline.rs"]
     mod deadline;
     #[path = "convert/request.rs"]
     mod request;
@@ -147,7 +148,7 @@ mod server {
                 if request::check_id("item_id", &item_id).is_ok() {
                     assert!(is_id(&item_id));
                 }
-                assert_eq!(deadline::earlier(None, timeout_ms).is_ok(), timeout_ms >= 0);
+                assert_eq!(deadline::with_timeout(None, timeout_ms).is_ok(), timeout_ms >= 0);
                 let _ = job(input, options, Priority::Batch);
             }
             _ => {

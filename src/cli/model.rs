@@ -184,7 +184,7 @@ pub(super) fn known_models(options: ModelOptions) -> Box<dyn Fn() -> Vec<pb::Mod
         let models = catalog.iter().map(|manifest| pb::Model {
             id: manifest.id.clone(),
             architecture: manifest.architecture.as_str().to_owned(),
-            licence: manifest.licence.clone(),
+            license: manifest.licence.clone(),
             size_bytes: manifest.size_bytes.and_then(|size| size.try_into().ok()).unwrap_or_default(),
             sha256: manifest.sha256.map(|hash| hash.to_string()).unwrap_or_default(),
             verified: manifest.verified,

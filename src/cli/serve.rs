@@ -50,7 +50,7 @@ pub(super) async fn run(args: ServeArgs) -> anyhow::Result<Outcome> {
     tracing::info!(address = %listener.local_addr()?, tls = listen.tls.is_some(), model = model_id, "listening");
     let incoming = server::incoming(listener, listen);
     let serving = server::run(incoming, slot.clone(), server_config, shutdown::requested());
-    let policy = RestartPolicy { tries: args.server.engine_restarts, ..RestartPolicy::default() };
+    let policy = RestartPolicy { max_restarts: args.server.engine_restarts, ..RestartPolicy::default() };
     let load = move || model::load(model::locate_all(&config, false)?, &config);
     let supervising = server::supervise(slot.clone(), policy, metrics.clone(), load);
     let ready = async {

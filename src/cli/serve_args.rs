@@ -66,7 +66,7 @@ pub(super) struct ServerArgs {
     pub(super) glossaries: Vec<PathBuf>,
 
     /// How often in a row a failed engine is started again; then liveness turns
-    #[arg(long, env = "YIZHAI_ENGINE_RESTARTS", default_value_t = RestartPolicy::default().tries, value_name = "N")]
+    #[arg(long, env = "YIZHAI_ENGINE_RESTARTS", default_value_t = RestartPolicy::default().max_restarts, value_name = "N")]
     pub(super) engine_restarts: u32,
 }
 

@@ -29,10 +29,10 @@
 //! # }
 //! ```
 
-mod balance;
 mod error;
 mod in_process;
 mod options;
+mod pool;
 
 use std::time::{Duration, Instant};
 
@@ -44,10 +44,10 @@ use tonic::{
 };
 use tonic_types::StatusExt;
 
-pub use balance::{Balanced, Event, Failure, Settings, Target, Work};
 pub use error::ClientError;
 pub use in_process::{InProcess, in_process};
 pub use options::ClientOptions;
+pub use pool::{DigestItem, ItemFailure, PoolEvent, PoolMember, PoolSettings, ServerPool};
 
 use crate::pb::{self, digest_service_client::DigestServiceClient};
 use options::Authorize;

@@ -8,27 +8,13 @@
 //!
 //! Called by `cli`. Owns what is gRPC and nothing else: no segmentation, no prompts, no checks.
 
-mod admission;
-mod auth;
-mod body;
-mod cache;
 mod convert;
-mod deadline;
-mod forward;
 mod gate;
-mod health;
-mod http2;
-mod listen;
-mod metrics;
+mod model;
 mod observe;
-mod reload;
 mod service;
-mod state;
 mod status;
-mod supervise;
-mod tls;
-mod watch_http;
-mod web;
+mod transport;
 mod work;
 
 use std::{collections::BTreeMap, future::Future, io, sync::Arc, time::Duration};
@@ -37,20 +23,17 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_stream::Stream;
 use tonic::transport::server::Connected;
 
-pub use admission::Limits;
-pub use auth::{Access, Tokens, TokensError};
-pub use cache::{DiskError, ResultCache};
 pub use convert::{MAX_ATTEMPTS, NO_GLOSSARY, SUMMARY_CHARS};
-pub use http2::Http2;
-pub use listen::{Connection, ListenConfig, Peer, incoming};
-pub use metrics::Metrics;
-pub use state::{ModelSlot, Readiness};
+pub use gate::{Access, Limits, Tokens, TokensError};
+pub use model::{ModelSlot, Readiness, RestartPolicy, supervise};
+pub use observe::{Metrics, serve_metrics};
 pub use status::to_rpc_status;
-pub use supervise::{RestartPolicy, supervise};
-pub use tls::{Tls, TlsError, TlsFiles};
-pub use watch_http::serve as serve_metrics;
-pub use web::{Origin, OriginError};
+pub use transport::{
+    AcceptedConnection, Http2, ListenConfig, Origin, OriginError, Peer, Tls, TlsError, TlsFiles, incoming,
+};
+pub use work::{DiskError, ResultCache};
 
+use self::transport::{reload, web};
 use crate::{
     glossary::Glossary,
     pb::{self, digest_service_server::DigestServiceServer},
@@ -149,12 +132,12 @@ where
     let (v1, v1alpha) = reflection.unzip();
     let ServerConfig { limits, http2, ref access, reload_interval, grace_period, ref metrics, .. } = config;
     metrics.show(slot.clone());
-    let admission = admission::Admission::new(limits, metrics.clone());
+    let admission = gate::admission::Admission::new(limits, metrics.clone());
     let web = web::Web::new(&config.web_origins);
     let gate = gate::GateLayer { access: access.clone(), admission, limits, web: web.clone() };
     let observe = observe::ObserveLayer { metrics: metrics.clone() };
     let tokens = access.tokens.clone();
-    let service = service::Service::new(slot.clone(), config);
+    let service = service::ApiService::new(slot.clone(), config);
     let health = health.max_decoding_message_size(MAX_HEALTH_BYTES);
     let digest = DigestServiceServer::new(service)
         .max_decoding_message_size(limits.message_bytes())
@@ -193,7 +176,7 @@ where
     tokio::select! {
         served = serving => served.map_err(ServerError::from),
         () = overdue => Err(ServerError::GracePeriod(grace_period)),
-        never = health::report(slot, reporter) => match never {},
+        never = observe::report_health(slot, reporter) => match never {},
         () = reloading => Ok(()),
     }
 }

@@ -1,7 +1,7 @@
 //! A run over many inputs: what is read, what is sent, what is written, and when it ends.
 //!
 //! ```text
-//! reader (a thread) ─planned─▶ conductor ─work─▶ client::Balanced ─events─▶ conductor ─▶ writer (a thread)
+//! reader (a thread) ─planned─▶ conductor ─work─▶ client::ServerPool ─events─▶ conductor ─▶ writer (a thread)
 //!    │ asks the store what is done already                                                 │ Sink
 //!    └──────────────────────── a permit for each item between reading and writing ◀────────┘
 //! ```
@@ -25,7 +25,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::input::{Item, Sources, Unreadable};
 use crate::{
-    client::{Balanced, ClientError, Event, Failure, Settings, Work},
+    client::{ClientError, DigestItem, ItemFailure, PoolEvent, PoolSettings, ServerPool},
     pb, shutdown,
 };
 use progress::Progress;
@@ -54,7 +54,7 @@ pub(super) struct Entry {
 #[derive(Debug)]
 pub(super) enum Outcome {
     Digest(Box<pb::DigestResponse>),
-    Failed(Failure),
+    Failed(ItemFailure),
 }
 
 /// An item that is through.
@@ -77,8 +77,8 @@ pub(super) trait Sink: Send {
 /// How a run is to be done.
 pub(super) struct Run {
     pub(super) sources: Sources,
-    pub(super) balanced: Balanced,
-    pub(super) settings: Settings,
+    pub(super) balanced: ServerPool,
+    pub(super) settings: PoolSettings,
     /// Where results are kept, with an output directory.
     pub(super) store: Option<Arc<Store>>,
     /// Take only what failed before.
@@ -254,13 +254,13 @@ impl Conductor {
     async fn conduct(
         &mut self,
         plans: &mut mpsc::Receiver<Planned>,
-        work: mpsc::Sender<Work>,
-        events: &mut mpsc::Receiver<Event>,
+        work: mpsc::Sender<DigestItem>,
+        events: &mut mpsc::Receiver<PoolEvent>,
         stop: &CancellationToken,
         progress: &Progress,
     ) -> Option<ClientError> {
         let mut work = Some(work);
-        let mut next: Option<Work> = None;
+        let mut next: Option<DigestItem> = None;
         let mut asked_to_stop = std::pin::pin!(shutdown::requested());
         while work.is_some() || !self.pending.is_empty() {
             let (sender, in_flight) = (work.clone(), self.in_flight.clone());
@@ -274,9 +274,9 @@ impl Conductor {
                     work = None;
                 }
                 event = events.recv() => match event {
-                    Some(Event::Done { id, result }) => self.done(id, result).await?,
-                    Some(Event::Note(note)) => progress.note(&note),
-                    Some(Event::GaveUp(error)) => return Some(error),
+                    Some(PoolEvent::Done { id, result }) => self.done(id, result).await?,
+                    Some(PoolEvent::Note(note)) => progress.note(&note),
+                    Some(PoolEvent::GaveUp(error)) => return Some(error),
                     None => return None,
                 },
                 Some((permit, channel)) = async { match &sender {
@@ -302,10 +302,10 @@ impl Conductor {
     }
 
     /// `Some` holds what is to be sent, if anything; `None` means that the writer is gone.
-    async fn plan(&mut self, plan: Planned) -> Option<Option<Work>> {
+    async fn plan(&mut self, plan: Planned) -> Option<Option<DigestItem>> {
         match plan {
             Planned::Send(entry, input, room) => {
-                let work = Work { id: entry.index, input: *input };
+                let work = DigestItem { id: entry.index, input: *input };
                 self.pending.insert(entry.index, Pending { entry, room, in_flight: None });
                 return Some(Some(work));
             }
@@ -317,7 +317,7 @@ impl Conductor {
                 }
             }
             Planned::Unreadable(entry, message, permit) => {
-                let outcome = Outcome::Failed(Failure { code: tonic::Code::InvalidArgument, message });
+                let outcome = Outcome::Failed(ItemFailure { code: tonic::Code::InvalidArgument, message });
                 self.write(writer::Message::Done(Done { entry, outcome, fresh: true }, permit, None)).await?;
             }
             Planned::Left => self.left += 1,
@@ -325,7 +325,7 @@ impl Conductor {
         Some(None)
     }
 
-    async fn done(&mut self, id: u64, result: Result<Box<pb::DigestResponse>, Failure>) -> Option<()> {
+    async fn done(&mut self, id: u64, result: Result<Box<pb::DigestResponse>, ItemFailure>) -> Option<()> {
         let Some(Pending { entry, room, in_flight }) = self.pending.remove(&id) else { return Some(()) };
         let others = entry.key.and_then(|key| self.waiting.remove(&key)).unwrap_or_default();
         let outcome = result.map_or_else(Outcome::Failed, Outcome::Digest);

@@ -24,7 +24,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use super::Outcome;
-use crate::{client::Failure, pb};
+use crate::{client::ItemFailure, pb};
 
 /// Begins every key; a new version forgets everything.
 const KEY_VERSION: &[u8] = b"yizhai digest 1\n";
@@ -140,14 +140,14 @@ impl Store {
         let Ok(text) = fs::read(self.failure_path(key)) else { return Ok(None) };
         let StoredFailure { code, message } = serde_json::from_slice(&text)
             .with_context(|| format!("cannot read {}", self.failure_path(key).display()))?;
-        Ok(Some(Outcome::Failed(Failure { code: tonic::Code::from_i32(code), message })))
+        Ok(Some(Outcome::Failed(ItemFailure { code: tonic::Code::from_i32(code), message })))
     }
 
     pub(super) fn put(&self, key: Key, digest: &pb::DigestResponse) -> anyhow::Result<()> {
         self.write(&self.digest_path(key), &digest.encode_to_vec())
     }
 
-    pub(super) fn put_failure(&self, key: Key, failure: &Failure) -> anyhow::Result<()> {
+    pub(super) fn put_failure(&self, key: Key, failure: &ItemFailure) -> anyhow::Result<()> {
         let stored = StoredFailure { code: failure.code as i32, message: failure.message.clone() };
         self.write(&self.failure_path(key), &serde_json::to_vec(&stored)?)
     }
@@ -250,7 +250,9 @@ mod tests {
         store.give_back(key);
         assert!(store.claim(key));
         assert_eq!(store.known(key), Known::Nothing);
-        store.put_failure(key, &Failure { code: tonic::Code::Internal, message: "m".to_owned() }).unwrap();
+        store
+            .put_failure(key, &ItemFailure { code: tonic::Code::Internal, message: "m".to_owned() })
+            .unwrap();
         assert_eq!(store.known(key), Known::Failed);
         store.put(key, &pb::DigestResponse { request_id: "r".to_owned(), ..Default::default() }).unwrap();
         assert_eq!(store.known(key), Known::Partly);

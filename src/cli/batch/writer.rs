@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
 use super::{Done, Entry, Outcome, Sink, Tally, progress::Progress, store::Store};
-use crate::client::Failure;
+use crate::client::ItemFailure;
 
 /// What the writer is told.
 pub(super) enum Message {
@@ -95,7 +95,7 @@ impl Writer {
                         digest.sections.len(),
                         first.map_or("", |error| &error.message)
                     );
-                    store.put_failure(key, &Failure { code, message })?;
+                    store.put_failure(key, &ItemFailure { code, message })?;
                 }
                 store.put(key, digest)?;
                 if failed == 0 {
@@ -116,7 +116,7 @@ impl Writer {
         };
         let outcome = found.unwrap_or_else(|| {
             let message = "its result has vanished from the output directory; run again".to_owned();
-            Outcome::Failed(Failure { code: tonic::Code::DataLoss, message })
+            Outcome::Failed(ItemFailure { code: tonic::Code::DataLoss, message })
         });
         Ok(Done { entry, outcome, fresh: false })
     }

@@ -28,7 +28,7 @@ use super::{
     progress::Sections,
 };
 use crate::{
-    client::{Balanced, Settings, Target},
+    client::{PoolMember, PoolSettings, ServerPool},
     config::{ModelChoice, ModelConfig, ModelRef},
     pb,
 };
@@ -108,8 +108,8 @@ async fn batch(args: &DigestArgs, sources: Sources, directory: Option<PathBuf>) 
     let (targets, embedded) = targets(args).await?;
     let run = Run {
         sources,
-        balanced: Balanced::connect(targets).await?,
-        settings: Settings { options, timeout: args.timeout, window: args.in_flight },
+        balanced: ServerPool::connect(targets).await?,
+        settings: PoolSettings { options, timeout: args.timeout, window: args.in_flight },
         in_order: store.is_none() && args.order == Order::Given,
         store,
         retry_failed: args.retry_failed,
@@ -158,12 +158,12 @@ async fn connect(args: &DigestArgs) -> anyhow::Result<Connection> {
 }
 
 /// The servers of a batch; the one in this process, if it is that one, is to be closed at the end.
-async fn targets(args: &DigestArgs) -> anyhow::Result<(Vec<Target>, Option<Connection>)> {
+async fn targets(args: &DigestArgs) -> anyhow::Result<(Vec<PoolMember>, Option<Connection>)> {
     if !args.servers.is_empty() {
-        return Ok((args.servers.iter().cloned().map(Target::Address).collect(), None));
+        return Ok((args.servers.iter().cloned().map(PoolMember::Address).collect(), None));
     }
     let connection = Connection::with_model(&model(args), args.quiet || args.json_progress).await?;
-    let target = Target::Connected {
+    let target = PoolMember::Connected {
         name: "the server in this process".to_owned(),
         client: Box::new(connection.client.clone()),
     };

@@ -71,15 +71,15 @@ impl ModelSlot {
 
     /// Says that the model has failed. A server that is about to end stays so.
     pub fn fail(&self, reason: String) {
-        self.turn(Readiness::Failed(reason));
+        self.transition(Readiness::Failed(reason));
     }
 
     /// Says that the model is loaded again.
-    pub(super) fn load_again(&self) {
-        self.turn(Readiness::Loading);
+    pub(in crate::server) fn set_loading(&self) {
+        self.transition(Readiness::Loading);
     }
 
-    fn turn(&self, to: Readiness) {
+    fn transition(&self, to: Readiness) {
         self.sender.send_if_modified(|readiness| {
             let goes_on = !matches!(readiness, Readiness::Draining);
             if goes_on {
@@ -90,17 +90,17 @@ impl ModelSlot {
     }
 
     /// Whether the model answers.
-    pub(super) fn is_ready(&self) -> bool {
+    pub(in crate::server) fn is_ready(&self) -> bool {
         matches!(*self.sender.borrow(), Readiness::Ready(_))
     }
 
     /// The counts of the engines that ran last, by the ids of their models.
-    pub(super) fn engine_metrics(&self) -> Arc<Vec<(String, EngineMetrics)>> {
+    pub(in crate::server) fn engine_metrics(&self) -> Arc<Vec<(String, EngineMetrics)>> {
         self.engines.load_full()
     }
 
     /// Says that the server is about to end.
-    pub(super) fn drain(&self) {
+    pub(in crate::server) fn drain(&self) {
         self.sender.send_replace(Readiness::Draining);
     }
 

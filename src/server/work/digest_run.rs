@@ -13,33 +13,34 @@ use std::{
 use futures::{Stream, StreamExt, stream};
 use tonic::Status;
 
-use super::{
-    cache::{Key, ResultCache},
-    convert, deadline,
-    metrics::{Metrics, ResultLabel},
-    status::from_rpc_status,
-};
+use super::cache::{CacheKey, ResultCache};
 use crate::{
     document::Document,
     pb,
     pipeline::{Job, Pipeline, PipelineError, SectionOutcome},
+    server::{
+        convert,
+        gate::deadline,
+        observe::{Metrics, ResultLabel},
+        status::from_rpc_status,
+    },
 };
 
 type Outcomes = Pin<Box<dyn Stream<Item = SectionOutcome> + Send>>;
 /// Where a section stands: indices of article and section.
-type Place = (usize, usize);
+type SectionIndex = (usize, usize);
 
 /// The parsed document and the digests of its sections as they come.
-pub(super) struct Work {
-    pub(super) request_id: String,
-    pub(super) document: Arc<Document>,
-    pub(super) sections: Pin<Box<dyn Stream<Item = pb::SectionDigest> + Send>>,
-    pub(super) arrived: Instant,
+pub(in crate::server) struct DigestRun {
+    pub(in crate::server) request_id: String,
+    pub(in crate::server) document: Arc<Document>,
+    pub(in crate::server) sections: Pin<Box<dyn Stream<Item = pb::SectionDigest> + Send>>,
+    pub(in crate::server) arrived: Instant,
 }
 
-impl Work {
+impl DigestRun {
     /// Starts a job with what the cache does not hold. Dropping it cancels what is left.
-    pub(super) async fn start(
+    pub(in crate::server) async fn start(
         pipeline: &Pipeline,
         mut job: Job,
         request_id: String,
@@ -78,7 +79,7 @@ impl Work {
     }
 
     /// Waits for every section. Fails only when all of them did.
-    pub(super) async fn whole(self) -> Result<pb::DigestResponse, Status> {
+    pub(in crate::server) async fn whole(self) -> Result<pb::DigestResponse, Status> {
         let Self { request_id, document, sections, arrived } = self;
         let mut sections: Vec<_> = sections.collect().await;
         let mut statistics = pb::DigestStatistics::default();
@@ -95,11 +96,11 @@ impl Work {
 }
 
 /// Milliseconds since then.
-pub(super) fn millis_since(then: Instant) -> i64 {
+pub(in crate::server) fn millis_since(then: Instant) -> i64 {
     i64::try_from(then.elapsed().as_millis()).unwrap_or(i64::MAX)
 }
 
-fn places(document: &Document) -> impl Iterator<Item = Place> {
+fn places(document: &Document) -> impl Iterator<Item = SectionIndex> {
     let sections = |(article, a): (usize, &crate::document::Article)| {
         std::iter::repeat(article).zip(0..a.sections.len())
     };
@@ -111,10 +112,10 @@ async fn look_up(
     cache: &ResultCache,
     pipeline: &Pipeline,
     job: &Job,
-) -> (Vec<(Place, pb::SectionDigest)>, BTreeMap<Place, Option<Key>>) {
+) -> (Vec<(SectionIndex, pb::SectionDigest)>, BTreeMap<SectionIndex, Option<CacheKey>>) {
     let makers = pipeline.makers(job.tasks);
     let key = |article| cache.keys(job, &makers, pipeline.prompt_version(), article);
-    let keys: Vec<Key> = job.document.articles.iter().flat_map(key).collect();
+    let keys: Vec<CacheKey> = job.document.articles.iter().flat_map(key).collect();
     let found = cache.get(&keys).await;
     let (mut known, mut missing) = (Vec::new(), BTreeMap::new());
     for ((place, key), entry) in places(&job.document).zip(keys).zip(found) {
@@ -129,12 +130,12 @@ async fn look_up(
 /// The outcomes that come in time; then, for every section that is missing, that it is overdue.
 fn by_deadline(
     outcomes: Outcomes,
-    sections: BTreeSet<Place>,
+    sections: BTreeSet<SectionIndex>,
     deadline: Option<Instant>,
 ) -> impl Stream<Item = SectionOutcome> + Send {
     stream::unfold((Some(outcomes), sections), move |(mut outcomes, mut missing)| async move {
         if let Some(running) = &mut outcomes {
-            if let Some(Some(outcome)) = deadline::until(deadline, running.next()).await {
+            if let Some(Some(outcome)) = deadline::before(deadline, running.next()).await {
                 missing.remove(&(outcome.article, outcome.section));
                 return Some((outcome, (outcomes, missing)));
             }

@@ -18,16 +18,16 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 use tracing::Instrument as _;
 
-use super::status::Refusal;
+use crate::server::status::Refusal;
 
 /// What a streaming call answers with.
-pub(super) type ResponseStream<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+pub(in crate::server) type ResponseStream<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
 /// Messages that are made ahead of the reader.
 const AHEAD: usize = 4;
 
 /// Runs `messages` in a task that holds on to `held` (place and room), until they end, the reader goes, or it takes nothing for `patience`.
-pub(super) fn forward<T: Send + 'static>(
+pub(in crate::server) fn forward<T: Send + 'static>(
     messages: impl Stream<Item = Result<T, Status>> + Send + 'static,
     held: impl Send + 'static,
     patience: Duration,

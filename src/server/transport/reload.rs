@@ -6,7 +6,7 @@
 use std::{path::PathBuf, time::Duration};
 
 /// Something that is made of files.
-pub(super) trait Reload: Send + 'static {
+pub(in crate::server) trait Reload: Send + 'static {
     /// What it is, for the log.
     fn what(&self) -> &'static str;
     /// The files.
@@ -16,7 +16,7 @@ pub(super) trait Reload: Send + 'static {
 }
 
 /// Watches the files for as long as it is polled.
-pub(super) async fn watch(target: impl Reload, interval: Duration) {
+pub(in crate::server) async fn watch(target: impl Reload, interval: Duration) {
     let mut seen = contents(&target);
     let mut ticks = tokio::time::interval(interval);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);

@@ -3,6 +3,11 @@
 //!
 //! A tower layer around all services, put in place by [`super::run`]. Knows headers and no messages.
 
+pub(in crate::server) mod admission;
+mod auth;
+mod body;
+pub(in crate::server) mod deadline;
+
 use std::{
     pin::Pin,
     sync::{
@@ -17,14 +22,16 @@ use http::{HeaderMap, Request, Response};
 use tonic::{Code, Status, body::Body};
 use tower::{Layer, Service};
 
-use super::{
-    admission::{Admission, Client, Limits, Place, Room},
-    auth::Access,
+pub use admission::Limits;
+pub use auth::{Access, Tokens, TokensError};
+
+use self::{
+    admission::{Admission, ByteReservation, Caller, Permit},
     body::BoundedBody,
-    deadline,
-    listen::Peer,
+};
+use super::{
     status::Refusal,
-    web::Web,
+    transport::{Peer, web::Web},
 };
 
 /// The path of the API's service.
@@ -33,33 +40,33 @@ const HEALTH_SERVICE: &str = "/grpc.health.v1.Health/";
 
 /// What is known of a call before its message is read; found in the request's extensions.
 #[derive(Clone)]
-pub(super) struct Call {
+pub(in crate::server) struct CallContext {
     /// The id that the server gave it.
-    pub(super) id: Arc<str>,
+    pub(in crate::server) id: Arc<str>,
     /// When it arrived.
-    pub(super) arrived: Instant,
+    pub(in crate::server) arrived: Instant,
     /// When its answer must be there.
-    pub(super) deadline: Option<Instant>,
-    /// Its place; `None` for calls that cost nothing.
-    pub(super) place: Option<Place>,
+    pub(in crate::server) deadline: Option<Instant>,
+    /// Its permit; `None` for calls that cost nothing.
+    pub(in crate::server) permit: Option<Permit>,
     /// The memory of its messages.
-    pub(super) room: Arc<Room>,
+    pub(in crate::server) reservation: Arc<ByteReservation>,
 }
 
 /// The id of a call and when it arrived; put into the extensions by `observe`.
 #[derive(Clone)]
-pub(super) struct Arrival {
-    pub(super) id: Arc<str>,
-    pub(super) at: Instant,
+pub(in crate::server) struct Arrival {
+    pub(in crate::server) id: Arc<str>,
+    pub(in crate::server) at: Instant,
 }
 
 /// Puts a [`Gate`] around a service.
 #[derive(Clone)]
-pub(super) struct GateLayer {
-    pub(super) access: Access,
-    pub(super) admission: Admission,
-    pub(super) limits: Limits,
-    pub(super) web: Option<Web>,
+pub(in crate::server) struct GateLayer {
+    pub(in crate::server) access: Access,
+    pub(in crate::server) admission: Admission,
+    pub(in crate::server) limits: Limits,
+    pub(in crate::server) web: Option<Web>,
 }
 
 impl<S> Layer<S> for GateLayer {
@@ -72,7 +79,7 @@ impl<S> Layer<S> for GateLayer {
 
 /// A service behind the gate.
 #[derive(Clone)]
-pub(super) struct Gate<S> {
+pub(in crate::server) struct Gate<S> {
     inner: S,
     layer: Arc<GateLayer>,
 }
@@ -107,12 +114,14 @@ where
                 Ok(call) => call,
                 Err(refusal) => return Ok(refusal.status(&id).into_http()),
             };
-            let room = call.room.clone();
+            let reservation = call.reservation.clone();
             request.extensions_mut().insert(call);
             let received = layer.limits.receive_timeout;
             let request = match is_health {
                 true => request,
-                false => request.map(|body| Body::new(BoundedBody::new(body, room, received, is_streamed))),
+                false => {
+                    request.map(|body| Body::new(BoundedBody::new(body, reservation, received, is_streamed)))
+                }
             };
             let response = inner.call(request).await?;
             Ok(match transport_error(response.headers(), layer.limits.message_bytes()) {
@@ -131,7 +140,7 @@ impl GateLayer {
         peer: Option<&Peer>,
         id: &Arc<str>,
         arrived: Instant,
-    ) -> Result<Call, Refusal> {
+    ) -> Result<CallContext, Refusal> {
         if let Some(web) = &self.web {
             web.check(headers)?;
         }
@@ -141,24 +150,30 @@ impl GateLayer {
             true => None,
             false => Some(self.access.client(headers, peer, rpc)?),
         };
-        let deadline = deadline::of(headers)?;
-        let place = match (rpc, client) {
+        let deadline = deadline::from_headers(headers)?;
+        let permit = match (rpc, client) {
             (Some("Digest" | "StreamDigest" | "DigestMany" | "Segment"), Some(client)) => {
                 Some(self.admit(&client, deadline).await?)
             }
             _ => None,
         };
-        Ok(Call { id: id.clone(), arrived, deadline, place, room: self.admission.room() })
+        Ok(CallContext {
+            id: id.clone(),
+            arrived,
+            deadline,
+            permit,
+            reservation: self.admission.reserve_bytes(),
+        })
     }
 
-    async fn admit(&self, client: &Client, deadline: Option<Instant>) -> Result<Place, Refusal> {
+    async fn admit(&self, client: &Caller, deadline: Option<Instant>) -> Result<Permit, Refusal> {
         tracing::Span::current().record("client", &*client.name);
         self.admission.admit(client, deadline).await
     }
 }
 
 /// A new id for a call: a random one for the process, counted on, because every draw would ask the system.
-pub(super) fn new_id() -> String {
+pub(in crate::server) fn new_id() -> String {
     static FIRST: LazyLock<u128> = LazyLock::new(|| uuid::Uuid::new_v4().as_u128());
     static COUNT: AtomicU64 = AtomicU64::new(0);
     let count = COUNT.fetch_add(1, Ordering::Relaxed);
@@ -173,7 +188,7 @@ fn transport_error(headers: &HeaderMap, limit: usize) -> Option<Refusal> {
 }
 
 /// The same for a status that came out of a stream of requests.
-pub(super) fn refused_by_transport(status: &Status, limit: usize) -> Option<Refusal> {
+pub(in crate::server) fn refused_by_transport(status: &Status, limit: usize) -> Option<Refusal> {
     // All statuses of the API have details.
     if !status.details().is_empty() {
         return None;

@@ -21,10 +21,10 @@ use tokio_stream::{Stream, wrappers::ReceiverStream};
 use tonic::transport::server::Connected;
 
 use super::{
-    metrics::Metrics,
     reload,
     tls::{Tls, certificate_name},
 };
+use crate::server::observe::Metrics;
 
 /// How long to wait when the system has no socket left.
 const PAUSE_WITHOUT_SOCKETS: Duration = Duration::from_millis(100);
@@ -52,10 +52,10 @@ pub struct Peer {
 }
 
 /// A connection that was accepted. It counts until it is dropped.
-pub struct Connection {
+pub struct AcceptedConnection {
     stream: Transport,
     peer: Peer,
-    _counted: Counted,
+    _guard: ConnectionGuard,
 }
 
 enum Transport {
@@ -63,12 +63,12 @@ enum Transport {
     Tls(Box<TlsStream<TcpStream>>),
 }
 
-struct Counted {
+struct ConnectionGuard {
     _permit: OwnedSemaphorePermit,
     metrics: Metrics,
 }
 
-impl Drop for Counted {
+impl Drop for ConnectionGuard {
     fn drop(&mut self) {
         self.metrics.connections.dec();
     }
@@ -78,7 +78,7 @@ impl Drop for Counted {
 pub fn incoming(
     listener: TcpListener,
     config: ListenConfig,
-) -> impl Stream<Item = io::Result<Connection>> + Send + 'static {
+) -> impl Stream<Item = io::Result<AcceptedConnection>> + Send + 'static {
     let (sender, receiver) = mpsc::channel(16);
     tokio::spawn(async move {
         let watching = async {
@@ -96,7 +96,11 @@ pub fn incoming(
     ReceiverStream::new(receiver)
 }
 
-async fn accept(listener: TcpListener, config: &ListenConfig, sender: mpsc::Sender<io::Result<Connection>>) {
+async fn accept(
+    listener: TcpListener,
+    config: &ListenConfig,
+    sender: mpsc::Sender<io::Result<AcceptedConnection>>,
+) {
     let places = Arc::new(Semaphore::new(config.max_connections));
     loop {
         let (stream, address) = match listener.accept().await {
@@ -114,11 +118,11 @@ async fn accept(listener: TcpListener, config: &ListenConfig, sender: mpsc::Send
             continue;
         };
         config.metrics.connections.inc();
-        let counted = Counted { _permit: permit, metrics: config.metrics.clone() };
+        let guard = ConnectionGuard { _permit: permit, metrics: config.metrics.clone() };
         let (config, sender) = (config.clone(), sender.clone());
         tokio::spawn(async move {
             let shaken =
-                tokio::time::timeout(config.handshake_timeout, shake(stream, address, &config, counted));
+                tokio::time::timeout(config.handshake_timeout, shake(stream, address, &config, guard));
             match shaken.await {
                 Ok(Ok(connection)) => drop(sender.send(Ok(connection)).await),
                 Ok(Err(error)) => tracing::debug!(%error, %address, "a handshake failed"),
@@ -132,8 +136,8 @@ async fn shake(
     stream: TcpStream,
     address: SocketAddr,
     config: &ListenConfig,
-    counted: Counted,
-) -> io::Result<Connection> {
+    guard: ConnectionGuard,
+) -> io::Result<AcceptedConnection> {
     stream.set_nodelay(true)?;
     let mut name = address.ip().to_canonical().to_string();
     let stream = match &config.tls {
@@ -147,10 +151,10 @@ async fn shake(
             Transport::Tls(Box::new(stream))
         }
     };
-    Ok(Connection { stream, peer: Peer { name: name.into() }, _counted: counted })
+    Ok(AcceptedConnection { stream, peer: Peer { name: name.into() }, _guard: guard })
 }
 
-impl Connected for Connection {
+impl Connected for AcceptedConnection {
     type ConnectInfo = Peer;
 
     fn connect_info(&self) -> Peer {
@@ -158,7 +162,7 @@ impl Connected for Connection {
     }
 }
 
-impl AsyncRead for Connection {
+impl AsyncRead for AcceptedConnection {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -171,7 +175,7 @@ impl AsyncRead for Connection {
     }
 }
 
-impl AsyncWrite for Connection {
+impl AsyncWrite for AcceptedConnection {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,

@@ -40,7 +40,7 @@ impl Default for Http2 {
 
 impl Http2 {
     /// A server with these bounds.
-    pub(super) fn server(&self) -> Server {
+    pub(in crate::server) fn server(&self) -> Server {
         let server = Server::builder()
             .tcp_nodelay(true)
             .max_concurrent_streams(self.max_concurrent_streams)

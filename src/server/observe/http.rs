@@ -11,10 +11,8 @@ use axum::{
 };
 use tokio::net::TcpListener;
 
-use super::{
-    metrics::Metrics,
-    state::{ModelSlot, Readiness},
-};
+use super::metrics::Metrics;
+use crate::server::model::{ModelSlot, Readiness};
 
 /// OpenMetrics, as `prometheus-client` writes it.
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";

@@ -12,12 +12,13 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 use tokio::time::{Instant, Sleep};
 use tonic::{Status, body::Body};
 
-use super::{admission::Room, status::Refusal};
+use super::admission::ByteReservation;
+use crate::server::status::Refusal;
 
 /// A body with bounds on the time that the server waits for it, and on the memory of all of them.
-pub(super) struct BoundedBody {
+pub(in crate::server) struct BoundedBody {
     inner: Body,
-    room: Arc<Room>,
+    reservation: Arc<ByteReservation>,
     limit: Duration,
     /// Whether every frame has the whole time; otherwise all of them together.
     each_frame: bool,
@@ -26,8 +27,13 @@ pub(super) struct BoundedBody {
 }
 
 impl BoundedBody {
-    pub(super) fn new(inner: Body, room: Arc<Room>, limit: Duration, each_frame: bool) -> Self {
-        Self { inner, room, limit, each_frame, timer: None }
+    pub(in crate::server) fn new(
+        inner: Body,
+        reservation: Arc<ByteReservation>,
+        limit: Duration,
+        each_frame: bool,
+    ) -> Self {
+        Self { inner, reservation, limit, each_frame, timer: None }
     }
 }
 
@@ -45,7 +51,7 @@ impl HttpBody for BoundedBody {
                 this.timer = None;
             }
             let bytes = frame.iter().flatten().filter_map(Frame::data_ref).map(|data| data.len()).sum();
-            return Poll::Ready(match this.room.take(bytes) {
+            return Poll::Ready(match this.reservation.grow(bytes) {
                 Ok(()) => frame,
                 Err(refusal) => Some(Err(refusal.status(""))),
             });

@@ -17,11 +17,12 @@ use prometheus_client::{
     registry::Registry,
 };
 
-use super::{observe, state::ModelSlot};
+use super::{RPCS, code_name};
 use crate::{
     engine::EngineMetrics,
     pb,
     pipeline::SectionOutcome,
+    server::{convert, model::ModelSlot},
     task::Task,
 };
 
@@ -31,21 +32,21 @@ const TIMES_S: [f64; 14] =
 
 /// Which calls: by RPC and by gRPC code.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub(super) struct CallLabels {
-    pub(super) rpc: &'static str,
-    pub(super) code: &'static str,
+pub(in crate::server) struct CallLabels {
+    pub(in crate::server) rpc: &'static str,
+    pub(in crate::server) code: &'static str,
 }
 
 /// Which calls: by RPC.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub(super) struct RpcLabel {
-    pub(super) rpc: &'static str,
+pub(in crate::server) struct RpcLabel {
+    pub(in crate::server) rpc: &'static str,
 }
 
 /// Which result of a lookup or of a section.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub(super) struct ResultLabel {
-    pub(super) result: &'static str,
+pub(in crate::server) struct ResultLabel {
+    pub(in crate::server) result: &'static str,
 }
 
 /// What becomes of a section.
@@ -55,9 +56,9 @@ const LOOKUP_RESULTS: [&str; 4] = ["memory", "disk", "miss", "corrupt"];
 
 /// Which findings.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub(super) struct FindingLabels {
-    pub(super) kind: &'static str,
-    pub(super) task: &'static str,
+pub(in crate::server) struct FindingLabels {
+    pub(in crate::server) kind: &'static str,
+    pub(in crate::server) task: &'static str,
 }
 
 impl FindingLabels {
@@ -68,30 +69,30 @@ impl FindingLabels {
 
 /// The counts of one server; cheap to clone (every call does), all clones count together.
 #[derive(Clone)]
-pub struct Metrics(Arc<Counts>);
+pub struct Metrics(Arc<MetricFamilies>);
 
 /// The counts themselves.
-pub struct Counts {
-    pub(super) requests: Family<CallLabels, Counter>,
-    pub(super) request_time_s: Family<RpcLabel, Histogram>,
-    pub(super) in_flight: Gauge,
-    pub(super) queued: Gauge,
-    pub(super) request_bytes: Gauge,
-    pub(super) queue_time_s: Histogram,
-    pub(super) sections: Family<ResultLabel, Counter>,
-    pub(super) findings: Family<FindingLabels, Counter>,
-    pub(super) attempts: Histogram,
-    pub(super) cache_lookups: Family<ResultLabel, Counter>,
-    pub(super) cache_writes_failed: Counter,
-    pub(super) connections: Gauge,
-    pub(super) connections_refused: Counter,
-    pub(super) engine_restarts: Counter,
+pub struct MetricFamilies {
+    pub(in crate::server) requests: Family<CallLabels, Counter>,
+    pub(in crate::server) request_time_s: Family<RpcLabel, Histogram>,
+    pub(in crate::server) in_flight: Gauge,
+    pub(in crate::server) queued: Gauge,
+    pub(in crate::server) request_bytes: Gauge,
+    pub(in crate::server) queue_time_s: Histogram,
+    pub(in crate::server) sections: Family<ResultLabel, Counter>,
+    pub(in crate::server) findings: Family<FindingLabels, Counter>,
+    pub(in crate::server) attempts: Histogram,
+    pub(in crate::server) cache_lookups: Family<ResultLabel, Counter>,
+    pub(in crate::server) cache_writes_failed: Counter,
+    pub(in crate::server) connections: Gauge,
+    pub(in crate::server) connections_refused: Counter,
+    pub(in crate::server) engine_restarts: Counter,
     registry: Mutex<Registry>,
 }
 
 impl Default for Metrics {
     fn default() -> Self {
-        let metrics = Self(Arc::new(Counts {
+        let metrics = Self(Arc::new(MetricFamilies {
             requests: Family::default(),
             request_time_s: Family::new_with_constructor(|| Histogram::new(TIMES_S)),
             in_flight: Gauge::default(),
@@ -115,18 +116,18 @@ impl Default for Metrics {
 }
 
 impl Deref for Metrics {
-    type Target = Counts;
+    type Target = MetricFamilies;
 
-    fn deref(&self) -> &Counts {
+    fn deref(&self) -> &MetricFamilies {
         &self.0
     }
 }
 
 impl Metrics {
     fn begin_at_zero(&self) {
-        for rpc in observe::RPCS {
+        for rpc in RPCS {
             drop(self.request_time_s.get_or_create(&RpcLabel { rpc }));
-            for code in (0..=16).map(tonic::Code::from_i32).map(observe::code_name) {
+            for code in (0..=16).map(tonic::Code::from_i32).map(code_name) {
                 drop(self.requests.get_or_create(&CallLabels { rpc, code }));
             }
         }
@@ -175,17 +176,17 @@ impl Metrics {
     }
 
     /// Shows the state of a model slot, and what its engine counts.
-    pub(super) fn show(&self, slot: ModelSlot) {
+    pub(in crate::server) fn show(&self, slot: ModelSlot) {
         let mut registry = self.registry.lock().unwrap_or_else(PoisonError::into_inner);
         registry.register_collector(Box::new(EngineCollector { slot }));
     }
 
     /// Counts what became of a section.
-    pub(super) fn count_section(&self, outcome: &SectionOutcome) {
+    pub(in crate::server) fn count_section(&self, outcome: &SectionOutcome) {
         let result = match &outcome.result {
             Ok(digest) => {
                 for located in &digest.findings {
-                    let kind = super::convert::finding_kind(&located.found.finding);
+                    let kind = convert::finding_kind(&located.found.finding);
                     self.findings.get_or_create(&FindingLabels::of(kind, located.task)).inc();
                 }
                 if let Some(summary) = &digest.summary {

@@ -37,7 +37,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(15);
 
 /// A server that work may go to.
 #[derive(Debug, Clone)]
-pub enum Target {
+pub enum PoolMember {
     /// One to connect to.
     Address(String),
     /// One that a client exists for already.
@@ -51,7 +51,7 @@ pub enum Target {
 
 /// How all the work of a run is to be done.
 #[derive(Debug, Clone)]
-pub struct Settings {
+pub struct PoolSettings {
     /// How the inputs are digested.
     pub options: pb::DigestOptions,
     /// How long one input may take, from when a server begins with it.
@@ -62,7 +62,7 @@ pub struct Settings {
 
 /// One input.
 #[derive(Debug, Clone)]
-pub struct Work {
+pub struct DigestItem {
     /// Comes back in the event; unique within the run.
     pub id: u64,
     /// What is digested.
@@ -71,13 +71,13 @@ pub struct Work {
 
 /// What happened.
 #[derive(Debug)]
-pub enum Event {
+pub enum PoolEvent {
     /// An input is through, in the order in which they are done.
     Done {
         /// The id of the work.
         id: u64,
         /// The digest, or why there is none.
-        result: Result<Box<pb::DigestResponse>, Failure>,
+        result: Result<Box<pb::DigestResponse>, ItemFailure>,
     },
     /// A server went or came back, in words for a person.
     Note(String),
@@ -87,7 +87,7 @@ pub enum Event {
 
 /// Why an input has no digest.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Failure {
+pub struct ItemFailure {
     /// The status code.
     pub code: Code,
     /// Why, for a person.
@@ -96,18 +96,18 @@ pub struct Failure {
 
 /// Servers that make the same results.
 #[derive(Debug)]
-pub struct Balanced {
-    targets: Vec<Target>,
+pub struct ServerPool {
+    targets: Vec<PoolMember>,
     running: pb::Provenance,
 }
 
-impl Balanced {
+impl ServerPool {
     /// Asks every server what it runs. Those that cannot be reached may come later; one must be ready within two
     /// minutes.
     ///
     /// # Errors
     /// When none can be reached, or two make different results.
-    pub async fn connect(targets: Vec<Target>) -> Result<Self, ClientError> {
+    pub async fn connect(targets: Vec<PoolMember>) -> Result<Self, ClientError> {
         let deadline = Instant::now() + super::RETRY_TIME;
         loop {
             let mut ready: Vec<(String, pb::Provenance)> = Vec::new();
@@ -151,7 +151,7 @@ impl Balanced {
 
     /// Starts the run. It ends, and with it the events, when the sender of the work is dropped and all is answered.
     /// The channel of the work holds one: whoever sends waits until a server has room.
-    pub fn start(self, settings: Settings) -> (mpsc::Sender<Work>, mpsc::Receiver<Event>) {
+    pub fn start(self, settings: PoolSettings) -> (mpsc::Sender<DigestItem>, mpsc::Receiver<PoolEvent>) {
         let (sender, work) = mpsc::channel(1);
         let (events, receiver) = mpsc::channel(16);
         tokio::spawn(Dispatcher::new(self, settings, events).run(work));
@@ -159,7 +159,7 @@ impl Balanced {
     }
 }
 
-impl Target {
+impl PoolMember {
     fn name(&self) -> &str {
         match self {
             Self::Address(name) | Self::Connected { name, .. } => name,
@@ -178,15 +178,15 @@ impl Target {
 }
 
 /// What a session tells the dispatcher.
-enum Signal {
+enum SessionEvent {
     Up(mpsc::Sender<pb::DigestManyRequest>),
     Answer(pb::DigestManyResponse),
     Down(String),
 }
 
-/// Work on its way.
-struct Sent {
-    work: Work,
+/// DigestItem on its way.
+struct PendingItem {
+    work: DigestItem,
     /// How often it was in flight when its server broke.
     broken: u32,
     /// How often it was sent at all: item ids are unique within a stream.
@@ -195,35 +195,35 @@ struct Sent {
     refused: Option<Instant>,
 }
 
-struct Server {
+struct MemberState {
     name: String,
     /// Where work is put; `None` while the server is not ready.
     requests: Option<mpsc::Sender<pb::DigestManyRequest>>,
     /// By item id.
-    in_flight: HashMap<String, Sent>,
+    in_flight: HashMap<String, PendingItem>,
     was_up: bool,
     /// Why it went when it did last: the same is not told twice.
     last_word: String,
 }
 
 struct Dispatcher {
-    settings: Settings,
-    servers: Vec<Server>,
-    events: mpsc::Sender<Event>,
-    signals: mpsc::Receiver<(usize, Signal)>,
+    settings: PoolSettings,
+    servers: Vec<MemberState>,
+    events: mpsc::Sender<PoolEvent>,
+    signals: mpsc::Receiver<(usize, SessionEvent)>,
     /// To be sent before any new work.
-    returned: VecDeque<Sent>,
+    returned: VecDeque<PendingItem>,
     /// To be returned after a pause.
-    resting: FuturesUnordered<BoxFuture<'static, Sent>>,
+    resting: FuturesUnordered<BoxFuture<'static, PendingItem>>,
     /// Since when no server has been ready, and what was heard last.
     alone: Option<Instant>,
     last_word: String,
 }
 
 impl Dispatcher {
-    fn new(balanced: Balanced, settings: Settings, events: mpsc::Sender<Event>) -> Self {
+    fn new(balanced: ServerPool, settings: PoolSettings, events: mpsc::Sender<PoolEvent>) -> Self {
         let (sender, signals) = mpsc::channel(64);
-        let servers = balanced.targets.iter().map(|target| Server {
+        let servers = balanced.targets.iter().map(|target| MemberState {
             name: target.name().to_owned(),
             requests: None,
             in_flight: HashMap::new(),
@@ -247,7 +247,7 @@ impl Dispatcher {
         }
     }
 
-    async fn run(mut self, mut work: mpsc::Receiver<Work>) {
+    async fn run(mut self, mut work: mpsc::Receiver<DigestItem>) {
         let mut open = true;
         loop {
             while !self.returned.is_empty()
@@ -273,7 +273,7 @@ impl Dispatcher {
             tokio::select! {
                 next = work.recv(), if open && room.is_some() => match (next, room) {
                     (Some(work), Some(server)) => {
-                        self.send(server, Sent { work, broken: 0, sent: 0, refused: None });
+                        self.send(server, PendingItem { work, broken: 0, sent: 0, refused: None });
                     }
                     _ => open = false,
                 },
@@ -286,7 +286,7 @@ impl Dispatcher {
                 () = given_up => {
                     let error = ClientError::NoneLeft { waited: PATIENCE, last: self.last_word };
                     // Whoever does not listen any more needs no word.
-                    let _ = self.events.send(Event::GaveUp(error)).await;
+                    let _ = self.events.send(PoolEvent::GaveUp(error)).await;
                     return;
                 }
             }
@@ -302,7 +302,7 @@ impl Dispatcher {
         ready.min_by_key(|(_, server)| server.in_flight.len()).map(|(index, _)| index)
     }
 
-    fn send(&mut self, server: usize, mut sent: Sent) {
+    fn send(&mut self, server: usize, mut sent: PendingItem) {
         let item_id = format!("{}.{}", sent.work.id, sent.sent);
         sent.sent += 1;
         let timeout_ms = self.settings.timeout.map_or(0, |t| t.as_millis().try_into().unwrap_or(i64::MAX));
@@ -323,20 +323,20 @@ impl Dispatcher {
     }
 
     /// Acts on what a session tells. `None` when nobody listens to the events any more.
-    async fn take(&mut self, index: usize, signal: Signal) -> Option<()> {
+    async fn take(&mut self, index: usize, signal: SessionEvent) -> Option<()> {
         let server = &mut self.servers[index];
         match signal {
-            Signal::Up(requests) => {
+            SessionEvent::Up(requests) => {
                 server.requests = Some(requests);
                 self.alone = None;
                 if std::mem::replace(&mut server.was_up, true) {
                     let note = format!("{} is back", server.name);
-                    self.events.send(Event::Note(note)).await.ok()?;
+                    self.events.send(PoolEvent::Note(note)).await.ok()?;
                 }
             }
-            Signal::Down(reason) => {
+            SessionEvent::Down(reason) => {
                 let was_in_use = server.requests.take().is_some() || !server.in_flight.is_empty();
-                let lost: Vec<Sent> = server.in_flight.drain().map(|(_, sent)| sent).collect();
+                let lost: Vec<PendingItem> = server.in_flight.drain().map(|(_, sent)| sent).collect();
                 let note = (was_in_use || server.last_word != reason).then(|| match lost.len() {
                     0 => format!("{}: {reason}", server.name),
                     count => format!("{}: {reason}; the {count} inputs in flight there move on", server.name),
@@ -350,16 +350,17 @@ impl Dispatcher {
                     } else {
                         let message =
                             format!("the server broke off {MAX_ATTEMPTS} times while it was at this input");
-                        self.done(sent.work.id, Err(Failure { code: Code::Unavailable, message })).await?;
+                        self.done(sent.work.id, Err(ItemFailure { code: Code::Unavailable, message }))
+                            .await?;
                     }
                 }
                 let any_ready = self.servers.iter().any(|server| server.requests.is_some());
                 self.alone = (!any_ready).then(|| self.alone.unwrap_or_else(Instant::now));
                 if let Some(note) = note {
-                    self.events.send(Event::Note(note)).await.ok()?;
+                    self.events.send(PoolEvent::Note(note)).await.ok()?;
                 }
             }
-            Signal::Answer(pb::DigestManyResponse { item_id, result }) => {
+            SessionEvent::Answer(pb::DigestManyResponse { item_id, result }) => {
                 // An answer to what was given up or moved on already is nobody's.
                 if let Some(sent) = server.in_flight.remove(&item_id) {
                     self.answer(index, sent, result).await?;
@@ -369,13 +370,13 @@ impl Dispatcher {
         Some(())
     }
 
-    async fn answer(&mut self, index: usize, mut sent: Sent, result: Option<Answer>) -> Option<()> {
+    async fn answer(&mut self, index: usize, mut sent: PendingItem, result: Option<Answer>) -> Option<()> {
         let error = match result {
             Some(Answer::Digest(digest)) if sent.broken + 1 >= MAX_ATTEMPTS || !has_broken(&digest) => {
                 return self.done(sent.work.id, Ok(Box::new(digest))).await;
             }
             Some(Answer::Digest(_)) => {
-                Failure { code: Code::Internal, message: "the engine failed".to_owned() }
+                ItemFailure { code: Code::Internal, message: "the engine failed".to_owned() }
             }
             Some(Answer::Error(error)) => {
                 let details = prost::Message::encode_to_vec(&error);
@@ -397,9 +398,9 @@ impl Dispatcher {
                         return Some(());
                     }
                 }
-                Failure { code, message: error.message }
+                ItemFailure { code, message: error.message }
             }
-            None => Failure { code: Code::Internal, message: "the server answered nothing".to_owned() },
+            None => ItemFailure { code: Code::Internal, message: "the server answered nothing".to_owned() },
         };
         if error.code == Code::Internal && sent.broken + 1 < MAX_ATTEMPTS {
             // The server may be broken, or the input may break servers: it is asked anew what it runs, which a broken
@@ -412,8 +413,8 @@ impl Dispatcher {
         self.done(sent.work.id, Err(error)).await
     }
 
-    async fn done(&mut self, id: u64, result: Result<Box<pb::DigestResponse>, Failure>) -> Option<()> {
-        self.events.send(Event::Done { id, result }).await.ok()
+    async fn done(&mut self, id: u64, result: Result<Box<pb::DigestResponse>, ItemFailure>) -> Option<()> {
+        self.events.send(PoolEvent::Done { id, result }).await.ok()
     }
 }
 
@@ -428,10 +429,10 @@ fn has_broken(digest: &pb::DigestResponse) -> bool {
 /// Keeps a session with one server, again and again, until the dispatcher is gone.
 async fn attend(
     index: usize,
-    target: Target,
+    target: PoolMember,
     expected: pb::Provenance,
     window: usize,
-    signals: mpsc::Sender<(usize, Signal)>,
+    signals: mpsc::Sender<(usize, SessionEvent)>,
 ) {
     let policy = ExponentialBuilder::default()
         .with_jitter()
@@ -441,7 +442,7 @@ async fn attend(
     let mut pauses = policy.build();
     loop {
         let (answered, reason) = session(index, &target, &expected, window, &signals).await;
-        if signals.send((index, Signal::Down(reason))).await.is_err() {
+        if signals.send((index, SessionEvent::Down(reason))).await.is_err() {
             return;
         }
         if answered {
@@ -458,10 +459,10 @@ async fn attend(
 /// One session: whether anything was answered, and why it ended.
 async fn session(
     index: usize,
-    target: &Target,
+    target: &PoolMember,
     expected: &pb::Provenance,
     window: usize,
-    signals: &mpsc::Sender<(usize, Signal)>,
+    signals: &mpsc::Sender<(usize, SessionEvent)>,
 ) -> (bool, String) {
     let client = match target.ask().await {
         Ok((client, Some(running))) if running == *expected => client,
@@ -478,14 +479,14 @@ async fn session(
         Err(error) => return (false, error.to_string()),
     };
     let mut answered = false;
-    if signals.send((index, Signal::Up(sender))).await.is_err() {
+    if signals.send((index, SessionEvent::Up(sender))).await.is_err() {
         return (answered, String::new());
     }
     loop {
         match answers.next().await {
             Some(Ok(answer)) => {
                 answered = true;
-                if signals.send((index, Signal::Answer(answer))).await.is_err() {
+                if signals.send((index, SessionEvent::Answer(answer))).await.is_err() {
                     return (answered, String::new());
                 }
             }

@@ -4,7 +4,7 @@ use std::convert::Infallible;
 
 use tonic_health::{ServingStatus, server::HealthReporter};
 
-use super::state::{ModelSlot, Readiness};
+use crate::server::model::{ModelSlot, Readiness};
 
 /// The names that tell readiness: the server as a whole, and the API.
 const READINESS: [&str; 2] = ["", "yizhai.v1.DigestService"];
@@ -12,7 +12,7 @@ const READINESS: [&str; 2] = ["", "yizhai.v1.DigestService"];
 const LIVENESS: &str = "liveness";
 
 /// Keeps the health service at what the model slot says, for as long as it is polled.
-pub(super) async fn report(slot: ModelSlot, reporter: HealthReporter) -> Infallible {
+pub(in crate::server) async fn report(slot: ModelSlot, reporter: HealthReporter) -> Infallible {
     let mut readiness = slot.watch();
     loop {
         let (ready, live) = match &*readiness.borrow_and_update() {

@@ -5,13 +5,11 @@ use std::{convert::Infallible, sync::Arc, time::Duration};
 use futures::StreamExt as _;
 use tokio::time::Instant;
 
-use super::{
-    metrics::Metrics,
-    state::{ModelSlot, Readiness},
-};
+use super::{ModelSlot, Readiness};
 use crate::{
     document::{self, InputFormat},
     pipeline::{Job, Pipeline},
+    server::observe::Metrics,
     task::Tasks,
 };
 
@@ -24,16 +22,20 @@ const LONG_ENOUGH: Duration = Duration::from_secs(600);
 #[derive(Debug, Clone, Copy)]
 pub struct RestartPolicy {
     /// The most tries in a row.
-    pub tries: u32,
+    pub max_restarts: u32,
     /// The pause before the first of them; it doubles each time.
-    pub first_pause: Duration,
+    pub first_backoff: Duration,
     /// How long the model may take to answer the probe.
     pub probe_timeout: Duration,
 }
 
 impl Default for RestartPolicy {
     fn default() -> Self {
-        Self { tries: 5, first_pause: Duration::from_secs(1), probe_timeout: Duration::from_secs(120) }
+        Self {
+            max_restarts: 5,
+            first_backoff: Duration::from_secs(1),
+            probe_timeout: Duration::from_secs(120),
+        }
     }
 }
 
@@ -50,20 +52,20 @@ pub async fn supervise<E: std::fmt::Display + Send + 'static>(
 ) -> Result<Infallible, String> {
     let load = Arc::new(load);
     slot.fill(start(&load, policy).await?);
-    let mut tries_left = policy.tries;
-    let mut pause = policy.first_pause;
+    let mut tries_left = policy.max_restarts;
+    let mut pause = policy.first_backoff;
     loop {
         let began = Instant::now();
         let mut reason = failure(&slot).await;
         if began.elapsed() >= LONG_ENOUGH {
-            (tries_left, pause) = (policy.tries, policy.first_pause);
+            (tries_left, pause) = (policy.max_restarts, policy.first_backoff);
         }
         let again = loop {
             if tries_left == 0 {
                 break None;
             }
             tries_left -= 1;
-            slot.load_again();
+            slot.set_loading();
             tracing::warn!(
                 reason,
                 tries_left,

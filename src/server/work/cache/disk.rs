@@ -14,8 +14,8 @@ use redb::{Database, DatabaseError, ReadableDatabase as _, ReadableTable as _, T
 use sha2::{Digest as _, Sha256};
 use tokio::sync::mpsc;
 
-use super::Key;
-use crate::server::metrics::{Metrics, ResultLabel};
+use super::CacheKey;
+use crate::server::observe::{Metrics, ResultLabel};
 
 /// Name → hash and value.
 const ENTRIES: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("entries");
@@ -39,17 +39,17 @@ pub struct DiskError {
 }
 
 /// The open file; `None` from a failure until it is opened again. After a failure the store refuses everything.
-type Open = Arc<ArcSwapOption<Database>>;
+type SharedDatabase = Arc<ArcSwapOption<Database>>;
 
 /// The file; cheap to clone.
 #[derive(Clone)]
-pub(super) struct Disk {
-    database: Open,
-    writes: mpsc::Sender<(Key, Arc<[u8]>)>,
+pub(super) struct DiskStore {
+    database: SharedDatabase,
+    writes: mpsc::Sender<(CacheKey, Arc<[u8]>)>,
     metrics: Metrics,
 }
 
-impl Disk {
+impl DiskStore {
     pub(super) fn open(path: &Path, max_bytes: u64, metrics: Metrics) -> Result<Self, DiskError> {
         let failed = |reason: String| DiskError { path: path.to_owned(), reason };
         let database = match create(path) {
@@ -65,7 +65,7 @@ impl Disk {
         };
         let database = Arc::new(ArcSwapOption::from_pointee(database));
         let (writes, inbox) = mpsc::channel(QUEUE);
-        let writer = Writer::new(path, database.clone(), max_bytes, metrics.clone())
+        let writer = DiskWriter::new(path, database.clone(), max_bytes, metrics.clone())
             .map_err(|e| failed(e.to_string()))?;
         std::thread::Builder::new()
             .name("result-cache".to_owned())
@@ -75,13 +75,13 @@ impl Disk {
     }
 
     /// The values of the names that are there.
-    pub(super) async fn get(&self, keys: Vec<Key>) -> Vec<Option<Arc<[u8]>>> {
+    pub(super) async fn get(&self, keys: Vec<CacheKey>) -> Vec<Option<Arc<[u8]>>> {
         let (disk, count) = (self.clone(), keys.len());
         let read = tokio::task::spawn_blocking(move || keys.iter().map(|key| disk.read(key)).collect());
         read.await.unwrap_or_else(|_| vec![None; count])
     }
 
-    fn read(&self, key: &Key) -> Option<Arc<[u8]>> {
+    fn read(&self, key: &CacheKey) -> Option<Arc<[u8]>> {
         let database = self.database.load_full()?;
         let read = || -> Result<Option<Vec<u8>>, redb::Error> {
             let table = database.begin_read()?.open_table(ENTRIES)?;
@@ -104,7 +104,7 @@ impl Disk {
     }
 
     /// Has an entry written, if the disk keeps up.
-    pub(super) fn put(&self, key: Key, value: Arc<[u8]>) {
+    pub(super) fn put(&self, key: CacheKey, value: Arc<[u8]>) {
         if self.writes.try_send((key, value)).is_err() {
             self.metrics.cache_writes_failed.inc();
         }
@@ -122,9 +122,9 @@ fn checked(bytes: &[u8]) -> Option<&[u8]> {
 }
 
 /// The thread that writes.
-struct Writer {
+struct DiskWriter {
     path: PathBuf,
-    database: Open,
+    database: SharedDatabase,
     max_bytes: u64,
     /// The size of all entries.
     bytes: u64,
@@ -135,8 +135,13 @@ struct Writer {
     metrics: Metrics,
 }
 
-impl Writer {
-    fn new(path: &Path, database: Open, max_bytes: u64, metrics: Metrics) -> Result<Self, redb::Error> {
+impl DiskWriter {
+    fn new(
+        path: &Path,
+        database: SharedDatabase,
+        max_bytes: u64,
+        metrics: Metrics,
+    ) -> Result<Self, redb::Error> {
         let (path, open) = (path.to_owned(), database.load_full());
         let mut writer = Self { path, database, max_bytes, bytes: 0, next: 0, open_again: None, metrics };
         if let Some(open) = open {
@@ -162,7 +167,7 @@ impl Writer {
     }
 
     /// Runs until the last handle is dropped.
-    fn run(mut self, mut inbox: mpsc::Receiver<(Key, Arc<[u8]>)>) {
+    fn run(mut self, mut inbox: mpsc::Receiver<(CacheKey, Arc<[u8]>)>) {
         while let Some(first) = inbox.blocking_recv() {
             // What has come meanwhile goes into the same transaction.
             let batch: Vec<_> =
@@ -172,7 +177,7 @@ impl Writer {
     }
 
     /// Writes a batch, or counts it as lost. A failure and its end are told once each.
-    fn keep(&mut self, batch: Vec<(Key, Arc<[u8]>)>, now: Instant) {
+    fn keep(&mut self, batch: Vec<(CacheKey, Arc<[u8]>)>, now: Instant) {
         let count = batch.len() as u64;
         if self.open_again.is_some_and(|at| now < at) {
             self.metrics.cache_writes_failed.inc_by(count);
@@ -205,7 +210,7 @@ impl Writer {
         Ok(opened)
     }
 
-    fn write(&mut self, batch: Vec<(Key, Arc<[u8]>)>) -> Result<(), redb::Error> {
+    fn write(&mut self, batch: Vec<(CacheKey, Arc<[u8]>)>) -> Result<(), redb::Error> {
         let database = self.open()?;
         let transaction = database.begin_write()?;
         {
@@ -246,7 +251,7 @@ mod tests {
         vec![n; 100].into()
     }
 
-    fn written(writer: &mut Writer, numbers: impl Iterator<Item = u8>) {
+    fn written(writer: &mut DiskWriter, numbers: impl Iterator<Item = u8>) {
         writer.write(numbers.map(|n| ([n; 32], value(n))).collect()).unwrap();
     }
 
@@ -257,14 +262,14 @@ mod tests {
         let size = 132;
         {
             let database = Arc::new(ArcSwapOption::from_pointee(create(&path).unwrap()));
-            let mut writer = Writer::new(&path, database, 3 * size, Metrics::default()).unwrap();
+            let mut writer = DiskWriter::new(&path, database, 3 * size, Metrics::default()).unwrap();
             written(&mut writer, 0..5);
             assert_eq!(writer.bytes, 3 * size);
         }
-        let disk = Disk::open(&path, 3 * size, Metrics::default()).unwrap();
+        let disk = DiskStore::open(&path, 3 * size, Metrics::default()).unwrap();
         let kept: Vec<u8> = (0..5).filter(|&n| disk.read(&[n; 32]) == Some(value(n))).collect();
         assert_eq!(kept, [2, 3, 4]);
-        let mut writer = Writer::new(&path, disk.database.clone(), 3 * size, Metrics::default()).unwrap();
+        let mut writer = DiskWriter::new(&path, disk.database.clone(), 3 * size, Metrics::default()).unwrap();
         assert_eq!((writer.bytes, writer.next), (3 * size, 5));
         written(&mut writer, 5..6);
         assert!(disk.read(&[2; 32]).is_none() && disk.read(&[5; 32]).is_some());
@@ -274,8 +279,8 @@ mod tests {
     fn a_corrupt_entry_is_a_miss_and_is_written_again() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("results.redb");
-        let disk = Disk::open(&path, 1 << 20, Metrics::default()).unwrap();
-        let mut writer = Writer::new(&path, disk.database.clone(), 1 << 20, Metrics::default()).unwrap();
+        let disk = DiskStore::open(&path, 1 << 20, Metrics::default()).unwrap();
+        let mut writer = DiskWriter::new(&path, disk.database.clone(), 1 << 20, Metrics::default()).unwrap();
         written(&mut writer, 1..2);
         let transaction = disk.database.load_full().unwrap().begin_write().unwrap();
         transaction.open_table(ENTRIES).unwrap().insert([1; 32].as_slice(), [7; 132].as_slice()).unwrap();
@@ -291,7 +296,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("results.redb");
         std::fs::write(&path, "no database ".repeat(1000)).unwrap();
-        let disk = Disk::open(&path, 1 << 20, Metrics::default()).unwrap();
+        let disk = DiskStore::open(&path, 1 << 20, Metrics::default()).unwrap();
         assert!(directory.path().join("results.broken").exists());
         assert_eq!(disk.read(&[1; 32]), None);
     }
@@ -300,8 +305,9 @@ mod tests {
     fn a_file_that_failed_is_closed_and_after_a_pause_opened_again() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("results.redb");
-        let disk = Disk::open(&path, 1 << 20, Metrics::default()).unwrap();
-        let mut writer = Writer::new(&path, disk.database.clone(), 1 << 20, disk.metrics.clone()).unwrap();
+        let disk = DiskStore::open(&path, 1 << 20, Metrics::default()).unwrap();
+        let mut writer =
+            DiskWriter::new(&path, disk.database.clone(), 1 << 20, disk.metrics.clone()).unwrap();
         written(&mut writer, 1..2);
         let failed =
             |count: u64| disk.metrics.text().contains(&format!("yizhai_cache_writes_failed_total {count}"));

@@ -1,6 +1,8 @@
 //! The implementation of the API: takes a request apart, lets the pipeline work, puts the answer
 //! together. No logic of its own.
 
+mod forward;
+
 use std::{
     collections::HashSet,
     sync::{Arc, Mutex, PoisonError},
@@ -12,13 +14,13 @@ use prost::Message as _;
 use tonic::{Code, Extensions, Request, Response, Status, Streaming};
 use tracing::Instrument as _;
 
+use self::forward::{ResponseStream, forward};
 use super::{
     Limits, ServerConfig, convert,
-    forward::{ResponseStream, forward},
-    gate::{Call, refused_by_transport},
-    state::{ModelSlot, Readiness},
+    gate::{CallContext, deadline, refused_by_transport},
+    model::{ModelSlot, Readiness},
     status::{Refusal, from_rpc_status, to_rpc_status},
-    work::{Work, millis_since},
+    work::{DigestRun, millis_since},
 };
 use crate::{
     document::Document,
@@ -32,7 +34,7 @@ const SMALL_INPUT_BYTES: usize = 2 << 10;
 
 /// The service; cheap to clone.
 #[derive(Clone)]
-pub(super) struct Service {
+pub(in crate::server) struct ApiService {
     inner: Arc<Inner>,
 }
 
@@ -41,8 +43,8 @@ struct Inner {
     config: ServerConfig,
 }
 
-impl Service {
-    pub(super) fn new(slot: ModelSlot, config: ServerConfig) -> Self {
+impl ApiService {
+    pub(in crate::server) fn new(slot: ModelSlot, config: ServerConfig) -> Self {
         Self { inner: Arc::new(Inner { slot, config }) }
     }
 
@@ -68,12 +70,12 @@ impl Service {
     /// Validates a request and starts its work.
     async fn start(
         &self,
-        call: &Call,
+        call: &CallContext,
         request_id: &str,
         input: Option<pb::Input>,
         options: Option<pb::DigestOptions>,
         priority: Priority,
-    ) -> Result<Work, Status> {
+    ) -> Result<DigestRun, Status> {
         let arrived = match priority {
             Priority::Interactive => call.arrived,
             Priority::Batch => Instant::now(),
@@ -86,26 +88,26 @@ impl Service {
                 convert::job(document, options, &config.glossaries, &config.limits, priority, call.deadline)?;
             convert::check_tasks(job.tasks, &pipeline)?;
             let (cache, metrics) = (config.cache.clone(), config.metrics.clone());
-            Ok(Work::start(&pipeline, job, request_id.to_owned(), arrived, cache, metrics).await)
+            Ok(DigestRun::start(&pipeline, job, request_id.to_owned(), arrived, cache, metrics).await)
         };
         started.await.map_err(|refusal: Refusal| refusal.status(request_id))
     }
 }
 
 /// What the gate knows of a call.
-fn call(extensions: &mut Extensions) -> Call {
+fn call(extensions: &mut Extensions) -> CallContext {
     extensions.remove().expect("every call passes the gate")
 }
 
 /// The id of a request, which from then on stands in the log.
-fn request_id(given: &str, call: &Call) -> Result<String, Status> {
+fn request_id(given: &str, call: &CallContext) -> Result<String, Status> {
     let id = convert::request_id(given, &call.id).map_err(|refusal| refusal.status(&call.id))?;
     tracing::Span::current().record("request_id", id.as_str());
     Ok(id)
 }
 
 #[tonic::async_trait]
-impl DigestService for Service {
+impl DigestService for ApiService {
     async fn digest(
         &self,
         mut request: Request<pb::DigestRequest>,
@@ -128,7 +130,7 @@ impl DigestService for Service {
         let request_id = request_id(&given, &call)?;
         let work = self.start(&call, &request_id, input, options, Priority::Interactive).await?;
         let patience = self.inner.config.limits.stall_timeout;
-        Ok(Response::new(forward(events(work), (call.place, call.room), patience, request_id)))
+        Ok(Response::new(forward(events(work), (call.permit, call.reservation), patience, request_id)))
     }
 
     type DigestManyStream = ResponseStream<pb::DigestManyResponse>;
@@ -138,7 +140,7 @@ impl DigestService for Service {
         mut request: Request<Streaming<pb::DigestManyRequest>>,
     ) -> Result<Response<Self::DigestManyStream>, Status> {
         let mut call = call(request.extensions_mut());
-        let held = (call.place.take(), call.room.clone());
+        let held = (call.permit.take(), call.reservation.clone());
         let id = call.id.to_string();
         let limits = self.inner.config.limits;
         let (items, end) = items(request.into_inner(), limits, &call);
@@ -150,7 +152,7 @@ impl DigestService for Service {
                 let bytes = item.encoded_len();
                 let answered = async move {
                     let answer = service.digest_item(item, &call, &seen).await;
-                    call.room.give_back(bytes);
+                    call.reservation.release(bytes);
                     Ok(answer)
                 };
                 answered.in_current_span()
@@ -191,20 +193,20 @@ impl DigestService for Service {
     }
 }
 
-impl Service {
+impl ApiService {
     /// Digests one item of a batch; its failure is its own.
     async fn digest_item(
         &self,
         item: pb::DigestManyRequest,
-        call: &Call,
+        call: &CallContext,
         seen: &Mutex<HashSet<String>>,
     ) -> pb::DigestManyResponse {
         use pb::digest_many_response::Result as Outcome;
         let pb::DigestManyRequest { item_id, input, options, timeout_ms } = item;
         let work = async {
             let deadline =
-                super::deadline::earlier(call.deadline, timeout_ms).map_err(|r| r.status(&item_id))?;
-            let call = &Call { deadline, ..call.clone() };
+                deadline::with_timeout(call.deadline, timeout_ms).map_err(|r| r.status(&item_id))?;
+            let call = &CallContext { deadline, ..call.clone() };
             convert::check_id("item_id", &item_id).map_err(|r| r.status(&call.id))?;
             let is_new = seen.lock().unwrap_or_else(PoisonError::into_inner).insert(item_id.clone());
             if !is_new {
@@ -225,7 +227,7 @@ impl Service {
 fn items(
     requests: Streaming<pb::DigestManyRequest>,
     limits: Limits,
-    call: &Call,
+    call: &CallContext,
 ) -> (impl Stream<Item = pb::DigestManyRequest> + Send + use<>, impl Stream<Item = Status> + Send + use<>) {
     let (id, deadline) = (call.id.clone(), call.deadline);
     let why = Arc::new(Mutex::new(None::<Status>));
@@ -260,9 +262,9 @@ fn items(
 
 /// The messages of a streamed digest: the structure, the sections as they come, the sums. A deadline that
 /// passed is said at the end, after all that was finished.
-fn events(work: Work) -> impl Stream<Item = Result<pb::StreamDigestResponse, Status>> + Send {
+fn events(work: DigestRun) -> impl Stream<Item = Result<pb::StreamDigestResponse, Status>> + Send {
     use pb::stream_digest_response::Event;
-    let Work { request_id, document, sections, arrived } = work;
+    let DigestRun { request_id, document, sections, arrived } = work;
     let structure = Event::Document(convert::document_message(&document));
     let sums = Arc::new(Mutex::new((pb::DigestStatistics::default(), None::<Status>)));
     let sections = {

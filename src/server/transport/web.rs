@@ -11,7 +11,7 @@ use tonic_web::GrpcWebLayer;
 use tower::layer::util::Stack;
 use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 
-use super::status::Refusal;
+use crate::server::status::Refusal;
 
 /// Stands for every page.
 const ANY: &str = "*";
@@ -48,21 +48,21 @@ impl FromStr for Origin {
 
 /// The pages that may call.
 #[derive(Clone)]
-pub(super) struct Web {
+pub(in crate::server) struct Web {
     /// `None` is any page.
     origins: Option<Vec<HeaderValue>>,
 }
 
 impl Web {
     /// `None` when no page may call.
-    pub(super) fn new(origins: &[Origin]) -> Option<Self> {
+    pub(in crate::server) fn new(origins: &[Origin]) -> Option<Self> {
         let is_any = origins.iter().any(|origin| origin.0 == ANY);
         let listed = || origins.iter().map(|origin| origin.0.clone()).collect();
         (!origins.is_empty()).then(|| Self { origins: (!is_any).then(listed) })
     }
 
     /// Refuses a call of a page that may not. A call that no page makes tells no origin.
-    pub(super) fn check(&self, headers: &HeaderMap) -> Result<(), Refusal> {
+    pub(in crate::server) fn check(&self, headers: &HeaderMap) -> Result<(), Refusal> {
         match (headers.get(ORIGIN), &self.origins) {
             (Some(origin), Some(listed)) if !listed.contains(origin) => {
                 Err(Refusal::Origin(String::from_utf8_lossy(origin.as_bytes()).into_owned()))
@@ -72,7 +72,7 @@ impl Web {
     }
 
     /// Answers browsers that ask for leave, and translates.
-    pub(super) fn layer(&self) -> Stack<GrpcWebLayer, CorsLayer> {
+    pub(in crate::server) fn layer(&self) -> Stack<GrpcWebLayer, CorsLayer> {
         let origins = match &self.origins {
             None => AllowOrigin::any(),
             Some(listed) => AllowOrigin::list(listed.iter().cloned()),

@@ -15,7 +15,11 @@ use serde::Deserialize;
 use sha2::{Digest, Sha256};
 use subtle::{ConditionallySelectable, ConstantTimeEq};
 
-use super::{admission::Client, listen::Peer, reload::Reload, status::Refusal};
+use super::admission::Caller;
+use crate::server::{
+    status::Refusal,
+    transport::{Peer, reload::Reload},
+};
 
 /// The RPCs that a token can be bound to.
 const RPCS: [&str; 5] = ["Digest", "StreamDigest", "DigestMany", "Segment", "ListModels"];
@@ -36,17 +40,17 @@ impl Access {
     }
 
     /// The caller, when it may call `rpc` of the API (`None`: something else).
-    pub(super) fn client(
+    pub(in crate::server) fn client(
         &self,
         headers: &HeaderMap,
         peer: Option<&Peer>,
         rpc: Option<&str>,
-    ) -> Result<Client, Refusal> {
+    ) -> Result<Caller, Refusal> {
         if let Some(tokens) = &self.tokens {
             return tokens.client(headers, rpc);
         }
         let name: Arc<str> = peer.map_or_else(|| "in-process".into(), |peer| peer.name.clone());
-        Ok(Client { name, max_requests: None, requests_per_minute: None })
+        Ok(Caller { name, max_requests: None, requests_per_minute: None })
     }
 }
 
@@ -75,18 +79,18 @@ pub enum TokensError {
 #[derive(Clone)]
 pub struct Tokens {
     path: PathBuf,
-    current: Arc<ArcSwap<Vec<Token>>>,
+    current: Arc<ArcSwap<Vec<AccessToken>>>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct TokenFile {
-    token: Vec<Entry>,
+    token: Vec<TokenEntry>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Entry {
+struct TokenEntry {
     name: String,
     sha256: String,
     max_requests: Option<usize>,
@@ -94,9 +98,9 @@ struct Entry {
     rpcs: Option<Vec<String>>,
 }
 
-struct Token {
+struct AccessToken {
     sha256: [u8; 32],
-    client: Client,
+    client: Caller,
     rpcs: Option<Vec<String>>,
 }
 
@@ -110,7 +114,7 @@ impl Tokens {
         Ok(Self { path: path.to_owned(), current: Arc::new(ArcSwap::from_pointee(tokens)) })
     }
 
-    fn client(&self, headers: &HeaderMap, rpc: Option<&str>) -> Result<Client, Refusal> {
+    fn client(&self, headers: &HeaderMap, rpc: Option<&str>) -> Result<Caller, Refusal> {
         let header = headers.get(AUTHORIZATION).ok_or(Refusal::NoToken)?;
         let presented = header
             .to_str()
@@ -147,7 +151,7 @@ impl Reload for Tokens {
 }
 
 /// The token that was presented. Takes as long whichever it is.
-fn find<'a>(tokens: &'a [Token], presented: &str) -> Option<&'a Token> {
+fn find<'a>(tokens: &'a [AccessToken], presented: &str) -> Option<&'a AccessToken> {
     let hash: [u8; 32] = Sha256::digest(presented.as_bytes()).into();
     let mut found = u64::MAX;
     for (index, token) in (0u64..).zip(tokens) {
@@ -156,13 +160,13 @@ fn find<'a>(tokens: &'a [Token], presented: &str) -> Option<&'a Token> {
     usize::try_from(found).ok().and_then(|index| tokens.get(index))
 }
 
-fn read(path: &Path) -> Result<Vec<Token>, TokensError> {
+fn read(path: &Path) -> Result<Vec<AccessToken>, TokensError> {
     let text = std::fs::read_to_string(path)
         .map_err(|source| TokensError::Read { path: path.to_owned(), source })?;
     parse(&text).map_err(|reason| TokensError::Malformed { path: path.to_owned(), reason })
 }
 
-fn parse(text: &str) -> Result<Vec<Token>, String> {
+fn parse(text: &str) -> Result<Vec<AccessToken>, String> {
     // The message alone: what toml quotes of the line may be a secret.
     let file: TokenFile = toml::from_str(text).map_err(|error| error.message().to_owned())?;
     if file.token.is_empty() {
@@ -172,7 +176,7 @@ fn parse(text: &str) -> Result<Vec<Token>, String> {
     file.token
         .into_iter()
         .map(|entry| {
-            let Entry { name, sha256, max_requests, requests_per_minute, rpcs } = entry;
+            let TokenEntry { name, sha256, max_requests, requests_per_minute, rpcs } = entry;
             if name.is_empty() || !names.insert(name.clone()) {
                 return Err(format!("the name `{name}` is empty or stands twice"));
             }
@@ -181,8 +185,8 @@ fn parse(text: &str) -> Result<Vec<Token>, String> {
             if let Some(unknown) = rpcs.iter().flatten().find(|rpc| !RPCS.contains(&rpc.as_str())) {
                 return Err(format!("`{name}` names the rpc `{unknown}`; there are {}", RPCS.join(", ")));
             }
-            let client = Client { name: format!("token:{name}").into(), max_requests, requests_per_minute };
-            Ok(Token { sha256, client, rpcs })
+            let client = Caller { name: format!("token:{name}").into(), max_requests, requests_per_minute };
+            Ok(AccessToken { sha256, client, rpcs })
         })
         .collect()
 }

@@ -14,25 +14,25 @@ use sha2::{Digest as _, Sha256};
 
 pub use disk::DiskError;
 
-use super::metrics::{Metrics, ResultLabel};
 use crate::{
     document::{Article, Text},
     pb,
     pipeline::{Job, Makers},
+    server::observe::{Metrics, ResultLabel},
 };
-use disk::Disk;
+use disk::DiskStore;
 
 /// To be raised when the same input would be digested differently and nothing else in the key tells it.
 const VERSION: u32 = 1;
 
 /// The name of an entry.
-pub(super) type Key = [u8; 32];
+pub(in crate::server) type CacheKey = [u8; 32];
 
 /// The cache of one server; cheap to clone.
 #[derive(Clone)]
 pub struct ResultCache {
-    memory: Cache<Key, Arc<[u8]>>,
-    disk: Option<Disk>,
+    memory: Cache<CacheKey, Arc<[u8]>>,
+    disk: Option<DiskStore>,
     /// What the results of this process depend on beside model and request, such as the type of the KV cache.
     setup: Arc<str>,
     metrics: Metrics,
@@ -43,8 +43,8 @@ impl ResultCache {
     pub fn new(memory_bytes: u64, setup: &str, metrics: Metrics) -> Self {
         let memory = Cache::builder()
             .max_capacity(memory_bytes)
-            .weigher(|_: &Key, value: &Arc<[u8]>| {
-                u32::try_from(size_of::<Key>() + value.len()).unwrap_or(u32::MAX)
+            .weigher(|_: &CacheKey, value: &Arc<[u8]>| {
+                u32::try_from(size_of::<CacheKey>() + value.len()).unwrap_or(u32::MAX)
             })
             .build();
         Self { memory, disk: None, setup: setup.into(), metrics }
@@ -55,19 +55,19 @@ impl ResultCache {
     /// # Errors
     /// When the file cannot be made, or another process has it open.
     pub fn on_disk(mut self, path: &Path, max_bytes: u64) -> Result<Self, DiskError> {
-        self.disk = Some(Disk::open(path, max_bytes, self.metrics.clone())?);
+        self.disk = Some(DiskStore::open(path, max_bytes, self.metrics.clone())?);
         Ok(self)
     }
 
     /// The names of an article's sections in a job.
-    pub(super) fn keys(
+    pub(in crate::server) fn keys(
         &self,
         job: &Job,
         makers: &Makers,
         prompt_version: &str,
         article: &Article,
-    ) -> Vec<Key> {
-        let mut name = Name::default();
+    ) -> Vec<CacheKey> {
+        let mut name = KeyHasher::default();
         name.field(&VERSION.to_string());
         name.field(env!("CARGO_PKG_VERSION"));
         name.field(&self.setup);
@@ -99,7 +99,7 @@ impl ResultCache {
     }
 
     /// The entries that are there, each as a message without its place.
-    pub(super) async fn get(&self, keys: &[Key]) -> Vec<Option<pb::SectionDigest>> {
+    pub(in crate::server) async fn get(&self, keys: &[CacheKey]) -> Vec<Option<pb::SectionDigest>> {
         let mut found: Vec<Option<pb::SectionDigest>> =
             keys.iter().map(|key| self.memory.get(key).and_then(|bytes| decode(&bytes))).collect();
         self.count("memory", found.iter().flatten().count());
@@ -117,7 +117,7 @@ impl ResultCache {
     }
 
     /// Keeps a section that was done.
-    pub(super) fn put(&self, key: Key, section: &pb::SectionDigest) {
+    pub(in crate::server) fn put(&self, key: CacheKey, section: &pb::SectionDigest) {
         let placeless =
             pb::SectionDigest { article_index: 0, section_index: 0, spans: Vec::new(), ..section.clone() };
         let bytes: Arc<[u8]> = placeless.encode_to_vec().into();
@@ -134,9 +134,9 @@ impl ResultCache {
 
 /// The hash of what a result depends on, field after field.
 #[derive(Default)]
-struct Name(Sha256);
+struct KeyHasher(Sha256);
 
-impl Name {
+impl KeyHasher {
     fn field(&mut self, text: &str) {
         self.parts("", text);
     }
@@ -215,7 +215,7 @@ mod tests {
             ),
             key(&ResultCache::new(1, "int8", Metrics::default()), &job("甲。"), &model("m", "h"), "1"),
         ];
-        let distinct: std::collections::HashSet<Key> = others.into_iter().chain([base]).collect();
+        let distinct: std::collections::HashSet<CacheKey> = others.into_iter().chain([base]).collect();
         assert_eq!(distinct.len(), others.len() + 1);
     }
 

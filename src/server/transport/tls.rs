@@ -77,7 +77,7 @@ impl Tls {
     }
 
     /// What takes the next connection.
-    pub(super) fn acceptor(&self) -> TlsAcceptor {
+    pub(in crate::server) fn acceptor(&self) -> TlsAcceptor {
         TlsAcceptor::from(self.current.load_full())
     }
 }
@@ -140,7 +140,7 @@ fn certificates(what: &'static str, path: &Path) -> Result<Vec<CertificateDer<'s
 }
 
 /// What a caller is named by: the first DNS name of its certificate, or its hash.
-pub(super) fn certificate_name(certificate: &CertificateDer<'_>) -> String {
+pub(in crate::server) fn certificate_name(certificate: &CertificateDer<'_>) -> String {
     let parsed = webpki::EndEntityCert::try_from(certificate).ok();
     let name = parsed.and_then(|c| c.valid_dns_names().next().map(str::to_owned));
     name.unwrap_or_else(|| {

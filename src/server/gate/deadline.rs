@@ -4,14 +4,14 @@ use std::time::{Duration, Instant};
 
 use http::HeaderMap;
 
-use super::status::Refusal;
+use crate::server::status::Refusal;
 
 /// The answer is given this much before the deadline, so that it still arrives: a tenth of the time
 /// allowed, at most this.
 const MARGIN: Duration = Duration::from_millis(100);
 
 /// When the caller stops waiting; `None` without a header.
-pub(super) fn of(headers: &HeaderMap) -> Result<Option<Instant>, Refusal> {
+pub(in crate::server) fn from_headers(headers: &HeaderMap) -> Result<Option<Instant>, Refusal> {
     let Some(value) = headers.get("grpc-timeout") else { return Ok(None) };
     let timeout = value.to_str().ok().and_then(parse).ok_or_else(|| {
         Refusal::field("grpc-timeout", "is at most eight digits and one of H, M, S, m, u, n")
@@ -21,7 +21,10 @@ pub(super) fn of(headers: &HeaderMap) -> Result<Option<Instant>, Refusal> {
 }
 
 /// What comes of `work`, if it comes in time.
-pub(super) async fn until<T>(deadline: Option<Instant>, work: impl Future<Output = T>) -> Option<T> {
+pub(in crate::server) async fn before<T>(
+    deadline: Option<Instant>,
+    work: impl Future<Output = T>,
+) -> Option<T> {
     match deadline {
         Some(deadline) => tokio::time::timeout_at(deadline.into(), work).await.ok(),
         None => Some(work.await),
@@ -29,7 +32,10 @@ pub(super) async fn until<T>(deadline: Option<Instant>, work: impl Future<Output
 }
 
 /// The earlier of the stream's deadline and the one that an item brings along, which counts from now on.
-pub(super) fn earlier(stream: Option<Instant>, timeout_ms: i64) -> Result<Option<Instant>, Refusal> {
+pub(in crate::server) fn with_timeout(
+    stream: Option<Instant>,
+    timeout_ms: i64,
+) -> Result<Option<Instant>, Refusal> {
     let own = match u64::try_from(timeout_ms) {
         Ok(0) => None,
         Ok(timeout_ms) => Instant::now().checked_add(Duration::from_millis(timeout_ms)),
@@ -63,11 +69,11 @@ mod tests {
     #[test]
     fn an_item_can_shorten_the_time_of_its_stream_and_not_lengthen_it() {
         let stream = Instant::now() + Duration::from_secs(60);
-        assert_eq!(earlier(Some(stream), 0), Ok(Some(stream)));
-        assert_eq!(earlier(Some(stream), 600_000), Ok(Some(stream)));
-        assert!(earlier(Some(stream), 10).unwrap() < Some(stream));
-        assert!(earlier(None, 10).unwrap().is_some() && earlier(None, 0) == Ok(None));
-        assert!(earlier(None, -1).is_err());
+        assert_eq!(with_timeout(Some(stream), 0), Ok(Some(stream)));
+        assert_eq!(with_timeout(Some(stream), 600_000), Ok(Some(stream)));
+        assert!(with_timeout(Some(stream), 10).unwrap() < Some(stream));
+        assert!(with_timeout(None, 10).unwrap().is_some() && with_timeout(None, 0) == Ok(None));
+        assert!(with_timeout(None, -1).is_err());
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! How much the server takes on: one set of places for the whole process, a queue before them, and a share
+//! How much the server takes on: one set of permits for the whole process, a queue before them, and a share
 //! for each client. Asked by `gate` before the body of a request is read, so that memory stays flat however many
 //! requests arrive.
 
@@ -15,7 +15,8 @@ use std::{
 use governor::{DefaultKeyedRateLimiter, Quota, clock::Clock as _, clock::DefaultClock};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::{deadline, metrics::Metrics, status::Refusal};
+use super::deadline;
+use crate::server::{observe::Metrics, status::Refusal};
 
 /// After this many clients, those that were silent for a while are forgotten by the rate limit.
 const FORGET_CLIENTS_ABOVE: usize = 10_000;
@@ -80,24 +81,24 @@ impl Limits {
 
 /// A caller, as far as quotas are concerned.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Client {
+pub(in crate::server) struct Caller {
     /// The name of its token, of its certificate, or its address.
-    pub(super) name: Arc<str>,
+    pub(in crate::server) name: Arc<str>,
     /// Its own bound on requests in flight, if its token has one.
-    pub(super) max_requests: Option<usize>,
+    pub(in crate::server) max_requests: Option<usize>,
     /// Its own bound on requests in a minute, if its token has one.
-    pub(super) requests_per_minute: Option<NonZeroU32>,
+    pub(in crate::server) requests_per_minute: Option<NonZeroU32>,
 }
 
 /// Lets requests in while there is room; cheap to clone.
 #[derive(Clone)]
-pub(super) struct Admission {
+pub(in crate::server) struct Admission {
     inner: Arc<Inner>,
 }
 
 struct Inner {
     limits: Limits,
-    places: Arc<Semaphore>,
+    permits: Arc<Semaphore>,
     waiting: AtomicUsize,
     /// Bytes of requests, in all rooms.
     bytes: AtomicUsize,
@@ -110,34 +111,34 @@ struct Inner {
 
 /// A place; free again when the last clone is dropped.
 #[derive(Clone)]
-pub(super) struct Place {
-    _held: Arc<Held>,
+pub(in crate::server) struct Permit {
+    _held: Arc<HeldPermit>,
 }
 
-struct Held {
+struct HeldPermit {
     _permit: OwnedSemaphorePermit,
-    share: Share,
+    slot: CallerSlot,
 }
 
 /// One of a client's requests.
-struct Share {
+struct CallerSlot {
     admission: Admission,
     client: Arc<str>,
 }
 
 /// The memory that the messages of one call take up; free again when it is dropped.
-pub(super) struct Room {
+pub(in crate::server) struct ByteReservation {
     admission: Admission,
     bytes: AtomicUsize,
 }
 
 /// One of the requests that wait.
-struct Turn<'a>(&'a Inner);
+struct QueuePosition<'a>(&'a Inner);
 
 impl Admission {
-    pub(super) fn new(limits: Limits, metrics: Metrics) -> Self {
+    pub(in crate::server) fn new(limits: Limits, metrics: Metrics) -> Self {
         let inner = Inner {
-            places: Arc::new(Semaphore::new(limits.max_requests)),
+            permits: Arc::new(Semaphore::new(limits.max_requests)),
             limits,
             waiting: AtomicUsize::new(0),
             bytes: AtomicUsize::new(0),
@@ -150,31 +151,35 @@ impl Admission {
 
     /// A place to be held as long as the request is worked on. Waits for it while the queue has room, and no longer
     /// than to `deadline`.
-    pub(super) async fn admit(&self, client: &Client, deadline: Option<Instant>) -> Result<Place, Refusal> {
+    pub(in crate::server) async fn admit(
+        &self,
+        client: &Caller,
+        deadline: Option<Instant>,
+    ) -> Result<Permit, Refusal> {
         self.check_rate(client)?;
-        let share = self.share(client)?;
-        let places = self.inner.places.clone();
-        let permit = match places.clone().try_acquire_owned() {
+        let slot = self.caller_slot(client)?;
+        let permits = self.inner.permits.clone();
+        let permit = match permits.clone().try_acquire_owned() {
             Ok(permit) => permit,
             Err(_) => {
-                let _turn = self.queue()?;
+                let _position = self.queue()?;
                 let began = Instant::now();
-                let waited = deadline::until(deadline, places.acquire_owned()).await;
+                let waited = deadline::before(deadline, permits.acquire_owned()).await;
                 self.inner.metrics.queue_time_s.observe(began.elapsed().as_secs_f64());
                 // The semaphore is never closed.
                 waited.ok_or(Refusal::DeadlineInQueue)?.map_err(|_| Refusal::Draining)?
             }
         };
         self.inner.metrics.in_flight.inc();
-        Ok(Place { _held: Arc::new(Held { _permit: permit, share }) })
+        Ok(Permit { _held: Arc::new(HeldPermit { _permit: permit, slot }) })
     }
 
     /// Room for a call, in which nothing lies yet.
-    pub(super) fn room(&self) -> Arc<Room> {
-        Arc::new(Room { admission: self.clone(), bytes: AtomicUsize::new(0) })
+    pub(in crate::server) fn reserve_bytes(&self) -> Arc<ByteReservation> {
+        Arc::new(ByteReservation { admission: self.clone(), bytes: AtomicUsize::new(0) })
     }
 
-    fn queue(&self) -> Result<Turn<'_>, Refusal> {
+    fn queue(&self) -> Result<QueuePosition<'_>, Refusal> {
         let Inner { limits, waiting, metrics, .. } = &*self.inner;
         let joined = waiting.fetch_update(Ordering::AcqRel, Ordering::Acquire, |waiting| {
             (waiting < limits.max_queued).then_some(waiting + 1)
@@ -182,11 +187,11 @@ impl Admission {
         let (limit, queued) = (limits.max_requests, limits.max_queued);
         joined.map_err(|_| Refusal::TooManyRequests { limit, queued })?;
         metrics.queued.inc();
-        Ok(Turn(&self.inner))
+        Ok(QueuePosition(&self.inner))
     }
 
     /// Counts a request of a client.
-    fn share(&self, client: &Client) -> Result<Share, Refusal> {
+    fn caller_slot(&self, client: &Caller) -> Result<CallerSlot, Refusal> {
         let limit = client.max_requests.unwrap_or(self.inner.limits.max_requests_per_client);
         let mut clients = self.inner.clients.lock().unwrap_or_else(PoisonError::into_inner);
         let in_flight = clients.entry(client.name.clone()).or_default();
@@ -194,10 +199,10 @@ impl Admission {
             return Err(Refusal::ClientBusy { limit });
         }
         *in_flight += 1;
-        Ok(Share { admission: self.clone(), client: client.name.clone() })
+        Ok(CallerSlot { admission: self.clone(), client: client.name.clone() })
     }
 
-    fn check_rate(&self, client: &Client) -> Result<(), Refusal> {
+    fn check_rate(&self, client: &Caller) -> Result<(), Refusal> {
         let Some(limit) = client.requests_per_minute.or(self.inner.limits.requests_per_minute) else {
             return Ok(());
         };
@@ -216,9 +221,9 @@ impl Admission {
     }
 }
 
-impl Room {
+impl ByteReservation {
     /// Takes room for bytes that have arrived, if the process has any left.
-    pub(super) fn take(&self, bytes: usize) -> Result<(), Refusal> {
+    pub(in crate::server) fn grow(&self, bytes: usize) -> Result<(), Refusal> {
         let Inner { limits, bytes: sum, metrics, .. } = &*self.admission.inner;
         let limit = limits.max_bytes_in_flight;
         sum.fetch_update(Ordering::AcqRel, Ordering::Acquire, |sum| {
@@ -231,7 +236,7 @@ impl Room {
     }
 
     /// Gives back the room of a message that is done, of a call that goes on.
-    pub(super) fn give_back(&self, bytes: usize) {
+    pub(in crate::server) fn release(&self, bytes: usize) {
         let taken = |taken: usize| Some(taken.saturating_sub(bytes));
         // The function never refuses.
         let held = self.bytes.fetch_update(Ordering::AcqRel, Ordering::Acquire, taken).unwrap_or_default();
@@ -241,9 +246,9 @@ impl Room {
     }
 }
 
-impl Drop for Room {
+impl Drop for ByteReservation {
     fn drop(&mut self) {
-        self.give_back(usize::MAX);
+        self.release(usize::MAX);
     }
 }
 
@@ -251,20 +256,20 @@ fn signed(bytes: usize) -> i64 {
     i64::try_from(bytes).unwrap_or(i64::MAX)
 }
 
-impl Drop for Turn<'_> {
+impl Drop for QueuePosition<'_> {
     fn drop(&mut self) {
         self.0.waiting.fetch_sub(1, Ordering::AcqRel);
         self.0.metrics.queued.dec();
     }
 }
 
-impl Drop for Held {
+impl Drop for HeldPermit {
     fn drop(&mut self) {
-        self.share.admission.inner.metrics.in_flight.dec();
+        self.slot.admission.inner.metrics.in_flight.dec();
     }
 }
 
-impl Drop for Share {
+impl Drop for CallerSlot {
     fn drop(&mut self) {
         let mut clients = self.admission.inner.clients.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(in_flight) = clients.get_mut(&self.client) {
@@ -280,8 +285,8 @@ impl Drop for Share {
 mod tests {
     use super::*;
 
-    fn client(name: &str) -> Client {
-        Client { name: name.into(), max_requests: None, requests_per_minute: None }
+    fn client(name: &str) -> Caller {
+        Caller { name: name.into(), max_requests: None, requests_per_minute: None }
     }
 
     fn admission(limits: Limits) -> Admission {
@@ -333,21 +338,21 @@ mod tests {
             panic!("the fourth request within a minute was let in")
         };
         assert!(retry_after > Duration::ZERO && retry_after <= Duration::from_secs(60));
-        let own = Client { requests_per_minute: NonZeroU32::new(100), ..client("a") };
+        let own = Caller { requests_per_minute: NonZeroU32::new(100), ..client("a") };
         assert!(admission.admit(&own, None).await.is_ok());
     }
 
     #[test]
     fn all_messages_together_have_a_bound_and_what_is_done_makes_room() {
         let admission = admission(Limits { max_bytes_in_flight: 100, ..Limits::default() });
-        let (one, other) = (admission.room(), admission.room());
-        one.take(60).unwrap();
-        other.take(30).unwrap();
-        assert_eq!(other.take(11), Err(Refusal::TooManyBytes { limit: 100 }));
-        one.give_back(20);
-        other.take(11).unwrap();
+        let (one, other) = (admission.reserve_bytes(), admission.reserve_bytes());
+        one.grow(60).unwrap();
+        other.grow(30).unwrap();
+        assert_eq!(other.grow(11), Err(Refusal::TooManyBytes { limit: 100 }));
+        one.release(20);
+        other.grow(11).unwrap();
         drop(one);
-        other.take(59).unwrap();
+        other.grow(59).unwrap();
         drop(other);
         assert_eq!(admission.inner.bytes.load(Ordering::Acquire), 0);
         assert!(admission.inner.metrics.text().contains("yizhai_request_bytes 0"));

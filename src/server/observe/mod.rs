@@ -3,6 +3,10 @@
 //!
 //! The outermost tower layer, put in place by [`super::run`].
 
+mod health;
+mod http;
+mod metrics;
+
 use std::{
     pin::Pin,
     sync::Arc,
@@ -10,7 +14,7 @@ use std::{
     time::Instant,
 };
 
-use http::{HeaderMap, Request, Response};
+use ::http::{HeaderMap, Request, Response};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use tonic::{Code, body::Body};
 use tower::{Layer, Service};
@@ -19,17 +23,22 @@ use tracing::{Instrument as _, Span};
 use super::{
     convert,
     gate::{Arrival, new_id},
-    metrics::{CallLabels, Metrics, RpcLabel},
 };
 
+pub(in crate::server) use health::report as report_health;
+pub use http::serve as serve_metrics;
+pub use metrics::Metrics;
+pub(in crate::server) use metrics::ResultLabel;
+use metrics::{CallLabels, RpcLabel};
+
 /// The RPCs that are told apart.
-pub(super) const RPCS: [&str; 8] =
+pub(in crate::server) const RPCS: [&str; 8] =
     ["Digest", "StreamDigest", "DigestMany", "Segment", "ListModels", "Check", "Watch", "other"];
 
 /// Puts an [`Observe`] around a service.
 #[derive(Clone)]
-pub(super) struct ObserveLayer {
-    pub(super) metrics: Metrics,
+pub(in crate::server) struct ObserveLayer {
+    pub(in crate::server) metrics: Metrics,
 }
 
 impl<S> Layer<S> for ObserveLayer {
@@ -42,7 +51,7 @@ impl<S> Layer<S> for ObserveLayer {
 
 /// A service whose calls are seen.
 #[derive(Clone)]
-pub(super) struct Observe<S> {
+pub(in crate::server) struct Observe<S> {
     inner: S,
     metrics: Metrics,
 }
@@ -74,7 +83,7 @@ where
         let arrived = Instant::now();
         request.extensions_mut().insert(Arrival { id, at: arrived });
         // Dropped without an end when the caller goes away.
-        let end = End {
+        let record = CallRecord {
             rpc,
             arrived,
             span: span.clone(),
@@ -83,19 +92,19 @@ where
         };
         let answered = self.inner.call(request).instrument(span);
         Box::pin(async move {
-            let mut end = end;
+            let mut record = record;
             let response = answered.await?;
             // A refusal has no body, and its status stands in the headers.
             if let Some(code) = code(response.headers()) {
-                end.tell(code);
+                record.finish(code);
             }
-            Ok(response.map(|body| Body::new(Observed { inner: body, end })))
+            Ok(response.map(|body| Body::new(ObservedBody { inner: body, record })))
         })
     }
 }
 
 /// The end of a call: counted and logged once.
-struct End {
+struct CallRecord {
     rpc: &'static str,
     arrived: Instant,
     span: Span,
@@ -104,8 +113,8 @@ struct End {
     code: Option<Code>,
 }
 
-impl End {
-    fn tell(&mut self, code: Code) {
+impl CallRecord {
+    fn finish(&mut self, code: Code) {
         if self.code.take().is_none() {
             return;
         }
@@ -124,21 +133,21 @@ impl End {
     }
 }
 
-impl Drop for End {
+impl Drop for CallRecord {
     fn drop(&mut self) {
         if let Some(code) = self.code {
-            self.tell(code);
+            self.finish(code);
         }
     }
 }
 
 /// A response's body, watched for its status.
-struct Observed {
+struct ObservedBody {
     inner: Body,
-    end: End,
+    record: CallRecord,
 }
 
-impl HttpBody for Observed {
+impl HttpBody for ObservedBody {
     type Data = <Body as HttpBody>::Data;
     type Error = <Body as HttpBody>::Error;
 
@@ -150,11 +159,11 @@ impl HttpBody for Observed {
         match &frame {
             Poll::Ready(Some(Ok(frame))) => {
                 if let Some(trailers) = frame.trailers_ref() {
-                    self.end.tell(code(trailers).unwrap_or(Code::Unknown));
+                    self.record.finish(code(trailers).unwrap_or(Code::Unknown));
                 }
             }
-            Poll::Ready(Some(Err(_))) => self.end.tell(Code::Unknown),
-            Poll::Ready(None) => self.end.tell(Code::Ok),
+            Poll::Ready(Some(Err(_))) => self.record.finish(Code::Unknown),
+            Poll::Ready(None) => self.record.finish(Code::Ok),
             Poll::Pending => {}
         }
         frame
@@ -190,7 +199,7 @@ fn rpc(path: &str) -> &'static str {
 }
 
 /// A code as gRPC writes it.
-pub(super) fn code_name(code: Code) -> &'static str {
+pub(in crate::server) fn code_name(code: Code) -> &'static str {
     match code {
         Code::Ok => "OK",
         Code::Cancelled => "CANCELLED",
