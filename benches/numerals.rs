@@ -7,7 +7,7 @@ use std::hint::black_box;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use yizhai::fidelity::{
     check_translation,
-    numerals::{Settle, compare, read_zh, settle_with},
+    numerals::{QuantityRewrite, compare, read_zh, rewrite_quantities},
 };
 
 const PAGE: &str = include_str!("../tests/data/people-daily-2025-12-06.txt");
@@ -17,7 +17,9 @@ fn numerals(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("numerals");
     group.throughput(Throughput::Bytes(PAGE.len() as u64));
     group.bench_function("read_zh/page", |b| b.iter(|| read_zh(black_box(PAGE))));
-    group.bench_function("settle_with/page", |b| b.iter(|| settle_with(black_box(PAGE), Settle::ALL)));
+    group.bench_function("rewrite_quantities/page", |b| {
+        b.iter(|| rewrite_quantities(black_box(PAGE), QuantityRewrite::ALL))
+    });
     let (source, translation): (String, String) = PAIRS
         .lines()
         .filter_map(|line| line.split_once('\t'))

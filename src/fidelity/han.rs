@@ -6,12 +6,12 @@ fn is_han(c: char) -> bool {
 }
 
 /// Whether the text holds a Han character.
-pub fn contains_han(text: &str) -> bool {
+pub(super) fn contains_han(text: &str) -> bool {
     text.chars().any(is_han)
 }
 
 /// The first unbroken run of Han characters.
-pub fn first_han_run(text: &str) -> Option<&str> {
+pub(super) fn first_han_run(text: &str) -> Option<&str> {
     let start = text.find(is_han)?;
     let rest = &text[start..];
     Some(&rest[..rest.find(|c| !is_han(c)).unwrap_or(rest.len())])

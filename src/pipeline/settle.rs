@@ -5,7 +5,7 @@
 use crate::{
     fidelity::{
         RequiredTerm,
-        numerals::{self, Settle},
+        numerals::{self, QuantityRewrite},
     },
     glossary::{Glossary, Term},
 };
@@ -32,7 +32,7 @@ impl Settled<'_> {
 /// Settles a piece of the source: its terms, and the quantities that `what` names; where everything is to be settled, the
 /// names of places as well, which the model mostly knows by itself. English and Chinese that touch are set apart by a
 /// space: 嫦娥六号月球样品 is no `Chang’e-6月`.
-pub(super) fn settle<'g>(source: &str, glossary: &'g Glossary, what: Settle) -> Settled<'g> {
+pub(super) fn settle<'g>(source: &str, glossary: &'g Glossary, what: QuantityRewrite) -> Settled<'g> {
     let mut text = String::with_capacity(source.len());
     let mut terms: Vec<&Term> = Vec::new();
     let mut end = 0;
@@ -47,16 +47,16 @@ pub(super) fn settle<'g>(source: &str, glossary: &'g Glossary, what: Settle) -> 
 }
 
 /// Settles what stands between two terms.
-fn between(text: &mut String, source: &str, what: Settle) {
+fn between(text: &mut String, source: &str, what: QuantityRewrite) {
     let mut end = 0;
-    if what == Settle::ALL {
+    if what == QuantityRewrite::ALL {
         for place in Glossary::places().find(source) {
-            push_apart(text, &numerals::settle_with(&source[end..place.range.start], what).0);
+            push_apart(text, &numerals::rewrite_quantities(&source[end..place.range.start], what));
             push_apart(text, &place.term.target);
             end = place.range.end;
         }
     }
-    push_apart(text, &numerals::settle_with(&source[end..], what).0);
+    push_apart(text, &numerals::rewrite_quantities(&source[end..], what));
 }
 
 /// A piece of the source as it stands, for a model that would not know what to do with English in it.
@@ -89,9 +89,9 @@ mod tests {
     fn where_everything_is_settled_places_are_written_in_english_too() {
         let glossary = Glossary::new([Term::new("东莞市政府", "Dongguan Municipal Government")]);
         let source = "东莞市政府5日在呼和浩特说，30亩";
-        let usual = settle(source, &glossary, Settle::default());
+        let usual = settle(source, &glossary, QuantityRewrite::default());
         assert_eq!(usual.text, "Dongguan Municipal Government the 5th 在呼和浩特说，30亩");
-        let all = settle(source, &glossary, Settle::ALL);
+        let all = settle(source, &glossary, QuantityRewrite::ALL);
         assert_eq!(all.text, "Dongguan Municipal Government the 5th 在 Hohhot 说，30 mu");
         assert_eq!(all.terms, usual.terms);
     }
@@ -99,8 +99,11 @@ mod tests {
     #[test]
     fn terms_and_quantities_are_written_in_english_and_the_terms_are_told() {
         let glossary = Glossary::new([Term::new("蓝箭航天", "LandSpace"), Term::new("朱雀三号", "Zhuque-3")]);
-        let settled =
-            settle("蓝箭航天披露，朱雀三号融资35亿元。蓝箭航天朱雀三号", &glossary, Settle::default());
+        let settled = settle(
+            "蓝箭航天披露，朱雀三号融资35亿元。蓝箭航天朱雀三号",
+            &glossary,
+            QuantityRewrite::default(),
+        );
         assert!(settled.text.starts_with("LandSpace 披露，Zhuque-3 融资"), "{}", settled.text);
         assert!(settled.text.contains("3.5 billion") && settled.text.ends_with("LandSpace Zhuque-3"));
         let plain = as_it_stands("蓝箭航天融资35亿元", &glossary);

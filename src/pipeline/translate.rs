@@ -26,7 +26,7 @@ use crate::{
     engine::{Sampling, Turn},
     fidelity::{
         self, Finding, Found, NumberCounts, Renderings, TermCounts, Verdict,
-        numerals::{self, Settle},
+        numerals::{self, QuantityRewrite},
     },
     task::Task,
 };
@@ -221,7 +221,7 @@ impl Pipeline {
                 return Ok(Piece::default());
             }
             let settled = match self.translation.settles {
-                true => settle(source, &job.glossary, Settle::default()),
+                true => settle(source, &job.glossary, QuantityRewrite::default()),
                 false => as_it_stands(source, &job.glossary),
             };
             let attempts = if self.translation.tokenizer.takes_sources() { 1 } else { attempts };
@@ -240,7 +240,7 @@ impl Pipeline {
                     let each = Asking { attempts: attempts - 1, ..asking };
                     self.by_sentence(job, source, each).await.map(|sentences| vec![sentences])
                 } else {
-                    question.settled = settle(source, &job.glossary, Settle::ALL);
+                    question.settled = settle(source, &job.glossary, QuantityRewrite::ALL);
                     question.hint = hint(source, &best.verdict);
                     if attempt == 2 && attempts > 2 {
                         self.answer(job, &question, Sampling::Greedy).await.map(|answer| vec![answer])
@@ -365,7 +365,7 @@ pub(super) struct Names(Mutex<Renderings>);
 impl Names {
     /// Renders the names of a piece as those before, if the checks find it no worse.
     fn alike(&self, job: &Job, source: &str, piece: Piece) -> Piece {
-        let settled = self.0.lock().unwrap_or_else(PoisonError::into_inner).settle(source, &piece.text);
+        let settled = self.0.lock().unwrap_or_else(PoisonError::into_inner).unify(source, &piece.text);
         let Some(text) = settled else { return piece };
         let required = as_it_stands(source, &job.glossary);
         let verdict = fidelity::check_translation(source, &required.required(), &text, piece.whole);
@@ -464,7 +464,7 @@ fn hint(source: &str, verdict: &Verdict) -> String {
         let word = match finding {
             Finding::TermMissing { target, .. } => target.clone(),
             Finding::NumberMissing(_) => match place.as_ref().and_then(|place| source.get(place.clone())) {
-                Some(quantity) => numerals::settle_with(quantity, Settle::ALL).0,
+                Some(quantity) => numerals::rewrite_quantities(quantity, QuantityRewrite::ALL),
                 None => continue,
             },
             _ => continue,

@@ -147,10 +147,10 @@ pub fn obedient() -> Script {
 /// A translation into no language: every two Chinese characters are a word; quantities and what is English already
 /// stay.
 pub fn faithful(source: &str) -> String {
-    let (settled, _) = numerals::settle_with(source, numerals::Settle::ALL);
+    let rewritten = numerals::rewrite_quantities(source, numerals::QuantityRewrite::ALL);
     let mut words = String::new();
     let mut half: Option<u32> = None;
-    for character in settled.chars() {
+    for character in rewritten.chars() {
         match character {
             '\u{3400}'..='\u{9fff}' => match half.take() {
                 None => half = Some(u32::from(character)),

@@ -3,8 +3,8 @@
 use std::ops::Range;
 
 use super::{
-    known::{derives_from_known, is_common, is_proper, known},
-    sound::Sounds,
+    lexicon::{derives_from_known, is_common, is_proper, known},
+    phonetics::SourceSounds,
 };
 use crate::fidelity::han;
 
@@ -12,7 +12,7 @@ use crate::fidelity::han;
 const LETTERS: std::ops::RangeInclusive<usize> = 3..=32;
 
 /// Capitalised words that name nothing: titles, forms of address, ordinals, days and months.
-pub(super) const NO_NAMES: &[&str] = &[
+pub(super) const NOT_NAMES: &[&str] = &[
     "mr",
     "mrs",
     "ms",
@@ -134,12 +134,12 @@ pub(super) const NO_NAMES: &[&str] = &[
 /// assert_eq!(found.len(), 1);
 /// assert_eq!(&output[found[0].clone()], "Reuters");
 /// ```
-pub fn invented_names(source: &str, allowed: &[&str], output: &str) -> Vec<Range<usize>> {
+pub(in crate::fidelity) fn invented_names(source: &str, allowed: &[&str], output: &str) -> Vec<Range<usize>> {
     // A source without Chinese gives its names as they are; nothing is known about any other.
     if !han::contains_han(source) {
         return Vec::new();
     }
-    let sounds = Sounds::of(source);
+    let sounds = SourceSounds::of(source);
     let mut given = source.to_lowercase();
     for rendering in allowed {
         given.push(' ');
@@ -168,10 +168,10 @@ pub fn invented_names(source: &str, allowed: &[&str], output: &str) -> Vec<Range
 
 /// Adds the parts of a run of capitalised words that the source does not explain.
 fn doubt(
-    run: &[Word],
+    run: &[LatinWord],
     source: &str,
     given: &str,
-    sounds: &Sounds,
+    sounds: &SourceSounds,
     output: &str,
     found: &mut Vec<Range<usize>>,
 ) {
@@ -208,11 +208,11 @@ fn doubt(
         let full_name = is_proper(word.text) && (beside(at + 1) || (at > 0 && beside(at - 1)));
         if given.contains(&lower) {
             explained = true;
-        } else if full_name && !acronym && !sounds.hold(&lower) && !NO_NAMES.contains(&lower.as_str()) {
+        } else if full_name && !acronym && !sounds.hold(&lower) && !NOT_NAMES.contains(&lower.as_str()) {
             unexplained.push(at);
         } else if !LETTERS.contains(&lower.chars().count())
             || acronym
-            || NO_NAMES.contains(&lower.as_str())
+            || NOT_NAMES.contains(&lower.as_str())
             || is_common(&lower)
         {
             // Says nothing either way.
@@ -220,7 +220,11 @@ fn doubt(
             explained = true;
         } else if is_proper(word.text) {
             unexplained.push(at);
-        } else if run.len() == 2 && at == 1 && Sounds::is_pinyin(&lower) && Sounds::is_surname(texts[0]) {
+        } else if run.len() == 2
+            && at == 1
+            && SourceSounds::is_pinyin(&lower)
+            && SourceSounds::is_surname(texts[0])
+        {
             // A surname of one syllable stands in many texts; the given name decides.
             found.push(run[0].span.start..run[1].span.end);
             return;
@@ -243,7 +247,7 @@ fn is_full_name(first: &str, last: &str, source: &str, given: &str) -> bool {
         is_proper(word)
             && LETTERS.contains(&lower.chars().count())
             && !given.contains(&lower)
-            && !NO_NAMES.contains(&lower.as_str())
+            && !NOT_NAMES.contains(&lower.as_str())
             && !derives_from_known(word, source)
             && known(&[word], source).is_none()
     };
@@ -251,7 +255,7 @@ fn is_full_name(first: &str, last: &str, source: &str, given: &str) -> bool {
 }
 
 /// A word of the output.
-pub(super) struct Word<'a> {
+pub(super) struct LatinWord<'a> {
     pub(super) text: &'a str,
     pub(super) span: Range<usize>,
     pub(super) capital: bool,
@@ -262,9 +266,9 @@ pub(super) struct Word<'a> {
 }
 
 /// The words of a text in any script but Han.
-pub(super) fn words(text: &str) -> Vec<Word<'_>> {
+pub(super) fn words(text: &str) -> Vec<LatinWord<'_>> {
     let letter = |c: char| c.is_alphabetic() && !is_han(c);
-    let mut found: Vec<Word> = Vec::new();
+    let mut found: Vec<LatinWord> = Vec::new();
     let mut at = 0;
     let mut previous = 0;
     while let Some(offset) = text[at..].find(letter) {
@@ -283,7 +287,7 @@ pub(super) fn words(text: &str) -> Vec<Word<'_>> {
         }
         let between = &text[previous..start];
         let ends = |c: char| matches!(c, '.' | '!' | '?' | ':' | '"' | '“' | '\n' | '(' | ';');
-        found.push(Word {
+        found.push(LatinWord {
             text: &text[start..end],
             span: start..end,
             capital: text[start..].starts_with(char::is_uppercase) && !glued_to_digit(text, start, end),

@@ -1,15 +1,15 @@
 //! Latin names that an output holds and its source does not: in a Chinese summary word for word, in a translation by what
 //! is known of names and of their sound.
 
-mod alike;
 mod invented;
-mod known;
-mod sound;
+mod lexicon;
+mod phonetics;
+mod renderings;
 
 use std::ops::Range;
 
-pub use alike::Renderings;
-pub use invented::invented_names;
+pub(super) use invented::invented_names;
+pub use renderings::Renderings;
 
 /// The words in Latin letters of a Chinese output (a summary) that its source does not hold, whatever their case; in
 /// order, as byte ranges of the output. Letters and digits that touch are one word (`G60`, `InnoMatch`).
@@ -20,7 +20,7 @@ pub use invented::invented_names;
 /// let found = latin_names_not_in("CNN报道，HEPS启动", "高能同步辐射光源（HEPS）启动");
 /// assert_eq!(found, [0..3]);
 /// ```
-pub fn latin_names_not_in(output: &str, source: &str) -> Vec<Range<usize>> {
+pub(super) fn latin_names_not_in(output: &str, source: &str) -> Vec<Range<usize>> {
     let known: std::collections::HashSet<String> =
         latin_words(source).map(|word| source[word].to_lowercase()).collect();
     latin_words(output).filter(|word| !known.contains(&output[word.clone()].to_lowercase())).collect()

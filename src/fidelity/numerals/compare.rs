@@ -1,32 +1,34 @@
-//! Whether the quantities of two texts are the same, by value.
+//! Compares the quantities of two texts by value.
 //!
-//! Every quantity is one or several parts (the ends of a range; year, month and day), and every part looks for one of the
-//! same value on the other side: first for one that is written the same way, then for one that comes to the same.
+//! Every quantity has one or several components: the ends of a range, or year, month and day. Each component of the
+//! source looks for a counterpart of the same value in the output: first one that is written the same way, then one that
+//! is equivalent.
 
 use std::collections::BTreeSet;
 
 use rust_decimal::Decimal;
 
 use super::{
-    en::read_en,
+    Currency,
+    chinese::read_zh,
+    english::read_en,
+    quantity::{Quantity, QuantityKind},
     units::Unit,
-    value::{Kind, Quantity},
-    zh::read_zh,
 };
 
-/// What a translation did with the quantities of its source.
+/// The quantities of a source, of its translation, and their relation.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct NumberReport {
-    /// The quantities that the translation must hold; spans into the source.
+    /// The quantities that the translation must contain; spans into the source.
     pub expected: Vec<Quantity>,
-    /// How many of them it holds.
+    /// The number of expected quantities that the translation contains.
     pub kept: usize,
-    /// Those that it does not hold; spans into the source.
+    /// The expected quantities that the translation lacks; spans into the source.
     pub missing: Vec<Quantity>,
-    /// Quantities of the translation that the source does not hold; spans into the translation.
+    /// The quantities of the translation that the source lacks; spans into the translation.
     pub unexpected: Vec<Quantity>,
-    /// What was read in both: a quantity of the source and one of the translation that say the same, each with its span
-    /// into its own text. One may stand in several pairs.
+    /// The quantities of the source with their counterparts in the translation, each with its span in its own text. A
+    /// quantity can be in several pairs.
     pub pairs: Vec<(Quantity, Quantity)>,
 }
 
@@ -44,37 +46,37 @@ pub fn compare(zh: &str, en: &str) -> NumberReport {
     match_up(read_zh(zh), &read_en(en))
 }
 
-/// Compares two Chinese texts: the numbers of the first, a summary, that the second does not hold.
-pub fn summary_numbers_not_in(summary: &str, source: &str) -> Vec<Quantity> {
+/// Returns the quantities of a Chinese summary that its Chinese source lacks.
+pub(in crate::fidelity) fn summary_numbers_not_in(summary: &str, source: &str) -> Vec<Quantity> {
     let known = read_zh(source);
-    let known: Vec<Part> = parts(&known).collect();
+    let known: Vec<Component> = components(&known).collect();
+    let is_known = |own: &Component| known.iter().any(|other| match_quality(other, own).is_some());
     let mut found = read_zh(summary);
     found.retain(|quantity| {
-        let own = std::slice::from_ref(quantity);
-        quantity.firm && parts(own).any(|part| !known.iter().any(|k| agree(k, &part).is_some()))
+        quantity.required && !components(std::slice::from_ref(quantity)).all(|own| is_known(&own))
     });
     found
 }
 
 fn match_up(expected: Vec<Quantity>, found: &[Quantity]) -> NumberReport {
-    let wanted: Vec<Part> = parts(&expected).collect();
-    let mut have: Vec<Part> = parts(found).collect();
-    name_currencies(&wanted, &mut have);
-    let mut taken = vec![false; have.len()];
+    let wanted: Vec<Component> = components(&expected).collect();
+    let mut present: Vec<Component> = components(found).collect();
+    mark_foreign_currencies(&wanted, &mut present);
+    let mut taken = vec![false; present.len()];
     let mut kept = vec![false; wanted.len()];
     let mut pairs = BTreeSet::new();
-    for grade in [Grade::Same, Grade::Alike, Grade::Converted] {
-        for firm in [true, false] {
-            for (index, part) in wanted.iter().enumerate().filter(|(_, part)| part.firm == firm) {
+    for quality in [MatchQuality::Same, MatchQuality::SameValue, MatchQuality::Converted] {
+        for required in [true, false] {
+            for (index, own) in wanted.iter().enumerate().filter(|(_, own)| own.required == required) {
                 if kept[index] {
                     continue;
                 }
-                let partner =
-                    (0..have.len()).find(|other| !taken[*other] && agree(part, &have[*other]) == Some(grade));
-                if let Some(partner) = partner {
-                    taken[partner] = true;
+                let counterpart = (0..present.len())
+                    .find(|other| !taken[*other] && match_quality(own, &present[*other]) == Some(quality));
+                if let Some(counterpart) = counterpart {
+                    taken[counterpart] = true;
                     kept[index] = true;
-                    pairs.insert((part.of, have[partner].of));
+                    pairs.insert((own.quantity, present[counterpart].quantity));
                 }
             }
         }
@@ -82,65 +84,63 @@ fn match_up(expected: Vec<Quantity>, found: &[Quantity]) -> NumberReport {
     let lost: Vec<usize> = wanted
         .iter()
         .zip(&kept)
-        .filter(|(part, kept)| !**kept && !also_whole(part, &wanted, &have))
-        .map(|(part, _)| part.of)
+        .filter(|(own, kept)| !**kept && !is_kept_elsewhere(own, &wanted, &present))
+        .map(|(own, _)| own.quantity)
         .collect();
-    let added: Vec<usize> = have
+    let added: Vec<usize> = present
         .iter()
         .zip(&taken)
-        .filter(|(part, taken)| {
-            !**taken && !wanted.iter().any(|w| agree(w, part).is_some()) && !implied(part, &wanted)
+        .filter(|(other, taken)| {
+            !**taken
+                && !wanted.iter().any(|own| match_quality(own, other).is_some())
+                && !is_implied(other, &wanted)
         })
-        .map(|(part, _)| part.of)
+        .map(|(other, _)| other.quantity)
         .collect();
-    let missing: Vec<Quantity> = expected
-        .iter()
-        .enumerate()
-        .filter(|(i, q)| q.firm && lost.contains(i))
-        .map(|(_, q)| q.clone())
-        .collect();
-    let unexpected = found
-        .iter()
-        .enumerate()
-        .filter(|(i, q)| q.firm && added.contains(i))
-        .map(|(_, q)| q.clone())
-        .collect();
+    let required = |quantities: &[Quantity], of: &[usize]| -> Vec<Quantity> {
+        let chosen = quantities.iter().enumerate().filter(|(index, q)| q.required && of.contains(index));
+        chosen.map(|(_, quantity)| quantity.clone()).collect()
+    };
+    let missing = required(&expected, &lost);
+    let unexpected = required(found, &added);
     let pairs = pairs.into_iter().map(|(zh, en)| (expected[zh].clone(), found[en].clone())).collect();
-    let expected: Vec<Quantity> = expected.into_iter().filter(|q| q.firm).collect();
+    let expected: Vec<Quantity> = expected.into_iter().filter(|quantity| quantity.required).collect();
     NumberReport { kept: expected.len() - missing.len(), expected, missing, unexpected, pairs }
 }
 
-/// An amount of the source without a currency (30亿 behind 200亿元) may be given the one of the others, but no second: in
-/// such a translation an amount of money that the source nowhere names stands for no bare number.
-fn name_currencies(wanted: &[Part], have: &mut [Part]) {
-    let money = |part: &Part| match part.class {
-        Class::Money(currency) => Some(currency),
+/// Marks amounts in a currency that the source does not name although it names another one.
+///
+/// An amount without a currency (30亿 after 200亿元) can be rendered in the currency of the other amounts, but not in
+/// one that the source never names.
+fn mark_foreign_currencies(source: &[Component], output: &mut [Component]) {
+    let currency = |component: &Component| match component.kind {
+        ComponentKind::Money(currency) => Some(currency),
         _ => None,
     };
-    let named: Vec<_> = wanted.iter().filter_map(money).collect();
-    for part in have.iter_mut() {
-        part.foreign = !named.is_empty() && money(part).is_some_and(|currency| !named.contains(&currency));
+    let named: Vec<_> = source.iter().filter_map(currency).collect();
+    for component in output.iter_mut() {
+        component.foreign = !named.is_empty() && currency(component).is_some_and(|own| !named.contains(&own));
     }
 }
 
-/// What is compared: a value of a class.
+/// A single value of a quantity, to be matched with one of the other text.
 #[derive(Debug, Clone, Copy)]
-struct Part {
-    /// The index of its quantity.
-    of: usize,
+struct Component {
+    /// The index of the quantity that it belongs to.
+    quantity: usize,
     value: Decimal,
-    class: Class,
-    firm: bool,
-    /// The upper end of a range of which this is the lower.
+    kind: ComponentKind,
+    required: bool,
+    /// The upper end of the range of which this is the lower end.
     upper: Option<Decimal>,
-    /// Money of a currency that the source does not name though it names one.
+    /// Money in a currency that the source does not name although it names another one.
     foreign: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Class {
+enum ComponentKind {
     Number(Option<Unit>),
-    Money(super::Currency),
+    Money(Currency),
     Percent,
     Fraction(u32, u32),
     Times,
@@ -149,166 +149,196 @@ enum Class {
     Month,
     Day,
     Weekday,
+    /// A time of day; the value is the hour, this is the minute.
     Clock(u8),
     Plan,
     Magnitude,
 }
 
-/// How well two parts agree.
+/// How closely two components match.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Grade {
-    /// The same value of the same class.
+enum MatchQuality {
+    /// The same value of the same kind.
     Same,
-    /// The same value, written as something that can stand for it.
-    Alike,
-    /// Another unit or form that comes to the same.
+    /// The same value of a kind that can stand for the other.
+    SameValue,
+    /// An equivalent value in another unit or form.
     Converted,
 }
 
-fn parts(quantities: &[Quantity]) -> impl Iterator<Item = Part> + '_ {
-    quantities.iter().enumerate().flat_map(|(of, quantity)| {
-        let part =
-            |class, value, upper| Part { of, value, class, firm: quantity.firm, upper, foreign: false };
-        let class = match quantity.kind {
-            Kind::Count => Class::Number(quantity.unit),
-            Kind::Money(currency) => Class::Money(currency),
-            Kind::Percent => Class::Percent,
-            Kind::Fraction(numerator, denominator) => Class::Fraction(numerator, denominator),
-            Kind::Times => Class::Times,
-            Kind::Ordinal => Class::Ordinal(quantity.unit),
-            Kind::Clock(clock) => Class::Clock(clock.minute),
-            Kind::FiveYearPlan => Class::Plan,
-            Kind::Magnitude => Class::Magnitude,
-            Kind::Date(date) => {
-                let mut found = Vec::new();
-                found.extend(date.year.map(|v| (Class::Year, Decimal::from(v))));
-                found.extend(date.month.map(|v| (Class::Month, Decimal::from(v))));
-                found.extend(date.day.map(|v| (Class::Day, Decimal::from(v))));
-                found.extend(date.weekday.map(|v| (Class::Weekday, Decimal::from(v))));
-                let last = found.len().saturating_sub(1);
+fn components(quantities: &[Quantity]) -> impl Iterator<Item = Component> + '_ {
+    quantities.iter().enumerate().flat_map(|(index, quantity)| {
+        let component = |kind, value, upper| Component {
+            quantity: index,
+            value,
+            kind,
+            required: quantity.required,
+            upper,
+            foreign: false,
+        };
+        let kind = match quantity.kind {
+            QuantityKind::Count => ComponentKind::Number(quantity.unit),
+            QuantityKind::Money(currency) => ComponentKind::Money(currency),
+            QuantityKind::Percent => ComponentKind::Percent,
+            QuantityKind::Fraction(numerator, denominator) => ComponentKind::Fraction(numerator, denominator),
+            QuantityKind::Times => ComponentKind::Times,
+            QuantityKind::Ordinal => ComponentKind::Ordinal(quantity.unit),
+            QuantityKind::Clock(clock) => ComponentKind::Clock(clock.minute),
+            QuantityKind::FiveYearPlan => ComponentKind::Plan,
+            QuantityKind::Magnitude => ComponentKind::Magnitude,
+            QuantityKind::Date(date) => {
+                let mut named = Vec::new();
+                named.extend(date.year.map(|v| (ComponentKind::Year, Decimal::from(v))));
+                named.extend(date.month.map(|v| (ComponentKind::Month, Decimal::from(v))));
+                named.extend(date.day.map(|v| (ComponentKind::Day, Decimal::from(v))));
+                named.extend(date.weekday.map(|v| (ComponentKind::Weekday, Decimal::from(v))));
+                let last = named.len().saturating_sub(1);
                 let upper = |i: usize| quantity.upper.filter(|_| i == last);
-                let mut all: Vec<Part> = found
+                let mut all: Vec<Component> = named
                     .iter()
                     .enumerate()
-                    .map(|(i, (class, value))| part(*class, *value, upper(i)))
+                    .map(|(i, (kind, value))| component(*kind, *value, upper(i)))
                     .collect();
-                if let (Some(upper), Some((class, _))) = (quantity.upper, found.last()) {
-                    all.push(part(*class, upper, None));
+                if let (Some(upper), Some((kind, _))) = (quantity.upper, named.last()) {
+                    all.push(component(*kind, upper, None));
                 }
                 return all;
             }
         };
-        let mut all = vec![part(class, quantity.value, quantity.upper)];
-        all.extend(quantity.upper.map(|upper| part(class, upper, None)));
+        let mut all = vec![component(kind, quantity.value, quantity.upper)];
+        all.extend(quantity.upper.map(|upper| component(kind, upper, None)));
         all
     })
 }
 
-/// Whether two parts can stand for each other, and how well.
-fn agree(a: &Part, b: &Part) -> Option<Grade> {
-    use super::Currency;
-    use Class::{
+/// Returns how closely two components match, or `None` if neither can stand for the other.
+fn match_quality(a: &Component, b: &Component) -> Option<MatchQuality> {
+    use ComponentKind::{
         Clock, Day, Fraction, Magnitude, Money, Month, Number, Ordinal, Percent, Plan, Times, Weekday, Year,
     };
     let equal = a.value == b.value;
-    let grade = |yes: bool, grade: Grade| yes.then_some(grade);
-    match (a.class, b.class) {
-        (Number(x), Number(y)) if x == y => grade(equal, Grade::Same),
-        (Number(Some(x)), Number(Some(y))) => grade(converted(a.value, x, b.value, y), Grade::Converted),
-        (Number(_), Number(_)) => grade(equal, Grade::Alike),
-        (Money(x), Money(y)) => grade(equal && x == y, Grade::Same),
-        // ¥ is the yen's sign as well, and a bare 元 or dollar may be any.
-        (Money(_), Number(None)) | (Number(None), Money(_)) => {
-            grade(equal && !a.foreign && !b.foreign, Grade::Alike)
+    let matches_if = |matches: bool, quality: MatchQuality| matches.then_some(quality);
+    match (a.kind, b.kind) {
+        (Number(x), Number(y)) if x == y => matches_if(equal, MatchQuality::Same),
+        (Number(Some(x)), Number(Some(y))) => {
+            matches_if(converted(a.value, x, b.value, y), MatchQuality::Converted)
         }
-        // Pounds are money and a weight.
+        (Number(_), Number(_)) => matches_if(equal, MatchQuality::SameValue),
+        (Money(x), Money(y)) => matches_if(equal && x == y, MatchQuality::Same),
+        // An amount can lose its currency in one of the languages.
+        (Money(_), Number(None)) | (Number(None), Money(_)) => {
+            matches_if(equal && !a.foreign && !b.foreign, MatchQuality::SameValue)
+        }
+        // A pound can be money or a weight.
         (Money(Currency::Pound), Number(Some(Unit::Pound)))
-        | (Number(Some(Unit::Pound)), Money(Currency::Pound)) => grade(equal, Grade::Alike),
-        (Percent, Percent) | (Times, Times) | (Month, Month) | (Day, Day) => grade(equal, Grade::Same),
-        // 90年代 and the '90s leave out the century.
+        | (Number(Some(Unit::Pound)), Money(Currency::Pound)) => matches_if(equal, MatchQuality::SameValue),
+        (Percent, Percent) | (Times, Times) | (Month, Month) | (Day, Day) => {
+            matches_if(equal, MatchQuality::Same)
+        }
+        // 90年代 and the '90s omit the century.
         (Year, Year) => {
             let hundred = Decimal::ONE_HUNDRED;
             let (low, high) = (a.value.min(b.value), a.value.max(b.value));
-            grade(equal || (low < hundred && high % hundred == low), Grade::Same)
+            matches_if(equal || (low < hundred && high % hundred == low), MatchQuality::Same)
         }
-        (Weekday, Weekday) | (Plan, Plan) => grade(equal, Grade::Same),
-        (Fraction(..), Fraction(..)) => grade(equal, Grade::Same),
-        (Ordinal(x), Ordinal(y)) => grade(equal, if x == y { Grade::Same } else { Grade::Alike }),
-        (Percent, Fraction(..)) => grade(near(a.value, b.value * Decimal::ONE_HUNDRED), Grade::Converted),
-        (Fraction(..), Percent) => agree(b, a),
+        (Weekday, Weekday) | (Plan, Plan) => matches_if(equal, MatchQuality::Same),
+        (Fraction(..), Fraction(..)) => matches_if(equal, MatchQuality::Same),
+        (Ordinal(x), Ordinal(y)) => {
+            matches_if(equal, if x == y { MatchQuality::Same } else { MatchQuality::SameValue })
+        }
+        (Percent, Fraction(..)) => {
+            matches_if(near(a.value, b.value * Decimal::ONE_HUNDRED), MatchQuality::Converted)
+        }
+        (Fraction(..), Percent) => match_quality(b, a),
         // `three quarters` of a year
-        (Number(Some(Unit::Quarter)), Fraction(n, 4)) => grade(a.value == Decimal::from(n), Grade::Alike),
-        (Fraction(_, 4), Number(Some(Unit::Quarter))) => agree(b, a),
+        (Number(Some(Unit::Quarter)), Fraction(n, 4)) => {
+            matches_if(a.value == Decimal::from(n), MatchQuality::SameValue)
+        }
+        (Fraction(_, 4), Number(Some(Unit::Quarter))) => match_quality(b, a),
         (Times, Percent) => {
             let full = a.value * Decimal::ONE_HUNDRED;
-            grade(full == b.value || full == b.value + Decimal::ONE_HUNDRED, Grade::Converted)
+            matches_if(full == b.value || full == b.value + Decimal::ONE_HUNDRED, MatchQuality::Converted)
         }
-        (Percent, Times) => agree(b, a),
-        (Times, Number(None)) | (Percent, Number(None)) => grade(equal, Grade::Alike),
-        (Number(None), Times | Percent) => grade(equal, Grade::Alike),
+        (Percent, Times) => match_quality(b, a),
+        (Times, Number(None)) | (Percent, Number(None)) => matches_if(equal, MatchQuality::SameValue),
+        (Number(None), Times | Percent) => matches_if(equal, MatchQuality::SameValue),
         (Clock(x), Clock(y)) => {
             let half_day = Decimal::from(12);
             let same = equal || a.value == b.value + half_day || b.value == a.value + half_day;
-            grade(same && x == y, Grade::Same)
+            matches_if(same && x == y, MatchQuality::Same)
         }
-        (Clock(0), Number(_)) | (Number(_), Clock(0)) => grade(equal, Grade::Alike),
-        (Magnitude, Magnitude) if equal => Some(Grade::Same),
-        (Magnitude, Magnitude) => {
-            grade(of_size(a.value, b.value) || of_size(b.value, a.value), Grade::Converted)
+        (Clock(0), Number(_)) | (Number(_), Clock(0)) => matches_if(equal, MatchQuality::SameValue),
+        (Magnitude, Magnitude) if equal => Some(MatchQuality::Same),
+        (Magnitude, Magnitude) => matches_if(
+            has_magnitude(a.value, b.value) || has_magnitude(b.value, a.value),
+            MatchQuality::Converted,
+        ),
+        (Magnitude, Number(_) | Money(_)) => {
+            matches_if(has_magnitude(b.value, a.value), MatchQuality::Converted)
         }
-        (Magnitude, Number(_) | Money(_)) => grade(of_size(b.value, a.value), Grade::Converted),
-        (Number(_) | Money(_), Magnitude) => agree(b, a),
-        (Ordinal(_), Number(_)) | (Number(_), Ordinal(_)) => grade(equal, Grade::Alike),
+        (Number(_) | Money(_), Magnitude) => match_quality(b, a),
+        (Ordinal(_), Number(_)) | (Number(_), Ordinal(_)) => matches_if(equal, MatchQuality::SameValue),
         (Year, Number(None | Some(Unit::Year))) | (Number(None | Some(Unit::Year)), Year) => {
-            grade(equal, Grade::Alike)
+            matches_if(equal, MatchQuality::SameValue)
         }
-        (Day, Number(None) | Ordinal(_)) | (Number(None) | Ordinal(_), Day) => grade(equal, Grade::Alike),
+        (Day, Number(None) | Ordinal(_)) | (Number(None) | Ordinal(_), Day) => {
+            matches_if(equal, MatchQuality::SameValue)
+        }
         _ => None,
     }
 }
 
-/// Whether a value is of an order of magnitude: at least that, and less than a hundred times that.
-fn of_size(value: Decimal, magnitude: Decimal) -> bool {
-    value >= magnitude && magnitude.checked_mul(Decimal::ONE_HUNDRED).is_some_and(|most| value < most)
+/// Returns `true` if a value has an order of magnitude: at least `magnitude` and less than a hundred times as much.
+fn has_magnitude(value: Decimal, magnitude: Decimal) -> bool {
+    value >= magnitude && magnitude.checked_mul(Decimal::ONE_HUNDRED).is_some_and(|limit| value < limit)
 }
 
-/// Equal within what rounding to two digits loses.
+/// Returns `true` if two values differ by no more than rounding to two digits can explain (1.5 %).
 fn near(a: Decimal, b: Decimal) -> bool {
     (a - b).abs() <= b.abs() * Decimal::new(15, 3)
 }
 
-/// Whether two amounts in units of the same dimension come to the same, within 1.5 %.
-fn converted(a: Decimal, x: Unit, b: Decimal, y: Unit) -> bool {
-    let amount = |value: Decimal, unit: Unit| value.checked_mul(unit.worth());
-    x.dimension() == y.dimension() && amount(a, x).zip(amount(b, y)).is_some_and(|(a, b)| near(a, b))
+/// Returns `true` if two amounts in units of the same dimension are equal within 1.5 %.
+fn converted(a: Decimal, a_unit: Unit, b: Decimal, b_unit: Unit) -> bool {
+    let in_base_unit = |value: Decimal, unit: Unit| value.checked_mul(unit.worth());
+    a_unit.dimension() == b_unit.dimension()
+        && in_base_unit(a, a_unit).zip(in_base_unit(b, b_unit)).is_some_and(|(a, b)| near(a, b))
 }
 
-/// A part of the source that needs no partner: a year that is kept elsewhere, the months 1 to 5 where the translation has `the first five months`.
-fn also_whole(part: &Part, wanted: &[Part], have: &[Part]) -> bool {
-    if part.class == Class::Year && have.iter().any(|h| agree(part, h) == Some(Grade::Same)) {
+/// Returns `true` if an unmatched component of the source is not lost: a year that the output has elsewhere, or the
+/// months 1 to 5 where the output has `the first five months`.
+fn is_kept_elsewhere(own: &Component, source: &[Component], output: &[Component]) -> bool {
+    if own.kind == ComponentKind::Year
+        && output.iter().any(|other| match_quality(own, other) == Some(MatchQuality::Same))
+    {
         return true;
     }
-    let range = wanted.iter().find(|other| other.of == part.of && other.upper.is_some());
+    let range = source.iter().find(|other| other.quantity == own.quantity && other.upper.is_some());
     let Some(range) = range else { return false };
-    let (Class::Month, Some(last)) = (range.class, range.upper) else { return false };
+    let (ComponentKind::Month, Some(last)) = (range.kind, range.upper) else { return false };
     range.value == Decimal::ONE
-        && have.iter().any(|h| h.class == Class::Number(Some(Unit::Month)) && h.value == last)
+        && output
+            .iter()
+            .any(|other| other.kind == ComponentKind::Number(Some(Unit::Month)) && other.value == last)
 }
 
-/// A part of the translation that follows from the source: the years of a five-year plan, the months of a range.
-fn implied(part: &Part, wanted: &[Part]) -> bool {
-    wanted.iter().any(|w| match (w.class, part.class) {
+/// Returns `true` if a component of the output follows from the source: the years of a five-year plan, the months of a
+/// range.
+fn is_implied(other: &Component, source: &[Component]) -> bool {
+    source.iter().any(|own| match (own.kind, other.kind) {
         // The first plan began in 1953, the tenth in 2001, the fifteenth in 2026.
-        (Class::Plan, Class::Year) => {
-            let first = Decimal::from(1951) + w.value * Decimal::from(5);
-            part.value == first || part.value == first + Decimal::from(4)
+        (ComponentKind::Plan, ComponentKind::Year) => {
+            let first = Decimal::from(1951) + own.value * Decimal::from(5);
+            other.value == first || other.value == first + Decimal::from(4)
         }
-        // A day that is written as a number: 11.11 for 11月11日.
-        (Class::Day, Class::Number(None)) => wanted.iter().any(|m| {
-            m.of == w.of && m.class == Class::Month && part.value == m.value + w.value / Decimal::ONE_HUNDRED
+        // A date that is written as a number: 11.11 for 11月11日.
+        (ComponentKind::Day, ComponentKind::Number(None)) => source.iter().any(|month| {
+            month.quantity == own.quantity
+                && month.kind == ComponentKind::Month
+                && other.value == month.value + own.value / Decimal::ONE_HUNDRED
         }),
-        (Class::Month, Class::Number(Some(Unit::Month))) => {
-            w.value == Decimal::ONE && w.upper == Some(part.value)
+        (ComponentKind::Month, ComponentKind::Number(Some(Unit::Month))) => {
+            own.value == Decimal::ONE && own.upper == Some(other.value)
         }
         _ => false,
     })

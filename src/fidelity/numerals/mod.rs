@@ -1,38 +1,32 @@
 //! Quantities of Chinese and English text as exact values: numbers, money, percentages, fractions, ordinals, dates.
 //!
 //! ```text
-//! zh text ─zh, zh_dates, zh_number─▶ quantities ─┐
-//!                                                ├─compare─▶ NumberReport
-//! en text ─en, en_dates, en_number─▶ quantities ─┘
-//! zh text ─settle (render)─▶ zh text with English quantities
+//! Chinese text ─chinese─▶ quantities ─┐
+//!                                     ├─compare─▶ NumberReport
+//! English text ─english─▶ quantities ─┘
+//! Chinese text ─rewrite─▶ Chinese text whose quantities are written in English (by render)
 //! ```
-//! Called by `fidelity` (the verdict) and by `pipeline` (settling). Pure functions over text; knows no model.
+//! Called by `check` and, to rewrite a source before it is translated, by `pipeline`. Pure functions over text.
 //!
-//! Values are [`rust_decimal::Decimal`]: 35亿 and 3.5 billion are equal, not nearly so.
+//! Values are [`rust_decimal::Decimal`], so 35亿 and 3.5 billion are exactly equal.
 
+mod chinese;
 mod compare;
-mod en;
-mod en_dates;
-mod en_number;
-mod en_words;
+mod english;
 #[cfg(test)]
 mod properties;
+mod quantity;
 mod render;
-mod settle;
+mod rewrite;
 #[cfg(test)]
 mod tests;
 mod units;
-mod value;
-mod zh;
-mod zh_dates;
-mod zh_measure;
-mod zh_number;
-mod zh_words;
 
-pub use compare::{NumberReport, compare, summary_numbers_not_in};
-pub use en::read_en;
+pub use chinese::read_zh;
+pub(super) use compare::summary_numbers_not_in;
+pub use compare::{NumberReport, compare};
+pub use english::read_en;
+pub use quantity::{Approx, Clock, Date, Quantity, QuantityKind};
 pub use render::{english, number};
-pub use settle::{Replacement, Settle, settle_with, settle_zh};
+pub use rewrite::{QuantityRewrite, rewrite_quantities};
 pub use units::{Currency, Unit};
-pub use value::{Approx, Clock, Date, Kind, Quantity};
-pub use zh::read_zh;

@@ -3,7 +3,10 @@
 use proptest::prelude::*;
 use rust_decimal::Decimal;
 
-use super::{Kind, Quantity, Settle, compare, number, read_en, read_zh, settle_with};
+use super::{
+    Quantity, QuantityKind, QuantityRewrite, compare, number, read_en, read_zh, rewrite::replacements,
+    rewrite_quantities,
+};
 
 /// Text in which numbers, their scales and units and other characters stand side by side.
 fn texts() -> impl Strategy<Value = String> {
@@ -81,15 +84,14 @@ proptest! {
     }
 
     #[test]
-    fn settling_leaves_everything_else_as_it_is(text in texts()) {
-        let (settled, replaced) = settle_with(&text, Settle::ALL);
-        let mut rest = settled.clone();
-        for replacement in replaced.iter().rev() {
-            prop_assert_eq!(&settled[replacement.settled.clone()], &replacement.english);
-            rest.replace_range(replacement.settled.clone(), &text[replacement.source.clone()]);
+    fn rewriting_changes_only_the_replaced_spans_and_spaces(text in texts()) {
+        let mut expected = text.clone();
+        for replacement in replacements(&text, QuantityRewrite::ALL).into_iter().rev() {
+            expected.replace_range(replacement.span, &replacement.english);
         }
         let without_spaces = |text: &str| text.replace(' ', "");
-        prop_assert_eq!(without_spaces(&rest), without_spaces(&text));
+        let rewritten = rewrite_quantities(&text, QuantityRewrite::ALL);
+        prop_assert_eq!(without_spaces(&rewritten), without_spaces(&expected));
     }
 
     #[test]
@@ -117,7 +119,7 @@ proptest! {
         let read = read_zh(&text);
         prop_assert_eq!(read.len(), 1, "{}", text);
         prop_assert_eq!(read[0].value, Decimal::from(value), "{}", text);
-        prop_assert_eq!(read[0].kind, Kind::Count);
+        prop_assert_eq!(read[0].kind, QuantityKind::Count);
     }
 
     #[test]

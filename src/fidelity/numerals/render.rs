@@ -5,8 +5,8 @@
 use rust_decimal::Decimal;
 
 use super::{
+    quantity::{Approx, Clock, Date, MONTHS, Quantity, QuantityKind, WEEKDAYS},
     units::Unit,
-    value::{Approx, Clock, Date, Kind, MONTHS, Quantity, WEEKDAYS},
 };
 
 /// More decimals than this before `million` and its like are written out as a whole number.
@@ -70,17 +70,17 @@ pub(super) fn ordinal(value: Decimal) -> String {
 /// ```
 pub fn english(quantity: &Quantity) -> String {
     match quantity.kind {
-        Kind::Ordinal => format!("{}{}", ordinal(quantity.value), unit(quantity)),
-        Kind::FiveYearPlan => format!("{} Five-Year Plan", ordinal(quantity.value)),
-        Kind::Date(date) => date_english(date, quantity.upper),
-        Kind::Clock(clock) => clock_english(clock),
-        Kind::Fraction(numerator, denominator) => fraction(numerator, denominator),
-        Kind::Percent => format!("{} percent", amount(quantity)),
-        Kind::Times => format!("{} times", amount(quantity)),
-        Kind::Money(currency) if is_one(quantity) => format!("1 {}", currency.english_one()),
-        Kind::Money(currency) => format!("{} {}", amount(quantity), currency.english()),
-        Kind::Magnitude => magnitude(quantity.value),
-        Kind::Count => format!("{}{}", amount(quantity), unit(quantity)),
+        QuantityKind::Ordinal => format!("{}{}", ordinal(quantity.value), unit(quantity)),
+        QuantityKind::FiveYearPlan => format!("{} Five-Year Plan", ordinal(quantity.value)),
+        QuantityKind::Date(date) => date_english(date, quantity.upper),
+        QuantityKind::Clock(clock) => clock_english(clock),
+        QuantityKind::Fraction(numerator, denominator) => fraction(numerator, denominator),
+        QuantityKind::Percent => format!("{} percent", amount(quantity)),
+        QuantityKind::Times => format!("{} times", amount(quantity)),
+        QuantityKind::Money(currency) if is_one(quantity) => format!("1 {}", currency.english_one()),
+        QuantityKind::Money(currency) => format!("{} {}", amount(quantity), currency.english()),
+        QuantityKind::Magnitude => magnitude(quantity.value),
+        QuantityKind::Count => format!("{}{}", amount(quantity), unit(quantity)),
     }
 }
 
@@ -111,7 +111,7 @@ pub(super) fn amount(quantity: &Quantity) -> String {
 
 /// The name of the unit with a space before it; empty without one.
 fn unit(quantity: &Quantity) -> String {
-    let one = quantity.kind == Kind::Ordinal || is_one(quantity);
+    let one = quantity.kind == QuantityKind::Ordinal || is_one(quantity);
     let name = |unit: Unit| if one { unit.english_one() } else { unit.english() };
     quantity.unit.map_or(String::new(), |unit| format!(" {}", name(unit)))
 }

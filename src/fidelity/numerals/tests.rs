@@ -3,7 +3,8 @@
 use rust_decimal::Decimal;
 
 use super::{
-    Approx, Currency, Kind, Quantity, Settle, Unit, compare, read_en, read_zh, settle_with, settle_zh,
+    Approx, Currency, Quantity, QuantityKind, QuantityRewrite, Unit, compare, read_en, read_zh,
+    rewrite::replacements, rewrite_quantities,
 };
 
 /// A quantity in short: text, value or range, kind, unit.
@@ -13,9 +14,9 @@ fn short(text: &str, quantity: &Quantity) -> String {
         None => quantity.value.to_string(),
     };
     let kind = match quantity.kind {
-        Kind::Count => String::new(),
-        Kind::Money(currency) => format!(" {currency:?}"),
-        Kind::Date(date) => {
+        QuantityKind::Count => String::new(),
+        QuantityKind::Money(currency) => format!(" {currency:?}"),
+        QuantityKind::Date(date) => {
             let part = |n: Option<u16>| n.map_or("-".to_owned(), |n| n.to_string());
             let small = |n: Option<u8>| part(n.map(u16::from));
             format!(
@@ -26,12 +27,12 @@ fn short(text: &str, quantity: &Quantity) -> String {
                 small(date.weekday)
             )
         }
-        Kind::Clock(clock) => format!(" clock {}:{:02}", clock.hour, clock.minute),
-        Kind::Fraction(n, d) => format!(" {n}/{d}"),
+        QuantityKind::Clock(clock) => format!(" clock {}:{:02}", clock.hour, clock.minute),
+        QuantityKind::Fraction(n, d) => format!(" {n}/{d}"),
         other => format!(" {other:?}"),
     };
     let unit = quantity.unit.map_or(String::new(), |unit| format!(" {unit:?}"));
-    format!("{}={value}{kind}{unit}{}", quantity.text(text), if quantity.firm { "" } else { " soft" })
+    format!("{}={value}{kind}{unit}{}", quantity.text(text), if quantity.required { "" } else { " soft" })
 }
 
 fn zh(text: &str) -> Vec<String> {
@@ -118,8 +119,8 @@ fn chinese_words_with_numerals_are_no_quantities() {
         "几百、十几、七八个",
         "百姓",
     ] {
-        let firm: Vec<_> = read_zh(text).into_iter().filter(|quantity| quantity.firm).collect();
-        assert_eq!(firm, [], "{text}");
+        let required: Vec<_> = read_zh(text).into_iter().filter(|quantity| quantity.required).collect();
+        assert_eq!(required, [], "{text}");
     }
 }
 
@@ -297,8 +298,8 @@ fn a_second_currency_is_none_that_the_source_left_out() {
 }
 
 #[test]
-fn what_a_small_model_cannot_convert_is_settled() {
-    for (chinese, settled) in [
+fn rewrites_what_a_small_model_cannot_convert() {
+    for (chinese, rewritten) in [
         ("巴哈马、牙买加等6个加勒比国家", "巴哈马、牙买加等 six 加勒比国家"),
         ("能源、农业等十个领域，6个国家", "能源、农业等 ten 领域，6个国家"),
         ("合肥等26个城市等6吨", "合肥等26个城市等6吨"),
@@ -319,9 +320,9 @@ fn what_a_small_model_cannot_convert_is_settled() {
         ("增长14.8%，60个，12月3日", "增长14.8%，60个，Dec. 3"),
         ("一个国家两种制度，百年未有", "一个国家两种制度，百年未有"),
     ] {
-        assert_eq!(settle_zh(chinese), settled, "{chinese}");
+        assert_eq!(rewrite_quantities(chinese, QuantityRewrite::default()), rewritten, "{chinese}");
     }
-    for (chinese, settled) in [
+    for (chinese, rewritten) in [
         ("12月3日，发射入轨", "Dec. 3，发射入轨"),
         ("于2025年3月27日启动", "于 March 27, 2025 启动"),
         ("前9个月，第三季度", "first nine months，third quarter"),
@@ -331,26 +332,23 @@ fn what_a_small_model_cannot_convert_is_settled() {
         ("5日上午，2025年", "the 5th 上午，2025年"),
         ("11月，Chang’e-6 月球样品", "November，Chang’e-6 月球样品"),
     ] {
-        assert_eq!(settle_with(chinese, Settle::ALL).0, settled, "{chinese}");
+        assert_eq!(rewrite_quantities(chinese, QuantityRewrite::ALL), rewritten, "{chinese}");
     }
 }
 
 #[test]
-fn replacements_say_what_stands_where() {
+fn replacements_have_the_span_of_the_quantity_and_its_english() {
     let source = "前9个月，营收557.4亿元，第50万辆";
-    let (settled, replacements) = settle_with(source, Settle::default());
-    let told: Vec<_> = replacements
-        .iter()
-        .map(|r| (&source[r.source.clone()], &settled[r.settled.clone()], r.english.as_str()))
+    let found: Vec<_> = replacements(source, QuantityRewrite::default())
+        .into_iter()
+        .map(|replacement| (&source[replacement.span], replacement.english))
         .collect();
-    assert_eq!(
-        told,
-        [("557.4亿元", "55.74 billion yuan", "55.74 billion yuan"), ("第50万", "500,000th", "500,000th"),]
-    );
+    let expected = [("557.4亿元", "55.74 billion yuan"), ("第50万", "500,000th")];
+    assert_eq!(found, expected.map(|(chinese, english)| (chinese, english.to_owned())));
 }
 
 #[test]
-fn what_was_settled_is_found_in_a_translation_that_copies_it() {
+fn rewritten_quantities_match_their_source() {
     for source in [
         "总投资35亿元",
         "第50万辆",
@@ -361,9 +359,9 @@ fn what_was_settled_is_found_in_a_translation_that_copies_it() {
         "第三季度",
         "12月3日",
     ] {
-        let (settled, _) = settle_with(source, Settle::ALL);
-        let report = compare(source, &settled);
-        assert_eq!((report.missing, report.unexpected), (vec![], vec![]), "{source} / {settled}");
+        let rewritten = rewrite_quantities(source, QuantityRewrite::ALL);
+        let report = compare(source, &rewritten);
+        assert_eq!((report.missing, report.unexpected), (vec![], vec![]), "{source} / {rewritten}");
     }
 }
 

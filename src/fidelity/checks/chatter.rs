@@ -154,7 +154,7 @@ const IN_SOURCE: &[(&str, &[&str])] = &[
 /// assert_eq!(chatter("火箭发射。", "The rocket was launched."), None);
 /// assert_eq!(chatter("注：数据来自统计局。", "Note: the data are from the bureau."), None);
 /// ```
-pub fn chatter(source: &str, output: &str) -> Option<std::ops::Range<usize>> {
+pub(in crate::fidelity) fn chatter(source: &str, output: &str) -> Option<std::ops::Range<usize>> {
     let mut start = 0;
     loop {
         let line = &output[start..];

@@ -5,10 +5,12 @@
 use rust_decimal::Decimal;
 
 use super::{
+    Parsed, approximate,
+    number::{self, ChineseNumber},
+};
+use crate::fidelity::numerals::{
+    quantity::{Date, Quantity, QuantityKind},
     units::Unit,
-    value::{Date, Kind, Quantity},
-    zh::{Read, approximate},
-    zh_number::{self, Number},
 };
 
 /// Places and things that begin with a numeral and go on with what could be a counting word.
@@ -68,15 +70,16 @@ const DAYS: &[(&str, u8, u8)] = &[
 ];
 
 /// The five-year plans, and days that are known by their number.
-pub(super) fn named(text: &str, at: usize) -> Option<Read> {
+pub(super) fn named(text: &str, at: usize) -> Option<Parsed> {
     let rest = &text[at..];
     let quoted = rest.strip_prefix('“').unwrap_or(rest);
     let open = rest.len() - quoted.len();
     if let Some((name, month, day)) = DAYS.iter().find(|(name, ..)| rest.starts_with(name)) {
         let date = Date { month: Some(*month), day: Some(*day), ..Date::default() };
-        let mut quantity = Quantity::new(at..at + name.len(), Decimal::from(*month), Kind::Date(date));
-        quantity.firm = false;
-        return Read::some(quantity);
+        let mut quantity =
+            Quantity::new(at..at + name.len(), Decimal::from(*month), QuantityKind::Date(date));
+        quantity.required = false;
+        return Parsed::some(quantity);
     }
     let run: Vec<char> = quoted.chars().take(4).collect();
     let before = text[..at].chars().next_back();
@@ -90,67 +93,71 @@ pub(super) fn named(text: &str, at: usize) -> Option<Read> {
         }
         _ => return None,
     };
-    if open == 0 && before.is_some_and(zh_number::begins) {
+    if open == 0 && before.is_some_and(number::begins) {
         return None;
     }
     let start = at + open;
     let span = start..start + 3 * chars;
-    Read::some(Quantity::new(span, Decimal::from(plan), Kind::FiveYearPlan))
+    Parsed::some(Quantity::new(span, Decimal::from(plan), QuantityKind::FiveYearPlan))
 }
 
 /// 百分之三, 千分之五, and their ranges.
-pub(super) fn percent_of(text: &str, at: usize, number_at: usize, per_mille: bool) -> Option<Read> {
-    let number = zh_number::scan(text, number_at).filter(|n| !n.vague)?;
+pub(super) fn percent_of(text: &str, at: usize, number_at: usize, per_mille: bool) -> Option<Parsed> {
+    let number = number::scan(text, number_at).filter(|n| !n.vague)?;
     let value = if per_mille { number.value / Decimal::TEN } else { number.value };
-    let mut quantity = Quantity::new(at..number.end, value, Kind::Percent);
+    let mut quantity = Quantity::new(at..number.end, value, QuantityKind::Percent);
     approximate(text, &mut quantity, &number);
-    Read::some(quantity)
+    Parsed::some(quantity)
 }
 
 /// 第50万辆, 第三季度, 第十五个五年规划.
-pub(super) fn ordinal(text: &str, at: usize) -> Option<Read> {
+pub(super) fn ordinal(text: &str, at: usize) -> Option<Parsed> {
     let number_at = at + '第'.len_utf8();
     let spaces = text[number_at..].len() - text[number_at..].trim_start_matches(' ').len();
     // 第二多 is the second most: its 多 is no part of the number.
-    let number = zh_number::scan(text, number_at + spaces).filter(|n| !n.vague)?;
-    let number = Number { end: number.bare_end, ..number };
+    let number = number::scan(text, number_at + spaces).filter(|n| !n.vague)?;
+    let number = ChineseNumber { end: number.bare_end, ..number };
     let rest = &text[number.end..];
     if rest.starts_with("个五年规划") || rest.starts_with("个五年计划") {
         let span = at..number.end + "个五年规划".len();
-        return Read::some(Quantity::new(span, number.value, Kind::FiveYearPlan));
+        return Parsed::some(Quantity::new(span, number.value, QuantityKind::FiveYearPlan));
     }
-    let mut quantity = Quantity::new(at..number.end, number.value, Kind::Ordinal);
+    let mut quantity = Quantity::new(at..number.end, number.value, QuantityKind::Ordinal);
     // 第一时间, 第三方, 第一产业: a word more often than a place.
-    quantity.firm = number.digits || number.value > Decimal::TEN;
+    quantity.required = number.digits || number.value > Decimal::TEN;
     if rest.starts_with("季度") {
         quantity.unit = Some(Unit::Quarter);
-        quantity.firm = true;
+        quantity.required = true;
     }
-    Read::some(quantity)
+    Parsed::some(quantity)
 }
 
 /// 翻番, 翻一番, 翻了两番, 翻倍, 翻了一倍.
-pub(super) fn doubled(text: &str, at: usize) -> Option<Read> {
+pub(super) fn doubled(text: &str, at: usize) -> Option<Parsed> {
     let after = at + '翻'.len_utf8();
     let le = if text[after..].starts_with('了') { after + '了'.len_utf8() } else { after };
     let (doublings, end) = if text[le..].starts_with(['番', '倍']) {
         (1, le + 3)
     } else {
-        let number = zh_number::scan(text, le)?;
+        let number = number::scan(text, le)?;
         let rest = &text[number.end..];
         if rest.starts_with('番') && number.value <= Decimal::TEN {
             (u32::try_from(number.value).ok()?, number.end + 3)
         } else if rest.starts_with('倍') {
-            return Read::some(Quantity::new(at..number.end + 3, number.value + Decimal::ONE, Kind::Times));
+            return Parsed::some(Quantity::new(
+                at..number.end + 3,
+                number.value + Decimal::ONE,
+                QuantityKind::Times,
+            ));
         } else {
             return None;
         }
     };
-    Read::some(Quantity::new(at..end, Decimal::from(2_u64.checked_pow(doublings)?), Kind::Times))
+    Parsed::some(Quantity::new(at..end, Decimal::from(2_u64.checked_pow(doublings)?), QuantityKind::Times))
 }
 
 /// 半数, 过半, 大半, 半年: a half, said so vaguely that a translation need not hold it.
-pub(super) fn half(text: &str, at: usize) -> Option<Read> {
+pub(super) fn half(text: &str, at: usize) -> Option<Parsed> {
     for (word, value, unit) in [
         ("半年", 6, Unit::Month),
         ("半个月", 15, Unit::Day),
@@ -158,14 +165,14 @@ pub(super) fn half(text: &str, at: usize) -> Option<Read> {
         ("半个小时", 30, Unit::Minute),
     ] {
         if text[at..].starts_with(word) {
-            let mut quantity = Quantity::new(at..at + word.len(), Decimal::from(value), Kind::Count);
+            let mut quantity = Quantity::new(at..at + word.len(), Decimal::from(value), QuantityKind::Count);
             quantity.unit = Some(unit);
-            quantity.firm = false;
-            return Read::some(quantity);
+            quantity.required = false;
+            return Parsed::some(quantity);
         }
     }
     let word = ["半数", "过半", "大半", "半"].into_iter().find(|word| text[at..].starts_with(word))?;
-    let mut quantity = Quantity::new(at..at + word.len(), Decimal::new(5, 1), Kind::Fraction(1, 2));
-    quantity.firm = false;
-    Read::some(quantity)
+    let mut quantity = Quantity::new(at..at + word.len(), Decimal::new(5, 1), QuantityKind::Fraction(1, 2));
+    quantity.required = false;
+    Parsed::some(quantity)
 }

@@ -20,19 +20,19 @@ pub struct Quantity {
     /// The upper end of a range, of the same kind and unit; of a range of dates, of the smallest part named.
     pub upper: Option<Decimal>,
     /// What is counted or named.
-    pub kind: Kind,
+    pub kind: QuantityKind,
     /// The unit of measure, if it has one that is known.
     pub unit: Option<Unit>,
     /// How exact the text says it is.
     pub approx: Approx,
     /// Whether the other text must hold it. Not so for `一个`, `两国`, `今年` or `百年`, which are rendered without a
     /// number as often as with one, and in English for `one`, `first` or `half`.
-    pub firm: bool,
+    pub required: bool,
 }
 
 /// What a quantity counts or names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Kind {
+pub enum QuantityKind {
     /// A number of things or of units.
     Count,
     /// Percent and percentage points: 14.8 is 14.8 %.
@@ -92,8 +92,8 @@ pub enum Approx {
 }
 
 impl Quantity {
-    /// A firm, exact quantity; the readers change what differs.
-    pub(super) fn new(span: Range<usize>, value: Decimal, kind: Kind) -> Self {
+    /// A required, exact quantity; the readers change what differs.
+    pub(super) fn new(span: Range<usize>, value: Decimal, kind: QuantityKind) -> Self {
         Self {
             span,
             value: value.normalize(),
@@ -101,7 +101,7 @@ impl Quantity {
             kind,
             unit: None,
             approx: Approx::Exact,
-            firm: true,
+            required: true,
         }
     }
 

@@ -9,7 +9,7 @@ const MOST_RATIO: f64 = 7.0;
 
 /// How much of a source a translation can hold.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Coverage {
+pub(in crate::fidelity) struct Coverage {
     /// Characters of the translation, white space not counted, for each Chinese character of the source.
     pub length_ratio: f64,
     /// Sentences of the source and of the translation.
@@ -22,7 +22,7 @@ pub struct Coverage {
 
 impl Coverage {
     /// So short that something was dropped.
-    pub fn too_short(&self) -> bool {
+    pub(in crate::fidelity) fn too_short(&self) -> bool {
         self.measurable && self.length_ratio < LEAST_RATIO
             || self.sentences.0 >= 3
                 && self.length_ratio < 1.6 * LEAST_RATIO
@@ -30,12 +30,12 @@ impl Coverage {
     }
 
     /// So long that something was added.
-    pub fn too_long(&self) -> bool {
+    pub(in crate::fidelity) fn too_long(&self) -> bool {
         self.measurable && self.length_ratio > MOST_RATIO
     }
 
     /// How many items of a list were lost.
-    pub fn items_lost(&self) -> usize {
+    pub(in crate::fidelity) fn items_lost(&self) -> usize {
         let (source, output) = self.list_items;
         if source >= 2 { source.saturating_sub(output) } else { 0 }
     }
@@ -49,7 +49,7 @@ impl Coverage {
 /// let source = "加快场景培育和开放，打造新技术新产品的试验场、新兴产业发展的加速器。";
 /// assert!(coverage(source, "Faster.").too_short());
 /// ```
-pub fn coverage(source: &str, translation: &str) -> Coverage {
+pub(in crate::fidelity) fn coverage(source: &str, translation: &str) -> Coverage {
     let wide = source.chars().filter(|c| c.is_alphanumeric() && !c.is_ascii()).count() as f64;
     let letters = translation.chars().filter(|c| !c.is_whitespace()).count() as f64;
     let ratio = if wide > 0.0 { letters / wide } else { LEAST_RATIO };

@@ -4,11 +4,10 @@
 
 use rust_decimal::Decimal;
 
-use super::{
-    en::Reader,
-    en_number::scan,
+use super::{EnglishReader, number::scan};
+use crate::fidelity::numerals::{
+    quantity::{Clock, Date, MONTHS, Quantity, QuantityKind, WEEKDAYS},
     units::{self, Unit},
-    value::{Clock, Date, Kind, MONTHS, Quantity, WEEKDAYS},
 };
 
 /// The month that a word in lower case names, from 1; `may` and `march` are among them.
@@ -31,7 +30,7 @@ fn weekday(word: &str) -> Option<u8> {
 }
 
 /// The date or time of day at a token, and the token behind it.
-pub(super) fn read(reader: &Reader, at: usize) -> Option<(Quantity, usize)> {
+pub(super) fn read(reader: &EnglishReader, at: usize) -> Option<(Quantity, usize)> {
     let capital = reader.tokens.get(at)?.capital;
     if let Some(weekday) = weekday(reader.word(at)).filter(|_| capital) {
         return dated(reader, at, at + 1, Date { weekday: Some(weekday), ..Date::default() }, None);
@@ -49,32 +48,33 @@ pub(super) fn read(reader: &Reader, at: usize) -> Option<(Quantity, usize)> {
 }
 
 fn dated(
-    reader: &Reader,
+    reader: &EnglishReader,
     at: usize,
     next: usize,
     date: Date,
     upper: Option<Decimal>,
 ) -> Option<(Quantity, usize)> {
-    let mut quantity = Quantity::new(reader.start(at)..reader.end(next), date.value(), Kind::Date(date));
+    let mut quantity =
+        Quantity::new(reader.start(at)..reader.end(next), date.value(), QuantityKind::Date(date));
     quantity.upper = upper;
     Some((quantity, next))
 }
 
 /// A day of the month in digits, with or without `th`; the token behind it.
-fn day(reader: &Reader, at: usize) -> Option<(u8, usize)> {
+fn day(reader: &EnglishReader, at: usize) -> Option<(u8, usize)> {
     let token = reader.tokens.get(at).filter(|t| t.plain && t.text.len() <= 2)?;
     let value = token.text.parse().ok().filter(|day| (1..=31).contains(day))?;
     let suffix = reader.glued(at + 1) && matches!(reader.word(at + 1), "th" | "st" | "nd" | "rd");
     Some((value, at + 1 + usize::from(suffix)))
 }
 
-fn year_at(reader: &Reader, at: usize) -> Option<u16> {
+fn year_at(reader: &EnglishReader, at: usize) -> Option<u16> {
     let token = reader.tokens.get(at).filter(|t| t.plain && t.text.len() == 4)?;
     token.text.parse().ok().filter(|year| (1000..3000).contains(year))
 }
 
 /// A year behind a day or month: `, 2017`, `2017`, `of 2017`, `in 2017`; the token behind it.
-fn year_behind(reader: &Reader, next: usize) -> (Option<u16>, usize) {
+fn year_behind(reader: &EnglishReader, next: usize) -> (Option<u16>, usize) {
     let year = if matches!(reader.word(next), "," | "of") { next + 1 } else { next };
     match year_at(reader, year).filter(|_| scan(reader.tokens, year).is_none_or(|n| n.year)) {
         Some(value) => (Some(value), year + 1),
@@ -83,7 +83,7 @@ fn year_behind(reader: &Reader, next: usize) -> (Option<u16>, usize) {
 }
 
 /// `January 9`, `Jan. 9, 2017`, `January 2017`, `Dec. 3-5`, `May` where it is no verb.
-fn month_first(reader: &Reader, at: usize) -> Option<(Quantity, usize)> {
+fn month_first(reader: &EnglishReader, at: usize) -> Option<(Quantity, usize)> {
     let word = reader.word(at);
     let month = month(word)?;
     let mut next = at + 1;
@@ -145,7 +145,7 @@ fn month_first(reader: &Reader, at: usize) -> Option<(Quantity, usize)> {
 }
 
 /// `9 January 2017`, `the 9th of January`, `3-5 December`.
-fn day_first(reader: &Reader, at: usize) -> Option<(Quantity, usize)> {
+fn day_first(reader: &EnglishReader, at: usize) -> Option<(Quantity, usize)> {
     let (first, mut next) = day(reader, at)?;
     let mut upper = None;
     if matches!(reader.word(next), "-" | "–" | "to")
@@ -169,7 +169,7 @@ fn day_first(reader: &Reader, at: usize) -> Option<(Quantity, usize)> {
 }
 
 /// `2025-12-06`, `12/6/2025`.
-fn iso(reader: &Reader, at: usize) -> Option<(Quantity, usize)> {
+fn iso(reader: &EnglishReader, at: usize) -> Option<(Quantity, usize)> {
     let sign = reader.word(at + 1);
     if !matches!(sign, "-" | "/") || reader.word(at + 3) != sign || !(1..5).all(|n| reader.glued(at + n)) {
         return None;
@@ -184,7 +184,7 @@ fn iso(reader: &Reader, at: usize) -> Option<(Quantity, usize)> {
 }
 
 /// `1980s`, `the 90s`, `1990's`.
-fn decade(reader: &Reader, at: usize) -> Option<(Quantity, usize)> {
+fn decade(reader: &EnglishReader, at: usize) -> Option<(Quantity, usize)> {
     let token = reader
         .tokens
         .get(at)
@@ -199,7 +199,7 @@ fn decade(reader: &Reader, at: usize) -> Option<(Quantity, usize)> {
 }
 
 /// `2017`, `2014-2015`, `2014-15`: four digits that count nothing.
-fn year(reader: &Reader, at: usize) -> Option<(Quantity, usize)> {
+fn year(reader: &EnglishReader, at: usize) -> Option<(Quantity, usize)> {
     let year = year_at(reader, at).filter(|year| (1300..2200).contains(year))?;
     let number = scan(reader.tokens, at).filter(|n| n.year)?;
     let start = reader.start(at);
@@ -234,7 +234,7 @@ fn year(reader: &Reader, at: usize) -> Option<(Quantity, usize)> {
 }
 
 /// `11:29`, `3 p.m.`, `8:30 am`.
-fn clock(reader: &Reader, at: usize) -> Option<(Quantity, usize)> {
+fn clock(reader: &EnglishReader, at: usize) -> Option<(Quantity, usize)> {
     let token = reader.tokens.get(at).filter(|t| t.plain && t.text.len() <= 2)?;
     let hour: u8 = token.text.parse().ok().filter(|h| *h <= 24)?;
     let mut next = at + 1;
@@ -256,6 +256,7 @@ fn clock(reader: &Reader, at: usize) -> Option<(Quantity, usize)> {
         return None;
     }
     let clock = Clock { hour, minute: minute.unwrap_or(0) };
-    let quantity = Quantity::new(reader.start(at)..reader.end(half), Decimal::from(hour), Kind::Clock(clock));
+    let quantity =
+        Quantity::new(reader.start(at)..reader.end(half), Decimal::from(hour), QuantityKind::Clock(clock));
     Some((quantity, half))
 }

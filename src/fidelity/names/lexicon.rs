@@ -7,18 +7,18 @@ use std::{
 
 /// English words that are no names, in lower case; the list says where it is from.
 static COMMON: LazyLock<HashSet<&'static str>> = LazyLock::new(|| {
-    include_str!("common_words.txt").lines().filter(|line| !line.starts_with('#')).collect()
+    include_str!("data/common_words.txt").lines().filter(|line| !line.starts_with('#')).collect()
 });
 
 /// Names that most people have heard of, of persons, places and firms.
 static PROPER: LazyLock<HashSet<&'static str>> = LazyLock::new(|| {
-    include_str!("proper_names.txt").lines().filter(|line| !line.starts_with('#')).collect()
+    include_str!("data/proper_names.txt").lines().filter(|line| !line.starts_with('#')).collect()
 });
 
 /// The Chinese forms of a name, by the name.
 static KNOWN: LazyLock<HashMap<&'static str, Vec<&'static str>>> = LazyLock::new(|| {
     let mut names: HashMap<_, Vec<_>> = HashMap::new();
-    for line in include_str!("known.tsv").lines().filter(|line| !line.starts_with('#')) {
+    for line in include_str!("data/known_names.tsv").lines().filter(|line| !line.starts_with('#')) {
         let Some((latin, chinese)) = line.split_once('\t') else { continue };
         for name in latin.split('|') {
             names.entry(name).or_default().extend(chinese.split('|'));

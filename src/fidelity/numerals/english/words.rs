@@ -5,14 +5,15 @@
 use rust_decimal::Decimal;
 
 use super::{
-    en::Reader,
-    en_dates,
-    en_number::{self, scan},
+    EnglishReader, dates,
+    number::{self, scan},
+};
+use crate::fidelity::numerals::{
+    quantity::{Quantity, QuantityKind},
     units,
-    value::{Kind, Quantity},
 };
 
-impl Reader<'_> {
+impl EnglishReader<'_> {
     /// `15th Five-Year Plan`.
     pub(super) fn plan(&self, at: usize) -> Option<(Quantity, usize)> {
         let number = scan(self.tokens, at)?;
@@ -28,7 +29,7 @@ impl Reader<'_> {
         if suffix == 0 && !number.ordinal {
             return None;
         }
-        Some((Quantity::new(self.start(at)..self.end(next), number.value, Kind::FiveYearPlan), next))
+        Some((Quantity::new(self.start(at)..self.end(next), number.value, QuantityKind::FiveYearPlan), next))
     }
 
     /// `doubled`, `twice`, `threefold`.
@@ -41,36 +42,37 @@ impl Reader<'_> {
             "tenfold" => 10,
             _ => return None,
         };
-        let mut quantity = Quantity::new(self.start(at)..self.end(at + 1), Decimal::from(value), Kind::Times);
-        quantity.firm = false;
+        let mut quantity =
+            Quantity::new(self.start(at)..self.end(at + 1), Decimal::from(value), QuantityKind::Times);
+        quantity.required = false;
         Some((quantity, at + 1))
     }
 
     /// `thousands`, `tens of thousands`, `several million`.
     pub(super) fn magnitude(&self, at: usize) -> Option<(Quantity, usize)> {
         let plural =
-            |at: usize| self.word(at).strip_suffix('s').and_then(|word| en_number::scale_word(word, false));
+            |at: usize| self.word(at).strip_suffix('s').and_then(|word| number::scale_word(word, false));
         let (value, next) = match (self.word(at), self.word(at + 1)) {
             ("tens", "of") => (Decimal::TEN.checked_mul(plural(at + 2)?)?, at + 3),
             ("hundreds", "of") if plural(at + 2).is_some() => {
                 (Decimal::ONE_HUNDRED.checked_mul(plural(at + 2)?)?, at + 3)
             }
-            ("several" | "few" | "many", _) => (en_number::scale_word(self.word(at + 1), false)?, at + 2),
-            ("couple", "of") => (en_number::scale_word(self.word(at + 2), false)?, at + 3),
+            ("several" | "few" | "many", _) => (number::scale_word(self.word(at + 1), false)?, at + 2),
+            ("couple", "of") => (number::scale_word(self.word(at + 2), false)?, at + 3),
             _ => (plural(at)?, at + 1),
         };
-        let mut quantity = Quantity::new(self.start(at)..self.end(next), value, Kind::Magnitude);
-        quantity.firm = value >= Decimal::ONE_THOUSAND;
+        let mut quantity = Quantity::new(self.start(at)..self.end(next), value, QuantityKind::Magnitude);
+        quantity.required = value >= Decimal::ONE_THOUSAND;
         Some((quantity, next))
     }
 
     /// `half`, `two-thirds`, `a quarter of`, `1/3`.
     pub(super) fn fraction(&self, at: usize) -> Option<(Quantity, usize)> {
-        let (numerator, denominator, next, firm) = self.fraction_parts(at)?;
+        let (numerator, denominator, next, required) = self.fraction_parts(at)?;
         let value = Decimal::from(numerator).checked_div(Decimal::from(denominator))?;
-        let kind = Kind::Fraction(numerator, denominator);
+        let kind = QuantityKind::Fraction(numerator, denominator);
         let mut quantity = Quantity::new(self.start(at)..self.end(next), value, kind);
-        quantity.firm = firm;
+        quantity.required = required;
         Some((quantity, next))
     }
 
@@ -78,7 +80,7 @@ impl Reader<'_> {
         let part = |word: &str| match word {
             "half" | "halves" => Some(2),
             "quarter" | "quarters" => Some(4),
-            _ => en_number::ordinal_word(word.strip_suffix('s').unwrap_or(word)).filter(|d| *d > 2),
+            _ => number::ordinal_word(word.strip_suffix('s').unwrap_or(word)).filter(|d| *d > 2),
         };
         let word = self.word(at);
         if word == "half" && scan(self.tokens, at).is_none() {
@@ -103,7 +105,7 @@ impl Reader<'_> {
         if let Some(of) = count.and_then(|at| scan(self.tokens, at)) {
             let denominator = u32::try_from(of.value).ok()?;
             let small = of.scale == Decimal::ONE && !of.year && !of.ordinal;
-            let number_in_month = en_dates::month(self.word(of.next)).is_some();
+            let number_in_month = dates::month(self.word(of.next)).is_some();
             if small
                 && denominator > numerator
                 && !number_in_month
@@ -140,9 +142,9 @@ impl Reader<'_> {
         if length != self.word(at + 1).len() {
             return None;
         }
-        let mut quantity = Quantity::new(self.start(at)..self.end(at + 2), Decimal::ONE, Kind::Count);
+        let mut quantity = Quantity::new(self.start(at)..self.end(at + 2), Decimal::ONE, QuantityKind::Count);
         quantity.unit = Some(unit);
-        quantity.firm = false;
+        quantity.required = false;
         Some((quantity, at + 2))
     }
 }

@@ -31,16 +31,16 @@ const SURNAMES: &[&str] = &[
 const MOST_DISTANCE: f32 = 0.3;
 
 /// The sounds of a Chinese text.
-pub(super) struct Sounds {
+pub(super) struct SourceSounds {
     /// Of every Han character the readings without tones; empty at other characters, which part names.
     readings: Vec<Vec<String>>,
     /// The consonants of every stretch of transcribing characters.
-    transcriptions: Vec<Vec<Sound>>,
+    transcriptions: Vec<Vec<Consonant>>,
 }
 
 /// Consonants as transcriptions tell them apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Sound {
+enum Consonant {
     P,
     T,
     K,
@@ -54,11 +54,11 @@ enum Sound {
     Y,
 }
 
-impl Sounds {
+impl SourceSounds {
     pub(super) fn of(text: &str) -> Self {
         let mut readings = Vec::new();
         let mut transcriptions = Vec::new();
-        let mut run: Vec<Sound> = Vec::new();
+        let mut run: Vec<Consonant> = Vec::new();
         let mut length = 0;
         for c in text.chars() {
             let own = readings_of(c);
@@ -131,7 +131,7 @@ impl Sounds {
             return true;
         }
         let most = most_distance(&name);
-        self.transcriptions.iter().any(|run| distance(&name, run, Extent::AnyPart) <= most)
+        self.transcriptions.iter().any(|run| distance(&name, run, MatchExtent::AnyPart) <= most)
     }
 }
 
@@ -155,15 +155,15 @@ fn syllables(word: &str, before: usize) -> bool {
 }
 
 /// Where transcribed names may stand in a Chinese text.
-pub(super) struct Heard<'t> {
+pub(super) struct TranscribedNames<'t> {
     text: &'t str,
-    stretches: Vec<Stretch>,
+    stretches: Vec<TranscribedRun>,
 }
 
 /// Transcribing characters that nothing parts.
-struct Stretch {
+struct TranscribedRun {
     /// Where each begins in the text, in bytes, and its sounds.
-    chars: Vec<(usize, Vec<Sound>)>,
+    chars: Vec<(usize, Vec<Consonant>)>,
     /// Where the last one ends.
     end: usize,
 }
@@ -171,7 +171,7 @@ struct Stretch {
 /// The most characters of one transcribed name.
 const LONGEST_NAME: usize = 8;
 
-impl<'t> Heard<'t> {
+impl<'t> TranscribedNames<'t> {
     pub(super) fn of(text: &'t str) -> Self {
         let mut stretches = Vec::new();
         let mut chars = Vec::new();
@@ -181,7 +181,7 @@ impl<'t> Heard<'t> {
                     readings_of(c).first().map(|reading| chinese_sounds(reading)).unwrap_or_default();
                 chars.push((at, sounds));
             } else if chars.len() > 1 {
-                stretches.push(Stretch { chars: std::mem::take(&mut chars), end: at });
+                stretches.push(TranscribedRun { chars: std::mem::take(&mut chars), end: at });
             } else {
                 chars.clear();
             }
@@ -203,12 +203,12 @@ impl<'t> Heard<'t> {
         }
         let most = most_distance(&name);
         let mut places: Vec<(f32, std::ops::Range<usize>)> = Vec::new();
-        for Stretch { chars, end } in &self.stretches {
+        for TranscribedRun { chars, end } in &self.stretches {
             for first in 0..chars.len() {
                 for last in first + 1..chars.len().min(first + LONGEST_NAME) {
-                    let sounds: Vec<Sound> =
+                    let sounds: Vec<Consonant> =
                         chars[first..=last].iter().flat_map(|(_, sounds)| sounds).copied().collect();
-                    let off = distance(&name, &sounds, Extent::All);
+                    let off = distance(&name, &sounds, MatchExtent::All);
                     if off <= most {
                         let end = chars.get(last + 1).map_or(*end, |(at, _)| *at);
                         places.push((off, chars[first].0..end));
@@ -237,11 +237,11 @@ impl<'t> Heard<'t> {
 pub(super) fn are_alike(a: &str, b: &str) -> bool {
     let (a, b) = (latin_sounds(&plain(a)), latin_sounds(&plain(b)));
     let longer = if a.len() >= b.len() { &a } else { &b };
-    distance(&a, &b, Extent::All) <= most_distance(longer)
+    distance(&a, &b, MatchExtent::All) <= most_distance(longer)
 }
 
 /// How far a transcription of a name may be from it.
-fn most_distance(name: &[Sound]) -> f32 {
+fn most_distance(name: &[Consonant]) -> f32 {
     MOST_DISTANCE * name.len().saturating_sub(1) as f32 + f32::EPSILON
 }
 
@@ -275,8 +275,8 @@ fn unaccented(c: char) -> Option<char> {
     })
 }
 
-fn chinese_sounds(reading: &str) -> Vec<Sound> {
-    use Sound::{F, H, K, L, M, N, P, S, T, Y};
+fn chinese_sounds(reading: &str) -> Vec<Consonant> {
+    use Consonant::{F, H, K, L, M, N, P, S, T, Y};
     let mut sounds = Vec::new();
     match reading.as_bytes().first() {
         Some(b'b' | b'p') => sounds.push(P),
@@ -299,10 +299,10 @@ fn chinese_sounds(reading: &str) -> Vec<Sound> {
     sounds
 }
 
-fn latin_sounds(word: &str) -> Vec<Sound> {
-    use Sound::{F, H, K, L, M, N, P, S, T, Y};
+fn latin_sounds(word: &str) -> Vec<Consonant> {
+    use Consonant::{F, H, K, L, M, N, P, S, T, Y};
     let bytes = word.as_bytes();
-    let mut sounds: Vec<Sound> = Vec::new();
+    let mut sounds: Vec<Consonant> = Vec::new();
     let mut at = 0;
     while at < bytes.len() {
         let next = bytes.get(at + 1).copied();
@@ -355,15 +355,15 @@ fn is_vowel(letter: u8) -> bool {
 
 /// How much of a transcription a name has to account for.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Extent {
+enum MatchExtent {
     AnyPart,
     All,
 }
 
 /// How far a name is from a transcription, or from the part of it that is most like it.
-fn distance(name: &[Sound], run: &[Sound], extent: Extent) -> f32 {
-    use Sound::{F, H, K, L, M, N, P, S, T, Y};
-    let swap = |a: Sound, b: Sound| match (a, b) {
+fn distance(name: &[Consonant], run: &[Consonant], extent: MatchExtent) -> f32 {
+    use Consonant::{F, H, K, L, M, N, P, S, T, Y};
+    let swap = |a: Consonant, b: Consonant| match (a, b) {
         (a, b) if a == b => 0.0,
         (M, N) | (N, M) => 0.3,
         (S, K) | (K, S) | (H, K) | (K, H) | (S, T) | (T, S) | (H, S) | (S, H) => 0.4,
@@ -374,13 +374,13 @@ fn distance(name: &[Sound], run: &[Sound], extent: Extent) -> f32 {
         _ => 1.0,
     };
     // A sound of the name that has no character, and a character that has no sound in the name.
-    let drop = |a: Sound| match a {
+    let drop = |a: Consonant| match a {
         L | H => 0.35,
         Y => 0.5,
         N | T | F | K => 0.6,
         _ => 1.0,
     };
-    let fill = |b: Sound| match b {
+    let fill = |b: Consonant| match b {
         Y => 0.1,
         L | H | N => 0.35,
         F | S | T | K => 0.5,
@@ -388,7 +388,7 @@ fn distance(name: &[Sound], run: &[Sound], extent: Extent) -> f32 {
     };
     // row[j]: the least cost of the name so far against a part of the run that ends before j.
     let mut row = vec![0.0_f32; run.len() + 1];
-    if extent == Extent::All {
+    if extent == MatchExtent::All {
         for (j, other) in run.iter().enumerate() {
             row[j + 1] = row[j] + fill(*other);
         }
@@ -404,8 +404,8 @@ fn distance(name: &[Sound], run: &[Sound], extent: Extent) -> f32 {
         }
     }
     match extent {
-        Extent::All => row.last().copied().unwrap_or_default(),
-        Extent::AnyPart => row.into_iter().fold(f32::INFINITY, f32::min),
+        MatchExtent::All => row.last().copied().unwrap_or_default(),
+        MatchExtent::AnyPart => row.into_iter().fold(f32::INFINITY, f32::min),
     }
 }
 
@@ -426,7 +426,7 @@ mod tests {
             ("迈克尔·施密特", "schmidt"),
             ("海梅·塔马约", "tamayo"),
         ] {
-            assert!(Sounds::of(chinese).hold(name), "{name}");
+            assert!(SourceSounds::of(chinese).hold(name), "{name}");
         }
     }
 
@@ -438,7 +438,7 @@ mod tests {
             ("林伯强接受采访", "xiaoming"),
             ("华为员工共18万", "miller"),
         ] {
-            assert!(!Sounds::of(chinese).hold(name), "{name}");
+            assert!(!SourceSounds::of(chinese).hold(name), "{name}");
         }
     }
 }

@@ -11,7 +11,7 @@ const PHRASE_CHARS: usize = 8;
 
 /// The phrase that an output repeats over and over, if there is one: three words in a text with spaces,
 /// eight characters in one without, four times or more.
-pub fn repeated_phrase(output: &str) -> Option<String> {
+pub(in crate::fidelity) fn repeated_phrase(output: &str) -> Option<String> {
     let words: Vec<&str> = output.split_whitespace().collect();
     let chars: Vec<char> = output.chars().filter(|c| !c.is_whitespace()).collect();
     // Chinese has few spaces: count characters there, words elsewhere.

@@ -1,13 +1,13 @@
 //! What a Chinese number counts: the unit, the currency, the percent sign or the counting word behind it.
 //!
-//! Called by `zh` with the number that `zh_number` has read.
+//! Called by `zh` with the number that `number` has read.
 
 use rust_decimal::Decimal;
 
-use super::{
+use super::number::{self, ChineseNumber};
+use crate::fidelity::numerals::{
+    quantity::{Approx, Quantity, QuantityKind},
     units::{self, Currency, Unit},
-    value::{Approx, Kind, Quantity},
-    zh_number::{self, Number},
 };
 
 /// Counting words: a numeral before one of them counts something.
@@ -21,7 +21,7 @@ pub(super) const CLASSIFIERS: &[&str] = &[
 ];
 
 /// A number with what stands behind it. None when numerals make a word and no quantity.
-pub(super) fn measured(text: &str, at: usize, number: &Number) -> Option<Quantity> {
+pub(super) fn measured(text: &str, at: usize, number: &ChineseNumber) -> Option<Quantity> {
     let span = |end: usize| at..end;
     let spaces = text[number.end..].len() - text[number.end..].trim_start_matches(' ').len();
     let gap = number.end + spaces;
@@ -32,7 +32,7 @@ pub(super) fn measured(text: &str, at: usize, number: &Number) -> Option<Quantit
         && number.bare_end > at + head
         && number.value >= Decimal::from(1_000_000)
         && (CLASSIFIERS.iter().any(|word| rest.starts_with(word)) || units::chinese_currency(rest).is_some());
-    let firm = number.digits
+    let required = number.digits
         || whole_scale
         || (!number.headless && (number.value > Decimal::TEN || number.scale > Decimal::ONE));
     if let Some(denominator) = rest.strip_prefix("分之") {
@@ -48,7 +48,7 @@ pub(super) fn measured(text: &str, at: usize, number: &Number) -> Option<Quantit
     ] {
         if rest.starts_with(sign) {
             let value = if per_mille { number.value / Decimal::TEN } else { number.value };
-            return Some(Quantity::new(span(gap + sign.len()), value, Kind::Percent));
+            return Some(Quantity::new(span(gap + sign.len()), value, QuantityKind::Percent));
         }
     }
     if let Some(quantity) = tenths(text, at, number, gap) {
@@ -57,8 +57,8 @@ pub(super) fn measured(text: &str, at: usize, number: &Number) -> Option<Quantit
     for (times, half) in [("倍半", true), ("倍", false), ("多倍", false), ("余倍", false)] {
         if rest.starts_with(times) {
             let value = if half { number.value + Decimal::new(5, 1) } else { number.value };
-            let mut quantity = Quantity::new(span(gap + times.len()), value, Kind::Times);
-            quantity.firm = !number.headless;
+            let mut quantity = Quantity::new(span(gap + times.len()), value, QuantityKind::Times);
+            quantity.required = !number.headless;
             return Some(quantity);
         }
     }
@@ -71,27 +71,27 @@ pub(super) fn measured(text: &str, at: usize, number: &Number) -> Option<Quantit
         // 人民币 before the amount and 元 behind it name one currency.
         let named =
             text[..at].strip_suffix("人民币").filter(|_| currency == Currency::Yuan).map_or(at, str::len);
-        let mut quantity = Quantity::new(named..gap + length, number.value, Kind::Money(currency));
-        quantity.firm = firm || (!number.headless && number.value > Decimal::ONE);
+        let mut quantity = Quantity::new(named..gap + length, number.value, QuantityKind::Money(currency));
+        quantity.required = required || (!number.headless && number.value > Decimal::ONE);
         return Some(quantity);
     }
     if let Some((currency, length)) = units::english_sign(&text[..at]) {
-        return Some(Quantity::new(at - length..number.end, number.value, Kind::Money(currency)));
+        return Some(Quantity::new(at - length..number.end, number.value, QuantityKind::Money(currency)));
     }
     // 3个半小时, 一个半月
     for (word, unit) in [("个半小时", Unit::Hour), ("个半月", Unit::Month), ("个半钟头", Unit::Hour)]
     {
         if rest.starts_with(word) {
             let value = number.value.checked_add(Decimal::new(5, 1))?;
-            let mut quantity = Quantity::new(span(gap + word.len()), value, Kind::Count);
+            let mut quantity = Quantity::new(span(gap + word.len()), value, QuantityKind::Count);
             quantity.unit = Some(unit);
             return Some(quantity);
         }
     }
     if let Some((unit, length)) = units::chinese_unit(rest).filter(|(unit, _)| is_unit(*unit, rest, number)) {
-        let mut quantity = Quantity::new(span(gap + length), number.value, Kind::Count);
+        let mut quantity = Quantity::new(span(gap + length), number.value, QuantityKind::Count);
         quantity.unit = Some(unit);
-        quantity.firm = firm || (!number.headless && number.value > Decimal::TWO);
+        quantity.required = required || (!number.headless && number.value > Decimal::TWO);
         // 两年半, but not the 半 of 三天半夜.
         let behind = &rest[length..];
         if unit.is_time() && behind.starts_with('半') && !behind.starts_with("半夜") && !number.more {
@@ -102,7 +102,7 @@ pub(super) fn measured(text: &str, at: usize, number: &Number) -> Option<Quantit
     }
     if rest.starts_with(|c: char| c.is_ascii_alphabetic()) {
         let letters = rest.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(rest.len());
-        let mut quantity = Quantity::new(span(number.end), number.value, Kind::Count);
+        let mut quantity = Quantity::new(span(number.end), number.value, QuantityKind::Count);
         if let Some((unit, length)) = units::english_unit(rest) {
             quantity.unit = Some(unit);
             quantity.span.end = gap + length;
@@ -117,13 +117,13 @@ pub(super) fn measured(text: &str, at: usize, number: &Number) -> Option<Quantit
             .iter()
             .any(|(own, next)| &text[at..number.end] == *own && rest.starts_with(next));
     let counted = !word && CLASSIFIERS.iter().any(|word| rest.starts_with(word));
-    if !number.digits && !counted && ((number.headless && !firm) || number.value < Decimal::from(100)) {
+    if !number.digits && !counted && ((number.headless && !required) || number.value < Decimal::from(100)) {
         return None;
     }
-    let mut quantity = Quantity::new(span(number.end), number.value, Kind::Count);
+    let mut quantity = Quantity::new(span(number.end), number.value, QuantityKind::Count);
     // 伊尔-76: the number of a type, which is part of a name.
-    let firm = firm && !(number.plain_digits > 0 && joined_name(text, at) && !counted);
-    quantity.firm = firm || (counted && !number.headless && number.value > Decimal::TWO);
+    let required = required && !(number.plain_digits > 0 && joined_name(text, at) && !counted);
+    quantity.required = required || (counted && !number.headless && number.value > Decimal::TWO);
     Some(quantity)
 }
 
@@ -138,7 +138,7 @@ fn is_money(rest: &str) -> bool {
 }
 
 /// Whether the name of a unit is meant as one: 方 and 里 are more often something else.
-fn is_unit(unit: Unit, rest: &str, number: &Number) -> bool {
+fn is_unit(unit: Unit, rest: &str, number: &ChineseNumber) -> bool {
     match unit {
         Unit::CubicMetre if rest.starts_with('方') => {
             number.scale >= Decimal::from(10_000) && !rest.starts_with("方面") && !rest.starts_with("方案")
@@ -156,16 +156,16 @@ fn is_unit(unit: Unit, rest: &str, number: &Number) -> bool {
 fn joined_name(text: &str, at: usize) -> bool {
     text[..at].strip_suffix('-').is_some_and(|name| {
         name.ends_with(|c: char| {
-            c.is_alphabetic() && !c.is_ascii() && !zh_number::begins(c) && !"年月日号时点".contains(c)
+            c.is_alphabetic() && !c.is_ascii() && !number::begins(c) && !"年月日号时点".contains(c)
         })
     })
 }
 
 /// `1/5`: two small numbers in digits that are no date.
-fn slashed(text: &str, at: usize, number: &Number) -> Option<Quantity> {
+fn slashed(text: &str, at: usize, number: &ChineseNumber) -> Option<Quantity> {
     let denominator_at = text.len() - text[number.end..].strip_prefix('/')?.len();
     let starts = text[denominator_at..].starts_with(|c: char| c.is_ascii_digit());
-    let second = zh_number::scan(text, denominator_at).filter(|n| starts && n.plain_digits > 0)?;
+    let second = number::scan(text, denominator_at).filter(|n| starts && n.plain_digits > 0)?;
     let (n, d) = (u32::try_from(number.value).ok()?, u32::try_from(second.value).ok()?);
     if number.plain_digits == 0
         || n == 0
@@ -176,11 +176,11 @@ fn slashed(text: &str, at: usize, number: &Number) -> Option<Quantity> {
         return None;
     }
     let value = Decimal::from(n).checked_div(Decimal::from(d))?;
-    Some(Quantity::new(at..second.bare_end, value, Kind::Fraction(n, d)))
+    Some(Quantity::new(at..second.bare_end, value, QuantityKind::Fraction(n, d)))
 }
 
 /// 近七成, 3成半.
-fn tenths(text: &str, at: usize, number: &Number, gap: usize) -> Option<Quantity> {
+fn tenths(text: &str, at: usize, number: &ChineseNumber, gap: usize) -> Option<Quantity> {
     let after = text[gap..].strip_prefix('成')?;
     if number.value > Decimal::TEN
         || number.more && number.digits
@@ -196,17 +196,17 @@ fn tenths(text: &str, at: usize, number: &Number, gap: usize) -> Option<Quantity
     } else if let Some(more) = after.chars().next().filter(|c| matches!(c, '多' | '余')) {
         end += more.len_utf8();
     }
-    let mut quantity = Quantity::new(at..end, value, Kind::Percent);
-    quantity.firm = number.value > Decimal::ONE;
+    let mut quantity = Quantity::new(at..end, value, QuantityKind::Percent);
+    quantity.required = number.value > Decimal::ONE;
     if after.starts_with(['多', '余']) {
         quantity.approx = Approx::MoreThan;
     }
     Some(quantity)
 }
 
-fn fraction(text: &str, at: usize, number: &Number, numerator_at: usize) -> Option<Quantity> {
-    let numerator = zh_number::scan(text, numerator_at).filter(|n| !n.vague)?;
+fn fraction(text: &str, at: usize, number: &ChineseNumber, numerator_at: usize) -> Option<Quantity> {
+    let numerator = number::scan(text, numerator_at).filter(|n| !n.vague)?;
     let (n, d) = (u32::try_from(numerator.value).ok()?, u32::try_from(number.value).ok()?);
     let value = Decimal::from(n).checked_div(Decimal::from(d))?;
-    Some(Quantity::new(at..numerator.end, value, Kind::Fraction(n, d)))
+    Some(Quantity::new(at..numerator.end, value, QuantityKind::Fraction(n, d)))
 }

@@ -1,6 +1,6 @@
 //! English tokens, and one English number made of them: digits or words, with the scale behind.
 //!
-//! Called by `en` and `en_dates`, which look at what stands around the number. Knows no units.
+//! Called by `en` and `dates`, which look at what stands around the number. Knows no units.
 
 use std::ops::Range;
 
@@ -8,7 +8,7 @@ use rust_decimal::Decimal;
 
 /// A word, a number in digits or one other character; white space is none.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Token {
+pub(super) struct EnglishToken {
     pub span: Range<usize>,
     /// In lower case.
     pub text: String,
@@ -23,7 +23,7 @@ pub(super) struct Token {
 }
 
 /// Takes a text apart. Letters and digits that touch are two tokens (`1.35bn`, `US$1`).
-pub(super) fn tokens(text: &str) -> Vec<Token> {
+pub(super) fn tokens(text: &str) -> Vec<EnglishToken> {
     let mut found = Vec::new();
     let mut at = 0;
     let mut glued = false;
@@ -41,7 +41,7 @@ pub(super) fn tokens(text: &str) -> Vec<Token> {
             at + c.len_utf8()
         };
         let word = &text[at..end];
-        found.push(Token {
+        found.push(EnglishToken {
             span: at..end,
             text: word.to_lowercase(),
             capital: c.is_uppercase(),
@@ -73,7 +73,7 @@ fn digits_end(text: &str, at: usize) -> usize {
 
 /// A number made of tokens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Number {
+pub(super) struct EnglishNumber {
     pub value: Decimal,
     /// The index of the token behind it.
     pub next: usize,
@@ -173,7 +173,7 @@ pub(super) fn scale_word(word: &str, short: bool) -> Option<Decimal> {
 }
 
 /// The number that begins with token `at`.
-pub(super) fn scan(tokens: &[Token], at: usize) -> Option<Number> {
+pub(super) fn scan(tokens: &[EnglishToken], at: usize) -> Option<EnglishNumber> {
     let token = tokens.get(at)?;
     match token.value {
         Some(value) => scan_digits(tokens, at, value),
@@ -181,13 +181,13 @@ pub(super) fn scan(tokens: &[Token], at: usize) -> Option<Number> {
     }
 }
 
-fn is(tokens: &[Token], at: usize, word: &str) -> bool {
+fn is(tokens: &[EnglishToken], at: usize, word: &str) -> bool {
     tokens.get(at).is_some_and(|token| token.text == word)
 }
 
-fn scan_digits(tokens: &[Token], at: usize, value: Decimal) -> Option<Number> {
+fn scan_digits(tokens: &[EnglishToken], at: usize, value: Decimal) -> Option<EnglishNumber> {
     let token = &tokens[at];
-    let mut number = Number {
+    let mut number = EnglishNumber {
         value,
         next: at + 1,
         scale: Decimal::ONE,
@@ -209,7 +209,7 @@ fn scan_digits(tokens: &[Token], at: usize, value: Decimal) -> Option<Number> {
 }
 
 /// Takes the scale words behind digits, with or without a hyphen.
-fn scales(tokens: &[Token], number: &mut Number) -> Option<()> {
+fn scales(tokens: &[EnglishToken], number: &mut EnglishNumber) -> Option<()> {
     loop {
         let hyphen = is(tokens, number.next, "-") && tokens[number.next].glued;
         let word = number.next + usize::from(hyphen);
@@ -223,7 +223,7 @@ fn scales(tokens: &[Token], number: &mut Number) -> Option<()> {
     }
 }
 
-fn scan_words(tokens: &[Token], at: usize) -> Option<Number> {
+fn scan_words(tokens: &[EnglishToken], at: usize) -> Option<EnglishNumber> {
     let mut total = Decimal::ZERO;
     let mut part = Decimal::ZERO;
     let mut here = at;
@@ -322,18 +322,18 @@ fn scan_words(tokens: &[Token], at: usize) -> Option<Number> {
         return None;
     }
     let value = total.checked_add(part)?;
-    Some(Number { ordinal, ..spelled(value.normalize(), end, scale) })
+    Some(EnglishNumber { ordinal, ..spelled(value.normalize(), end, scale) })
 }
 
-fn next_is_part(tokens: &[Token], at: usize, after_tens: bool) -> bool {
+fn next_is_part(tokens: &[EnglishToken], at: usize, after_tens: bool) -> bool {
     tokens.get(at).is_some_and(|t| {
         scale_word(&t.text, false).is_some()
             || (after_tens && (ones(&t.text).is_some() || ordinal_word(&t.text).is_some()))
     })
 }
 
-fn spelled(value: Decimal, next: usize, scale: Decimal) -> Number {
-    Number { value, next, scale, spelled: true, year: false, ordinal: false }
+fn spelled(value: Decimal, next: usize, scale: Decimal) -> EnglishNumber {
+    EnglishNumber { value, next, scale, spelled: true, year: false, ordinal: false }
 }
 
 #[cfg(test)]

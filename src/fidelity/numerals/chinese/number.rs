@@ -6,7 +6,7 @@ use rust_decimal::Decimal;
 
 /// A number and how it was written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Number {
+pub(super) struct ChineseNumber {
     pub value: Decimal,
     /// The end, in bytes of the text.
     pub end: usize,
@@ -27,7 +27,7 @@ pub(super) struct Number {
 }
 
 /// The value of one digit of any width.
-pub(super) fn digit(c: char) -> Option<u32> {
+pub(in crate::fidelity::numerals) fn digit(c: char) -> Option<u32> {
     match c {
         '0'..='9' => Some(c as u32 - '0' as u32),
         '０'..='９' => Some(c as u32 - '０' as u32),
@@ -75,14 +75,14 @@ pub(super) fn begins(c: char) -> bool {
 }
 
 /// The number that begins at `at`, which is the boundary of a character.
-pub(super) fn scan(text: &str, at: usize) -> Option<Number> {
+pub(super) fn scan(text: &str, at: usize) -> Option<ChineseNumber> {
     let first = text.get(at..)?.chars().next()?;
     if digit(first).is_some() { scan_digits(text, at) } else { scan_numerals(text, at) }
 }
 
-fn scan_digits(text: &str, at: usize) -> Option<Number> {
+fn scan_digits(text: &str, at: usize) -> Option<ChineseNumber> {
     let (mut value, mut end, plain_digits) = mantissa(text, at)?;
-    let mut number = Number {
+    let mut number = ChineseNumber {
         value,
         end,
         bare_end: end,
@@ -210,7 +210,7 @@ fn leading_spaces(text: &str) -> usize {
     text.len() - text.trim_start_matches([' ', '\u{a0}', '\u{3000}']).len()
 }
 
-fn scan_numerals(text: &str, at: usize) -> Option<Number> {
+fn scan_numerals(text: &str, at: usize) -> Option<ChineseNumber> {
     let mut end = at;
     let mut run: Vec<char> = Vec::new();
     for c in text[at..].chars() {
@@ -231,7 +231,7 @@ fn scan_numerals(text: &str, at: usize) -> Option<Number> {
     if run.is_empty() || (run.len() == 1 && "壹贰叁肆伍陆柒捌玖拾佰仟".contains(run[0])) {
         return None;
     }
-    let mut number = Number {
+    let mut number = ChineseNumber {
         value: Decimal::ZERO,
         end,
         bare_end: end,

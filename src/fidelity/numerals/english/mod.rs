@@ -1,30 +1,33 @@
 //! Quantities of an English text.
 //!
-//! Goes through the tokens once; at every token that can begin a number, `en_number` reads the number, `en_dates` and this
+//! Goes through the tokens once; at every token that can begin a number, `number` reads the number, `dates` and this
 //! file look at what stands around it.
+
+mod dates;
+mod number;
+mod words;
 
 use rust_decimal::Decimal;
 
+use self::number::{EnglishNumber, EnglishToken, scan};
 use super::{
-    en_dates,
-    en_number::{self, Number, Token, scan},
+    quantity::{Approx, Quantity, QuantityKind},
     units::{self, Currency, Unit},
-    value::{Approx, Kind, Quantity},
 };
 
 /// The quantities of an English text, in order; their spans do not overlap.
 ///
 /// ```
-/// use yizhai::fidelity::numerals::{Currency, Kind, read_en};
+/// use yizhai::fidelity::numerals::{Currency, QuantityKind, read_en};
 ///
 /// let found = read_en("Revenue reached 55.74 billion yuan on Dec. 3, half a million more.");
 /// let values: Vec<String> = found.iter().map(|q| q.value.to_string()).collect();
 /// assert_eq!(values, ["55740000000", "12", "500000"]);
-/// assert_eq!(found[0].kind, Kind::Money(Currency::Yuan));
+/// assert_eq!(found[0].kind, QuantityKind::Money(Currency::Yuan));
 /// ```
 pub fn read_en(text: &str) -> Vec<Quantity> {
-    let tokens = en_number::tokens(text);
-    let reader = Reader { text, tokens: &tokens };
+    let tokens = number::tokens(text);
+    let reader = EnglishReader { text, tokens: &tokens };
     let mut found = Vec::new();
     let mut at = 0;
     while at < tokens.len() {
@@ -39,26 +42,26 @@ pub fn read_en(text: &str) -> Vec<Quantity> {
     found
 }
 
-pub(super) struct Reader<'a> {
-    pub text: &'a str,
-    pub tokens: &'a [Token],
+struct EnglishReader<'a> {
+    text: &'a str,
+    tokens: &'a [EnglishToken],
 }
 
-impl Reader<'_> {
-    pub(super) fn word(&self, at: usize) -> &str {
+impl EnglishReader<'_> {
+    fn word(&self, at: usize) -> &str {
         self.tokens.get(at).map_or("", |token| token.text.as_str())
     }
 
-    pub(super) fn start(&self, at: usize) -> usize {
+    fn start(&self, at: usize) -> usize {
         self.tokens.get(at).map_or(self.text.len(), |token| token.span.start)
     }
 
     /// The end of the token before `next`.
-    pub(super) fn end(&self, next: usize) -> usize {
+    fn end(&self, next: usize) -> usize {
         next.checked_sub(1).and_then(|last| self.tokens.get(last)).map_or(0, |token| token.span.end)
     }
 
-    pub(super) fn glued(&self, at: usize) -> bool {
+    fn glued(&self, at: usize) -> bool {
         self.tokens.get(at).is_some_and(|token| token.glued)
     }
 
@@ -67,7 +70,7 @@ impl Reader<'_> {
         if let Some(next) = self.identifier(at) {
             return Some((self.group(at, next), next));
         }
-        if let Some((quantity, next)) = en_dates::read(self, at)
+        if let Some((quantity, next)) = dates::read(self, at)
             .or_else(|| self.plan(at))
             .or_else(|| self.times_word(at))
             .or_else(|| self.magnitude(at))
@@ -113,22 +116,22 @@ impl Reader<'_> {
     fn group(&self, at: usize, next: usize) -> Option<Quantity> {
         let letter = self.tokens[at].text.chars().count() == 1;
         let value = self.tokens.get(at + 1).filter(|token| letter && token.plain && next == at + 2)?.value?;
-        let mut quantity = Quantity::new(self.start(at)..self.end(next), value, Kind::Count);
-        quantity.firm = false;
+        let mut quantity = Quantity::new(self.start(at)..self.end(next), value, QuantityKind::Count);
+        quantity.required = false;
         Some(quantity)
     }
 
     /// A number with its sign before and its unit behind it.
-    fn measured(&self, at: usize, number: &Number) -> Option<(Quantity, usize)> {
+    fn measured(&self, at: usize, number: &EnglishNumber) -> Option<(Quantity, usize)> {
         let mut start = self.start(at);
         let mut next = number.next;
-        let mut quantity = Quantity::new(start..self.end(next), number.value, Kind::Count);
+        let mut quantity = Quantity::new(start..self.end(next), number.value, QuantityKind::Count);
         // `a thousand words` is a way of speaking.
         let spoken = matches!(self.word(at), "a" | "an");
-        quantity.firm = !number.spelled || (number.value > Decimal::TEN && !spoken);
+        quantity.required = !number.spelled || (number.value > Decimal::TEN && !spoken);
         if number.ordinal || (self.glued(next) && matches!(self.word(next), "th" | "st" | "nd" | "rd")) {
             next += usize::from(!number.ordinal);
-            quantity.kind = Kind::Ordinal;
+            quantity.kind = QuantityKind::Ordinal;
             quantity.unit = match self.word(next) {
                 "century" | "centuries" => Some(Unit::Century),
                 "quarter" => Some(Unit::Quarter),
@@ -141,7 +144,7 @@ impl Reader<'_> {
         let sign = self.sign_before(start);
         if let Some((currency, length)) = sign {
             start -= length;
-            quantity.kind = Kind::Money(currency);
+            quantity.kind = QuantityKind::Money(currency);
             // `£10m`, `$5 b`, `RMB 3 k`
             let short = match self.word(next) {
                 "m" => Some(1_000_000),
@@ -155,12 +158,12 @@ impl Reader<'_> {
                 next += 1;
             }
         }
-        quantity.firm |= sign.is_some();
+        quantity.required |= sign.is_some();
         if let Some((kind, unit, end)) = self.unit_behind(next, sign.map(|s| s.0), number) {
             quantity.kind = kind;
             quantity.unit = unit;
             quantity.span.end = end;
-            quantity.firm |=
+            quantity.required |=
                 number.value > Decimal::TWO && unit.is_some_and(|u| u != Unit::Second) && !number.spelled;
             next = self.tokens.partition_point(|token| token.span.start < end);
         } else if self.glued(next) && self.word(next).starts_with(char::is_alphabetic) && !number.spelled {
@@ -173,7 +176,7 @@ impl Reader<'_> {
                 quantity.value = quantity.value.checked_mul(Decimal::ONE_THOUSAND)?;
             }
             // `4x4`
-            quantity.firm &= !matches!(self.word(next), "x");
+            quantity.required &= !matches!(self.word(next), "x");
             next += 1;
         }
         quantity.span = start..quantity.span.end.max(self.end(next));
@@ -195,8 +198,8 @@ impl Reader<'_> {
         &self,
         next: usize,
         sign: Option<Currency>,
-        number: &Number,
-    ) -> Option<(Kind, Option<Unit>, usize)> {
+        number: &EnglishNumber,
+    ) -> Option<(QuantityKind, Option<Unit>, usize)> {
         let mut at = next;
         if matches!(self.word(at), "-" | "‑") && self.glued(at) && self.glued(at + 1) {
             at += 1;
@@ -210,17 +213,17 @@ impl Reader<'_> {
         }
         for name in ["percentage points", "percentage point", "percent", "per cent", "pct", "%", "％"] {
             if lower.starts_with(name) {
-                return Some((Kind::Percent, None, start + name.len()));
+                return Some((QuantityKind::Percent, None, start + name.len()));
             }
         }
         if matches!(self.word(at), "times" | "fold") {
-            return Some((Kind::Times, None, self.end(at + 1)));
+            return Some((QuantityKind::Times, None, self.end(at + 1)));
         }
         if let Some(currency) = sign {
-            return Some((Kind::Money(currency), None, self.end(next)));
+            return Some((QuantityKind::Money(currency), None, self.end(next)));
         }
         if let Some((currency, length)) = units::english_currency(&lower) {
-            return Some((Kind::Money(currency), None, start + length));
+            return Some((QuantityKind::Money(currency), None, start + length));
         }
         let (unit, length) = units::english_unit(&lower)?;
         // A single letter is a unit only where it touches the number: `100m`, `5 m` but not `5 l`.
@@ -228,11 +231,17 @@ impl Reader<'_> {
             return None;
         }
         let _ = number;
-        Some((Kind::Count, Some(unit), start + length))
+        Some((QuantityKind::Count, Some(unit), start + length))
     }
 
     /// `3 to 5 million`, `6-7 million`, `between 30,000 and 50,000`, `6% to 7%`.
-    fn range(&self, at: usize, number: &Number, lower: &Quantity, next: usize) -> Option<(Quantity, usize)> {
+    fn range(
+        &self,
+        at: usize,
+        number: &EnglishNumber,
+        lower: &Quantity,
+        next: usize,
+    ) -> Option<(Quantity, usize)> {
         let between =
             at > 0 && (self.word(at - 1) == "between" || (at > 1 && self.word(at - 2) == "between"));
         let mut upper_at = match self.word(next) {
@@ -252,7 +261,7 @@ impl Reader<'_> {
             return None;
         }
         let second = scan(self.tokens, upper_at).filter(|n| !n.ordinal)?;
-        if en_dates::read(self, upper_at).is_some_and(|(q, _)| !second.year || q.upper.is_some()) {
+        if dates::read(self, upper_at).is_some_and(|(q, _)| !second.year || q.upper.is_some()) {
             return None;
         }
         let (mut upper, end) = self.measured(upper_at, &second)?;
@@ -263,20 +272,26 @@ impl Reader<'_> {
         {
             value = value.checked_mul(second.scale)?;
         }
-        let same = lower.kind == upper.kind || lower.kind == Kind::Count || upper.kind == Kind::Count;
-        if value >= upper.value || !same || lower.kind == Kind::Ordinal || upper.kind == Kind::Ordinal {
+        let same = lower.kind == upper.kind
+            || lower.kind == QuantityKind::Count
+            || upper.kind == QuantityKind::Count;
+        if value >= upper.value
+            || !same
+            || lower.kind == QuantityKind::Ordinal
+            || upper.kind == QuantityKind::Ordinal
+        {
             return None;
         }
         if lower.unit.is_some() && lower.unit != upper.unit {
             return None;
         }
-        if upper.kind == Kind::Count {
+        if upper.kind == QuantityKind::Count {
             upper.kind = lower.kind;
         }
         upper.upper = Some(upper.value);
         upper.value = value;
         // `twenty or thirty` says no value.
-        upper.firm = (upper.firm || lower.firm) && !(number.spelled && self.word(next) == "or");
+        upper.required = (upper.required || lower.required) && !(number.spelled && self.word(next) == "or");
         upper.span.start = lower.span.start;
         Some((upper, end))
     }

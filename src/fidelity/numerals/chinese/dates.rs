@@ -5,17 +5,19 @@
 use rust_decimal::Decimal;
 
 use super::{
+    Parsed,
+    number::{self, ChineseNumber},
+};
+use crate::fidelity::numerals::{
+    quantity::{Clock, Date, Quantity, QuantityKind},
     units::Unit,
-    value::{Clock, Date, Kind, Quantity},
-    zh::Read,
-    zh_number::{self, Number},
 };
 
 const DASHES: &[&str] = &["——", "—", "–", "-", "－", "~", "～", "至", "到"];
 
 /// The date or time that begins with the numeral at `at`.
-pub(super) fn read(text: &str, at: usize) -> Option<Read> {
-    let number = zh_number::scan(text, at).filter(|n| !n.more && n.scale == Decimal::ONE)?;
+pub(super) fn read(text: &str, at: usize) -> Option<Parsed> {
+    let number = number::scan(text, at).filter(|n| !n.more && n.scale == Decimal::ONE)?;
     if number.vague {
         return None;
     }
@@ -27,7 +29,7 @@ pub(super) fn read(text: &str, at: usize) -> Option<Read> {
 }
 
 /// 周五, 星期五, 礼拜五; not the 周一 of `一周一次`.
-pub(super) fn weekday(text: &str, at: usize) -> Option<Read> {
+pub(super) fn weekday(text: &str, at: usize) -> Option<Parsed> {
     let word = ["周", "星期", "礼拜"].into_iter().find(|word| text[at..].starts_with(word))?;
     let mut chars = text[at + word.len()..].chars();
     let day = chars.next()?;
@@ -36,43 +38,42 @@ pub(super) fn weekday(text: &str, at: usize) -> Option<Read> {
         _ => "一二三四五六".chars().position(|c| c == day)? as u8 + 1,
     };
     let before = text[..at].chars().next_back();
-    let counted = before.is_some_and(|c| zh_number::begins(c) || "每个几四全数".contains(c));
+    let counted = before.is_some_and(|c| number::begins(c) || "每个几四全数".contains(c));
     let next = chars.next();
-    if counted || next.is_some_and(|c| "次个年期名家岁来均内边".contains(c) || zh_number::begins(c))
-    {
+    if counted || next.is_some_and(|c| "次个年期名家岁来均内边".contains(c) || number::begins(c)) {
         return None;
     }
     let date = Date { weekday: Some(weekday), ..Date::default() };
     dated(at..at + word.len() + day.len_utf8(), date, None)
 }
 
-fn dated(span: std::ops::Range<usize>, date: Date, upper: Option<Decimal>) -> Option<Read> {
-    let mut quantity = Quantity::new(span, date.value(), Kind::Date(date));
+fn dated(span: std::ops::Range<usize>, date: Date, upper: Option<Decimal>) -> Option<Parsed> {
+    let mut quantity = Quantity::new(span, date.value(), QuantityKind::Date(date));
     quantity.upper = upper;
-    Read::some(quantity)
+    Parsed::some(quantity)
 }
 
 fn skip_spaces(text: &str, at: usize) -> usize {
     at + text[at..].len() - text[at..].trim_start_matches([' ', '\u{a0}']).len()
 }
 
-fn plain(number: &Number) -> bool {
+fn plain(number: &ChineseNumber) -> bool {
     !number.headless && !number.value.is_sign_negative() && number.value.fract().is_zero() && !number.more
 }
 
-fn small(number: &Number, most: u8) -> Option<u8> {
+fn small(number: &ChineseNumber, most: u8) -> Option<u8> {
     let value = u8::try_from(number.value).ok().filter(|_| plain(number))?;
     (1..=most).contains(&value).then_some(value)
 }
 
 /// A year is four digits before 年, or two (`98年`) that are more than what a duration has.
-fn year(number: &Number) -> Option<u16> {
+fn year(number: &ChineseNumber) -> Option<u16> {
     let value = u16::try_from(number.value).ok()?;
     (number.plain_digits == 4 && (1000..3000).contains(&value)).then_some(value)
 }
 
 /// A date from its largest part on: `2025年12月3日`, `12月3日`, `3日`.
-fn date(text: &str, at: usize, first: &Number) -> Option<(Date, usize)> {
+fn date(text: &str, at: usize, first: &ChineseNumber) -> Option<(Date, usize)> {
     let mut date = Date::default();
     let mut number = *first;
     let mut end = at;
@@ -81,7 +82,7 @@ fn date(text: &str, at: usize, first: &Number) -> Option<(Date, usize)> {
         date.year = Some(year(&number)?);
         end = here + '年'.len_utf8();
         let next = skip_spaces(text, end);
-        let Some(found) = zh_number::scan(text, next).filter(plain) else { return Some((date, end)) };
+        let Some(found) = number::scan(text, next).filter(plain) else { return Some((date, end)) };
         number = found;
         here = skip_spaces(text, number.end);
     }
@@ -93,7 +94,7 @@ fn date(text: &str, at: usize, first: &Number) -> Option<(Date, usize)> {
             end += '份'.len_utf8();
         }
         let next = skip_spaces(text, end);
-        let Some(found) = zh_number::scan(text, next).filter(plain) else { return Some((date, end)) };
+        let Some(found) = number::scan(text, next).filter(plain) else { return Some((date, end)) };
         number = found;
         here = skip_spaces(text, number.end);
     }
@@ -111,19 +112,19 @@ fn date(text: &str, at: usize, first: &Number) -> Option<(Date, usize)> {
 }
 
 /// A range whose first end has no unit: `2026—2030年`, `1-5月份`, `3至5日`, and in a date `12月3—5日`.
-fn ranged(text: &str, at: usize, first: &Number) -> Option<Read> {
+fn ranged(text: &str, at: usize, first: &ChineseNumber) -> Option<Parsed> {
     // What comes before the first end of the range: nothing, or the year and month.
     let mut head = Date::default();
     let mut number = *first;
     if let Some((found, end)) = date(text, at, first) {
         let next = skip_spaces(text, end);
-        number = zh_number::scan(text, next).filter(|n| plain(n) && n.scale == Decimal::ONE)?;
+        number = number::scan(text, next).filter(|n| plain(n) && n.scale == Decimal::ONE)?;
         head = found;
     }
     let dash = DASHES.iter().find(|dash| text[number.end..].starts_with(**dash))?;
     let upper_at = number.end + dash.len();
     let season = year(&number).is_some();
-    let upper = zh_number::scan(text, upper_at)
+    let upper = number::scan(text, upper_at)
         .filter(|n| plain(n) && (n.value > number.value || (season && n.plain_digits == 2)))?;
     let rest = &text[skip_spaces(text, upper.end)..];
     // `1995-96赛季`, `2014-2015赛季`
@@ -159,22 +160,21 @@ fn ranged(text: &str, at: usize, first: &Number) -> Option<Read> {
 }
 
 /// `19世纪`, `20世纪60年代`, `90年代`.
-fn century(text: &str, at: usize, number: &Number) -> Option<Read> {
+fn century(text: &str, at: usize, number: &ChineseNumber) -> Option<Parsed> {
     let here = skip_spaces(text, number.end);
     if text[here..].starts_with("世纪") {
         let century = small(number, 30)?;
         let end = here + "世纪".len();
         let next = skip_spaces(text, end);
-        let decade =
-            zh_number::scan(text, next).and_then(|n| Some((small(&n, 90)?, skip_spaces(text, n.end))));
+        let decade = number::scan(text, next).and_then(|n| Some((small(&n, 90)?, skip_spaces(text, n.end))));
         if let Some((tens, after)) = decade.filter(|(_, after)| text[*after..].starts_with("年代")) {
             let year = u16::from(century - 1) * 100 + u16::from(tens);
             let date = Date { year: Some(year), ..Date::default() };
             return dated(at..after + "年代".len(), date, None);
         }
-        let mut quantity = Quantity::new(at..end, Decimal::from(century), Kind::Ordinal);
+        let mut quantity = Quantity::new(at..end, Decimal::from(century), QuantityKind::Ordinal);
         quantity.unit = Some(Unit::Century);
-        return Read::some(quantity);
+        return Parsed::some(quantity);
     }
     // The generation of the 90后.
     let born = number.digits
@@ -183,9 +183,9 @@ fn century(text: &str, at: usize, number: &Number) -> Option<Read> {
         && (number.value % Decimal::TEN).is_zero();
     if born && !["后来", "后续", "后期", "后面"].iter().any(|word| text[here..].starts_with(word)) {
         let date = Date { year: Some(u16::try_from(number.value).ok()?), ..Date::default() };
-        let mut quantity = Quantity::new(at..here + '后'.len_utf8(), number.value, Kind::Date(date));
-        quantity.firm = false;
-        return Read::some(quantity);
+        let mut quantity = Quantity::new(at..here + '后'.len_utf8(), number.value, QuantityKind::Date(date));
+        quantity.required = false;
+        return Parsed::some(quantity);
     }
     if text[here..].starts_with("年代") {
         let year = u16::try_from(number.value).ok()?;
@@ -196,7 +196,7 @@ fn century(text: &str, at: usize, number: &Number) -> Option<Read> {
 }
 
 /// `2025-12-06`, `2025/12/6`, `2025.12.06`.
-fn iso(text: &str, at: usize, number: &Number) -> Option<Read> {
+fn iso(text: &str, at: usize, number: &ChineseNumber) -> Option<Parsed> {
     // The reader of numbers takes `2025.12` for a decimal: read the parts anew.
     let _ = number;
     let end = text[at..]
@@ -219,19 +219,20 @@ fn iso(text: &str, at: usize, number: &Number) -> Option<Read> {
 }
 
 /// `14时30分`, `11 点 29 分`, `11:29`, `9时`.
-fn clock(text: &str, at: usize, number: &Number) -> Option<Read> {
+fn clock(text: &str, at: usize, number: &ChineseNumber) -> Option<Parsed> {
     let hour = u8::try_from(number.value).ok().filter(|h| *h <= 24 && plain(number))?;
     let here = skip_spaces(text, number.end);
     let rest = &text[here..];
     let done = |minute: u8, end: usize| {
-        let mut quantity = Quantity::new(at..end, Decimal::from(hour), Kind::Clock(Clock { hour, minute }));
-        quantity.firm = number.digits;
-        Read::some(quantity)
+        let mut quantity =
+            Quantity::new(at..end, Decimal::from(hour), QuantityKind::Clock(Clock { hour, minute }));
+        quantity.required = number.digits;
+        Parsed::some(quantity)
     };
     if let Some(minutes) = rest.strip_prefix([':', '：']).filter(|_| number.digits) {
-        let digits = minutes.chars().take_while(|c| zh_number::digit(*c).is_some()).count();
+        let digits = minutes.chars().take_while(|c| number::digit(*c).is_some()).count();
         let sign = rest.len() - minutes.len();
-        let minute = zh_number::scan(text, here + sign).filter(|n| digits == 2 && n.scale == Decimal::ONE)?;
+        let minute = number::scan(text, here + sign).filter(|n| digits == 2 && n.scale == Decimal::ONE)?;
         let minute = u8::try_from(minute.value).ok().filter(|m| *m < 60)?;
         let end = here + sign + minutes.chars().take(2).map(char::len_utf8).sum::<usize>();
         return done(minute, end);
@@ -239,7 +240,7 @@ fn clock(text: &str, at: usize, number: &Number) -> Option<Read> {
     let sign = ["时", "点钟", "点"].into_iter().find(|sign| rest.starts_with(sign))?;
     let after = here + sign.len();
     let next = skip_spaces(text, after);
-    let minute = zh_number::scan(text, next)
+    let minute = number::scan(text, next)
         .filter(plain)
         .and_then(|n| Some((u8::try_from(n.value).ok().filter(|m| *m < 60)?, skip_spaces(text, n.end))));
     if let Some((minute, end)) = minute.filter(|(_, end)| text[*end..].starts_with('分')) {

@@ -1,17 +1,23 @@
 //! Quantities of a Chinese text.
 //!
-//! Goes through the text once; at every place where a number can begin, `zh_number` reads the number, `zh_dates` and
+//! Goes through the text once; at every place where a number can begin, `number` reads the number, `dates` and
 //! this file look at what stands around it. Called by `compare`, `settle` and everyone who wants values.
+
+mod dates;
+mod measures;
+pub(super) mod number;
+mod words;
 
 use rust_decimal::Decimal;
 
+use self::{
+    measures::{CLASSIFIERS, measured},
+    number::ChineseNumber,
+    words::{NAMES, doubled, half, named, ordinal, percent_of},
+};
 use super::{
+    quantity::{Approx, Quantity, QuantityKind},
     units,
-    value::{Approx, Kind, Quantity},
-    zh_dates,
-    zh_measure::{CLASSIFIERS, measured},
-    zh_number::{self, Number},
-    zh_words::{NAMES, doubled, half, named, ordinal, percent_of},
 };
 
 /// Words before a number that say how exact it is.
@@ -25,12 +31,12 @@ const RANGE: &[&str] = &["——", "—", "–", "-", "－", "~", "～", "∼", 
 /// The quantities of a Chinese text, in order; their spans do not overlap.
 ///
 /// ```
-/// use yizhai::fidelity::numerals::{Kind, read_zh};
+/// use yizhai::fidelity::numerals::{QuantityKind, read_zh};
 ///
 /// let found = read_zh("前9个月营收557.4亿元，同比增长14.8%。");
 /// let values: Vec<String> = found.iter().map(|q| q.value.to_string()).collect();
 /// assert_eq!(values, ["9", "55740000000", "14.8"]);
-/// assert_eq!(found[2].kind, Kind::Percent);
+/// assert_eq!(found[2].kind, QuantityKind::Percent);
 /// ```
 pub fn read_zh(text: &str) -> Vec<Quantity> {
     let mut found = Vec::new();
@@ -41,14 +47,14 @@ pub fn read_zh(text: &str) -> Vec<Quantity> {
             continue;
         }
         let next = match read_at(text, at) {
-            Some(Read { quantity: Some(mut quantity), end }) => {
+            Some(Parsed { quantity: Some(mut quantity), end }) => {
                 // The 数 of 半数万亿 belongs to what stands before.
                 let taken = found.last().map_or(0, |last: &Quantity| last.span.end);
                 quantity.span.start = quantity.span.start.max(taken);
                 found.push(quantity);
                 end
             }
-            Some(Read { quantity: None, end }) => end,
+            Some(Parsed { quantity: None, end }) => end,
             None => at + c.len_utf8(),
         };
         at = next.max(at + c.len_utf8());
@@ -57,13 +63,13 @@ pub fn read_zh(text: &str) -> Vec<Quantity> {
 }
 
 /// What stands at a place: a quantity, or something with a numeral in it that is none; and where it ends.
-pub(super) struct Read {
-    pub quantity: Option<Quantity>,
-    pub end: usize,
+struct Parsed {
+    quantity: Option<Quantity>,
+    end: usize,
 }
 
-impl Read {
-    pub(super) fn some(quantity: Quantity) -> Option<Self> {
+impl Parsed {
+    fn some(quantity: Quantity) -> Option<Self> {
         let end = quantity.span.end;
         Some(Self { quantity: Some(quantity), end })
     }
@@ -88,7 +94,7 @@ fn skip_identifier(text: &str, at: usize) -> usize {
     text[letters..].find(|c: char| !name(c)).map_or(text.len(), |n| letters + n)
 }
 
-pub(super) fn read_at(text: &str, at: usize) -> Option<Read> {
+fn read_at(text: &str, at: usize) -> Option<Parsed> {
     let rest = &text[at..];
     let first = rest.chars().next()?;
     match first {
@@ -106,7 +112,7 @@ pub(super) fn read_at(text: &str, at: usize) -> Option<Read> {
         '第' => return ordinal(text, at),
         '翻' => return doubled(text, at),
         '半' | '过' | '大' => return half(text, at),
-        '周' | '星' | '礼' => return zh_dates::weekday(text, at),
+        '周' | '星' | '礼' => return dates::weekday(text, at),
         '“' | '双' => {
             if let Some(read) = named(text, at) {
                 return Some(read);
@@ -114,54 +120,54 @@ pub(super) fn read_at(text: &str, at: usize) -> Option<Read> {
         }
         _ => {}
     }
-    if !zh_number::begins(first) {
+    if !number::begins(first) {
         return None;
     }
     if let Some(name) = NAMES.iter().find(|name| rest.starts_with(**name)) {
-        return Some(Read { quantity: None, end: at + name.len() });
+        return Some(Parsed { quantity: None, end: at + name.len() });
     }
-    if let Some(read) = named(text, at).or_else(|| zh_dates::read(text, at)) {
+    if let Some(read) = named(text, at).or_else(|| dates::read(text, at)) {
         return Some(read);
     }
-    let number = zh_number::scan(text, at)?;
+    let number = number::scan(text, at)?;
     if number.vague {
         // 几 and 数 before the number belong to it.
         let start = text[..at].strip_suffix(['几', '数']).map_or(at, str::len);
-        if let Some((lower, upper)) = zh_number::neighbours(&text[start..number.end]) {
-            let mut quantity = Quantity::new(start..number.end, lower, Kind::Count);
+        if let Some((lower, upper)) = number::neighbours(&text[start..number.end]) {
+            let mut quantity = Quantity::new(start..number.end, lower, QuantityKind::Count);
             quantity.upper = Some(upper);
-            quantity.firm = false;
-            return Read::some(quantity);
+            quantity.required = false;
+            return Parsed::some(quantity);
         }
-        let mut quantity = Quantity::new(start..number.end, number.value, Kind::Magnitude);
-        quantity.firm = false;
+        let mut quantity = Quantity::new(start..number.end, number.value, QuantityKind::Magnitude);
+        quantity.required = false;
         let large = number.value >= Decimal::ONE_THOUSAND && !number.digits;
-        return Some(Read { quantity: large.then_some(quantity), end: number.end });
+        return Some(Parsed { quantity: large.then_some(quantity), end: number.end });
     }
     let mut quantity = measured(text, at, &number);
     if let Some(range) = range(text, at, &number, quantity.as_ref()) {
-        return Read::some(range);
+        return Parsed::some(range);
     }
     if let Some(quantity) = &mut quantity {
         approximate(text, quantity, &number);
     }
     let end = quantity.as_ref().map_or(number.end, |q| q.span.end);
-    Some(Read { quantity, end })
+    Some(Parsed { quantity, end })
 }
 
 /// A number, a dash and a second number with the unit of both: 3万至5万, 100—200, 6%到7%, 600-700万卢布.
-fn range(text: &str, at: usize, number: &Number, lower: Option<&Quantity>) -> Option<Quantity> {
+fn range(text: &str, at: usize, number: &ChineseNumber, lower: Option<&Quantity>) -> Option<Quantity> {
     let (lower_end, own) = match lower {
         Some(q) if q.span.end > number.end => (q.span.end, Some(q)),
         _ => (number.end, None),
     };
     let dash = RANGE.iter().find(|dash| text[lower_end..].starts_with(**dash))?;
     let upper_at = lower_end + dash.len();
-    if !text[upper_at..].starts_with(zh_number::begins) {
+    if !text[upper_at..].starts_with(number::begins) {
         return None;
     }
-    let second = zh_number::scan(text, upper_at).filter(|n| !n.vague && n.digits == number.digits)?;
-    let mut upper = zh_dates::read(text, upper_at).is_none().then(|| measured(text, upper_at, &second))??;
+    let second = number::scan(text, upper_at).filter(|n| !n.vague && n.digits == number.digits)?;
+    let mut upper = dates::read(text, upper_at).is_none().then(|| measured(text, upper_at, &second))??;
     let mut value = number.value;
     if number.scale == Decimal::ONE
         && second.scale > Decimal::ONE
@@ -183,12 +189,12 @@ fn range(text: &str, at: usize, number: &Number, lower: Option<&Quantity>) -> Op
     upper.upper = Some(upper.value);
     upper.value = value;
     upper.span.start = at;
-    upper.firm = true;
+    upper.required = true;
     Some(upper)
 }
 
 /// Sets how exact the text says the quantity is, and takes a 多 or 余 behind its unit into its span.
-pub(super) fn approximate(text: &str, quantity: &mut Quantity, number: &Number) {
+fn approximate(text: &str, quantity: &mut Quantity, number: &ChineseNumber) {
     let before = text[..quantity.span.start].trim_end_matches(' ');
     let after = &text[quantity.span.end..];
     let counting = CLASSIFIERS.iter().filter(|word| after.starts_with(**word)).map(|word| word.len()).max();

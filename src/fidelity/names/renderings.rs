@@ -6,9 +6,9 @@
 use std::collections::BTreeMap;
 
 use super::{
-    invented::{NO_NAMES, Word, words},
-    known::{derives_from_known, is_common, is_proper, known},
-    sound::{Heard, are_alike},
+    invented::{LatinWord, NOT_NAMES, words},
+    lexicon::{derives_from_known, is_common, is_proper, known},
+    phonetics::{TranscribedNames, are_alike},
 };
 
 /// How the names of an article have been rendered so far.
@@ -23,12 +23,12 @@ impl Renderings {
     /// use yizhai::fidelity::Renderings;
     ///
     /// let mut renderings = Renderings::default();
-    /// assert_eq!(renderings.settle("海梅·塔马约说。", "Jaime Tamayo said so."), None);
-    /// let again = renderings.settle("塔马约认为不会。", "Tamajo does not think so.");
+    /// assert_eq!(renderings.unify("海梅·塔马约说。", "Jaime Tamayo said so."), None);
+    /// let again = renderings.unify("塔马约认为不会。", "Tamajo does not think so.");
     /// assert_eq!(again.as_deref(), Some("Tamayo does not think so."));
     /// ```
-    pub fn settle(&mut self, source: &str, output: &str) -> Option<String> {
-        let heard = Heard::of(source);
+    pub fn unify(&mut self, source: &str, output: &str) -> Option<String> {
+        let heard = TranscribedNames::of(source);
         if heard.is_empty() {
             return None;
         }
@@ -62,10 +62,10 @@ impl Renderings {
 }
 
 /// Whether a word can be a transcribed name.
-fn is_name(word: &Word<'_>) -> bool {
+fn is_name(word: &LatinWord<'_>) -> bool {
     let lower = word.text.to_lowercase();
     let acronym = word.text.chars().all(char::is_uppercase);
-    word.capital && !acronym && !NO_NAMES.contains(&lower.as_str()) && !is_common(&lower)
+    word.capital && !acronym && !NOT_NAMES.contains(&lower.as_str()) && !is_common(&lower)
 }
 
 /// Whether a word may be written as another one was: it is known for nothing else, no form of the other, and sounds
@@ -82,8 +82,8 @@ mod tests {
 
     fn second(first: (&str, &str), source: &str, output: &str) -> Option<String> {
         let mut renderings = Renderings::default();
-        assert_eq!(renderings.settle(first.0, first.1), None);
-        renderings.settle(source, output)
+        assert_eq!(renderings.unify(first.0, first.1), None);
+        renderings.unify(source, output)
     }
 
     #[test]
@@ -96,7 +96,7 @@ mod tests {
             assert_eq!(second(first, source, output).as_deref(), Some(expected), "{output}");
         }
         let mut renderings = Renderings::default();
-        let text = renderings.settle("塔马约说，塔马约问", "Tamayo said and Tamajo asked");
+        let text = renderings.unify("塔马约说，塔马约问", "Tamayo said and Tamajo asked");
         assert_eq!(text.as_deref(), Some("Tamayo said and Tamayo asked"));
     }
 
