@@ -1,6 +1,7 @@
-//! How fast quantities are read, compared and settled and outputs checked, in bytes of Chinese a second, on one core.
+//! Measures how fast quantities are read, compared and rewritten and outputs are checked, in bytes of Chinese per second on
+//! one core.
 //!
-//! Run with `cargo bench --bench numerals`. A section of a page has about 1 KB; the text is the real page in `tests/data`.
+//! Run with `cargo bench --bench numerals`. The text is the real page in `tests/data`; a section of it has about 1 KB.
 
 use std::hint::black_box;
 

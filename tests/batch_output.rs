@@ -139,6 +139,35 @@ async fn a_page_of_html_stands_for_itself_and_holds_no_markup_of_the_source() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn findings_are_structured_in_json_and_marked_in_html() {
+    let folder = Folder::new();
+    folder.write("a.txt", "投资35亿元，建设工厂。");
+    let script: Script = Arc::new(|_| Answer::Text("They invested 350 million yuan, CNN said.".to_owned()));
+    let server = served(script).await;
+    let arguments = |format| ["--format", format, "--task", "translation", "--max-attempts", "1"];
+    let url = server.url();
+    for format in ["json", "html"] {
+        let output = output(folder.digest(&url, &arguments(format))).await;
+        assert!(output.status.success(), "{}", stderr(&output));
+    }
+    let digest: Value = serde_json::from_str(&folder.read("a.txt.json")).unwrap();
+    let section = &digest["articles"][0]["sections"][0];
+    let findings = section["verdict"]["findings"].as_array().unwrap();
+    let fields = |key: &str| -> Vec<&Value> { findings.iter().map(|finding| &finding[key]).collect() };
+    assert_eq!(fields("kind"), ["number_not_in_source", "number_missing", "name_not_in_source"]);
+    assert_eq!(fields("expected"), [&Value::Null, &"35亿元".into(), &Value::Null]);
+    assert_eq!(fields("expected_english"), [&Value::Null, &"3.5 billion yuan".into(), &Value::Null]);
+    assert_eq!(fields("found"), [&"350 million yuan".into(), &Value::Null, &"CNN".into()]);
+    assert_eq!(findings[1]["source_span"], serde_json::json!({ "start": 6, "end": 14 }));
+    assert_eq!(findings[1]["paragraph_index"], 0);
+    let page = folder.read("a.txt.html");
+    for (finding, text) in findings.iter().zip(["350 million yuan", "35亿元", "CNN"]) {
+        let mark = format!("<mark title=\"{}\">{text}</mark>", finding["message"].as_str().unwrap());
+        assert!(page.contains(&mark), "{text} is not marked");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn progress_for_programs_is_one_object_a_line_and_quiet_is_quiet() {
     let folder = Folder::new();
     folder.write("a.txt", "火箭发射入轨。");

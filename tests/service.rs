@@ -310,7 +310,7 @@ async fn a_text_longer_than_any_prompt_is_digested_whole() {
 }
 
 #[tokio::test]
-async fn terms_reach_the_model_settled_and_are_required() {
+async fn terms_are_rewritten_for_the_model_and_required_in_its_output() {
     let script: Script = Arc::new(|prompt| {
         Answer::Text(if prompt.contains("LandSpace 披露") {
             "LandSpace disclosed it.".to_owned()
@@ -327,7 +327,13 @@ async fn terms_reach_the_model_settled_and_are_required() {
         server.client().await.digest(digest(lines("蓝箭航天披露。\n朱雀三号。"), options)).await.unwrap();
     assert!(answer.sections[0].verdict.as_ref().unwrap().passed);
     let findings = &answer.sections[1].verdict.as_ref().unwrap().findings;
-    assert_eq!(findings[0].kind(), pb::FindingKind::TermMissing);
+    let missing = &findings[0];
+    assert_eq!(missing.kind(), pb::FindingKind::TermMissing);
+    let span = missing.source_span.unwrap();
+    let source = &"朱雀三号。"[span.start_byte as usize..span.end_byte as usize];
+    assert_eq!((missing.expected.as_str(), missing.found.as_str()), (source, ""));
+    assert!(missing.expected_english.starts_with("Zhuque"), "{}", missing.expected_english);
+    assert!(missing.message.contains(&missing.expected), "{}", missing.message);
     assert_eq!(answer.sections[0].provenance.as_ref().unwrap().glossary_sha256.len(), 64);
 }
 

@@ -85,7 +85,7 @@ def main():
                 for paragraph in section.translation.paragraphs:
                     print(paragraph.text)
             for finding in section.verdict.findings:
-                print(f"! {pb.FindingKind.Name(finding.kind)}: {finding.detail}")
+                print(f"! {pb.FindingKind.Name(finding.kind)}: {finding.message}")
             sys.stdout.flush()
         else:
             statistics = response.statistics

@@ -1,73 +1,117 @@
-//! What the checks can find in an output.
+//! The problems that the checks report.
 
-/// What a check found in one output.
+use std::{fmt, ops::Range};
+
+/// A problem in one output.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Finding {
-    /// The output was stopped at a limit of tokens or characters and is not whole.
+pub struct Finding {
+    /// What is wrong.
+    pub kind: FindingKind,
+    /// The bytes of the source that it is about, if it is about a particular place.
+    pub source_span: Option<Range<usize>>,
+    /// The bytes of the output that it is about, if it is about a particular place.
+    pub output_span: Option<Range<usize>>,
+}
+
+/// The kind of a finding, with what was expected and what was found.
+///
+/// The `Display` form is a message for people.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FindingKind {
+    /// Generation stopped at a token or character limit, so the output is incomplete.
     Truncated,
-    /// The output is empty though the source is not.
+    /// The output is empty although the source is not.
     Empty,
-    /// These Chinese characters were left in the English.
-    HanInTranslation(String),
-    /// The output repeats this phrase.
-    Loop(String),
-    /// The model's summary did not fit; sentences of the source stand in its place.
+    /// The English contains Chinese characters.
+    HanInTranslation {
+        /// The first run of them.
+        found: String,
+    },
+    /// The output repeats itself.
+    Loop {
+        /// The repeated phrase.
+        found: String,
+    },
+    /// The model's summary did not fit, so the summary consists of sentences of the source.
     SummaryExtracted,
-    /// No whole sentence fits the limit, in characters; the summary is empty.
-    SummaryLimitTooSmall(usize),
-    /// The rendering of this term does not stand in the translation.
+    /// No complete sentence fits the limit, so the summary is empty.
+    SummaryLimitTooSmall {
+        /// The limit, in characters.
+        limit: usize,
+    },
+    /// A glossary term of the source is not rendered as required.
     TermMissing {
         /// The Chinese term.
         source: String,
         /// Its required rendering.
         target: String,
     },
-    /// The output holds this number, date or amount and the source does not.
-    NumberNotInSource(String),
-    /// The source holds this number, date or amount and the translation does not.
-    NumberMissing(String),
-    /// The output holds this name and the source does not.
-    NameNotInSource(String),
-    /// In this sentence the output speaks about itself or its task.
-    Chatter(String),
-    /// The output is the source again, word for word.
+    /// The output contains a number, date or amount that does not appear in the source.
+    NumberNotInSource {
+        /// The number, as the output writes it.
+        found: String,
+    },
+    /// The translation lacks a number, date or amount of the source.
+    NumberMissing {
+        /// The number, as the source writes it.
+        expected: String,
+        /// The same number in English.
+        english: String,
+    },
+    /// The output contains a name that does not appear in the source.
+    NameNotInSource {
+        /// The name.
+        found: String,
+    },
+    /// The output comments on itself or on its task.
+    Chatter {
+        /// The first sentence that does.
+        found: String,
+    },
+    /// The output repeats the source word for word.
     CopiedInput,
-    /// The translation is so short that something must have been dropped.
+    /// The translation is so short that part of the source must be missing.
     TooShort,
     /// The translation is so long that something must have been added.
     TooLong,
-    /// The source lists so many items and the translation fewer.
+    /// The translation has fewer list items than the source.
     ListItemsMissing {
-        /// Items of the source.
+        /// The number of items in the source.
         expected: usize,
-        /// Items of the translation.
+        /// The number of items in the translation.
         found: usize,
     },
 }
 
-impl std::fmt::Display for Finding {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Display for FindingKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Truncated => {
-                f.write_str("the model was stopped at the limit; what it had written until then stands here")
+            Self::Truncated => f.write_str("the output is incomplete: generation stopped at the limit"),
+            Self::Empty => f.write_str("the model returned an empty output"),
+            Self::HanInTranslation { found } => write!(f, "`{found}` was left untranslated"),
+            Self::Loop { found } => write!(f, "`{found}` is repeated over and over"),
+            Self::SummaryExtracted => {
+                f.write_str("the model's summary did not fit the limit; sentences of the source replace it")
             }
-            Self::Empty => f.write_str("the model wrote nothing"),
-            Self::HanInTranslation(run) => write!(f, "`{run}` was left in Chinese"),
-            Self::Loop(phrase) => write!(f, "`{phrase}` is repeated over and over"),
-            Self::SummaryExtracted => f.write_str(
-                "the model's summary did not fit the limit; sentences of the source stand in its place",
-            ),
-            Self::SummaryLimitTooSmall(limit) => write!(f, "no whole sentence fits {limit} characters"),
+            Self::SummaryLimitTooSmall { limit } => {
+                write!(f, "no complete sentence fits the limit of {limit} characters")
+            }
             Self::TermMissing { source, target } => {
-                write!(f, "`{source}` should be rendered as `{target}`, which is missing")
+                write!(f, "`{source}` should be translated as `{target}`")
             }
-            Self::NumberNotInSource(number) => write!(f, "the number {number} does not stand in the source"),
-            Self::NumberMissing(number) => write!(f, "the number {number} of the source is missing"),
-            Self::NameNotInSource(name) => write!(f, "the name {name} does not stand in the source"),
-            Self::Chatter(sentence) => write!(f, "`{sentence}` is about the task and not of the source"),
+            Self::NumberNotInSource { found } => {
+                write!(f, "the number `{found}` does not appear in the source")
+            }
+            Self::NumberMissing { expected, english } => {
+                write!(f, "the number `{expected}` ({english}) is missing from the translation")
+            }
+            Self::NameNotInSource { found } => write!(f, "the name `{found}` does not appear in the source"),
+            Self::Chatter { found } => write!(f, "`{found}` comments on the task and is not in the source"),
             Self::CopiedInput => f.write_str("the output repeats the source word for word"),
-            Self::TooShort => f.write_str("the translation is too short to hold all of the source"),
-            Self::TooLong => f.write_str("the translation is too long to hold only what the source says"),
+            Self::TooShort => {
+                f.write_str("the translation is too short to contain everything that the source says")
+            }
+            Self::TooLong => f.write_str("the translation is too long to contain only what the source says"),
             Self::ListItemsMissing { expected, found } => {
                 write!(f, "the source lists {expected} items, the translation {found}")
             }

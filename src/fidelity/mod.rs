@@ -19,7 +19,7 @@ mod verdict;
 
 pub use check::{check_summary, check_translation};
 pub use checks::RequiredTerm;
-pub use evidence::{sentences_behind, supporting_sentences};
-pub use finding::Finding;
+pub use evidence::{sentences_like, supporting_sentences};
+pub use finding::{Finding, FindingKind};
 pub use names::Renderings;
-pub use verdict::{Found, NumberCounts, Score, TermCounts, Verdict};
+pub use verdict::{Alignment, AlignmentKind, NumberCounts, Score, TermCounts, Verdict};

@@ -1,48 +1,59 @@
-//! All checks on one output together: what was found, where, and which of two outputs is better.
+//! The outcome of the checks on one output, and the order of outputs by quality.
 //!
-//! Called by `pipeline` for every candidate. The order of [`Verdict::score`] is the only place that says what weighs more.
+//! Filled by `check`, compared by `pipeline`. [`Verdict::score`] is the only place that weighs findings against each other.
 
 use std::{cmp::Reverse, ops::Range};
 
-use super::{finding::Finding, numerals::NumberReport};
+use super::finding::{Finding, FindingKind};
 
-/// The outcome of the checks on one output.
+/// The outcome of all checks on one output.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Verdict {
-    /// What was found, the gravest first.
-    pub findings: Vec<Found>,
-    /// The numbers, dates and amounts.
+    /// The problems found, the most serious first.
+    pub findings: Vec<Finding>,
+    /// The numbers and terms of the source with their counterparts in the output.
+    pub alignments: Vec<Alignment>,
+    /// The counts of numbers, dates and amounts.
     pub numbers: NumberCounts,
-    /// The settled terms that the output must hold.
+    /// The counts of required terms.
     pub terms: TermCounts,
 }
 
-/// A finding and where it is.
+/// A number or term of the source and its counterpart in the output.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Found {
-    /// What it is.
-    pub finding: Finding,
-    /// Where in the source, in bytes, if it is about a place there.
-    pub source: Option<Range<usize>>,
-    /// Where in the output, in bytes.
-    pub output: Option<Range<usize>>,
+pub struct Alignment {
+    /// What is aligned.
+    pub kind: AlignmentKind,
+    /// The bytes of the source.
+    pub source_span: Range<usize>,
+    /// The bytes of the output.
+    pub output_span: Range<usize>,
 }
 
-/// How many numbers an output has to hold and holds.
+/// What an alignment connects.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AlignmentKind {
+    /// Two numbers, dates or amounts of the same value.
+    Number,
+    /// A glossary term and its rendering.
+    Term,
+}
+
+/// The numbers, dates and amounts that an output has to contain.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct NumberCounts {
-    /// The output must hold so many; of a summary so many stand in it.
+    /// Numbers that the translation has to contain; for a summary, the numbers in it.
     pub expected: usize,
-    /// Of these it holds so many with their value.
+    /// Expected numbers that appear with the right value.
     pub kept: usize,
-    /// And lacks so many.
+    /// Expected numbers that do not appear.
     pub missing: usize,
-    /// So many stand in it and not in the source.
+    /// Numbers of the output that do not appear in the source.
     pub unexpected: usize,
 }
 
 impl NumberCounts {
-    /// The sum of two outputs.
+    /// Returns the sum of two counts.
     pub fn plus(self, other: Self) -> Self {
         Self {
             expected: self.expected + other.expected,
@@ -53,41 +64,41 @@ impl NumberCounts {
     }
 }
 
-/// How many terms an output has to hold and holds.
+/// The required terms that an output has to contain.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct TermCounts {
-    /// The source holds so many of the settled terms.
+    /// Required terms that appear in the source.
     pub expected: usize,
-    /// The output holds so many of their renderings.
+    /// Expected terms whose rendering appears in the output.
     pub kept: usize,
 }
 
 impl TermCounts {
-    /// The sum of two outputs.
+    /// Returns the sum of two counts.
     pub fn plus(self, other: Self) -> Self {
         Self { expected: self.expected + other.expected, kept: self.kept + other.kept }
     }
 }
 
-/// How good an output is; of two the greater is better. Compared field by field, in this order.
+/// The quality of an output; the better of two outputs has the greater score. Compared field by field, in this order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Score {
-    /// It is there, and no loop, chatter or copy of its input.
+    /// The output is neither empty, a loop, chatter nor a copy of its source.
     usable: bool,
-    /// Fewest of everything that is wrong, with what is invented or broken counted twice, and a part that was dropped
-    /// twice again: it held more than one thing.
+    /// The weighted sum of the findings. Additions and damage count twice; a dropped part counts four times because it
+    /// contained more than one thing.
     faults: Reverse<usize>,
-    /// Most numbers and terms kept.
+    /// The number of numbers and terms kept.
     kept: usize,
 }
 
 impl Verdict {
-    /// Whether nothing was found.
+    /// Returns `true` if there are no findings.
     pub fn is_clean(&self) -> bool {
         self.findings.is_empty()
     }
 
-    /// The score by which the better of two candidates for one source is chosen.
+    /// Returns the score that decides between two candidates for one source.
     ///
     /// ```
     /// use yizhai::fidelity::check_translation;
@@ -98,33 +109,26 @@ impl Verdict {
     /// assert!(good.score() > bad.score());
     /// ```
     pub fn score(&self) -> Score {
-        let fatal = |f: &Finding| {
-            matches!(f, Finding::Empty | Finding::Loop(_) | Finding::Chatter(_) | Finding::CopiedInput)
-        };
-        let weight = |f: &Finding| match f {
-            Finding::Truncated
-            | Finding::HanInTranslation(_)
-            | Finding::NumberNotInSource(_)
-            | Finding::NameNotInSource(_)
-            | Finding::TooLong => 2,
-            Finding::TooShort => 4,
-            _ => 1,
-        };
         Score {
-            usable: !self.findings.iter().any(|found| fatal(&found.finding)),
-            faults: Reverse(self.findings.iter().map(|found| weight(&found.finding)).sum()),
+            usable: !self.findings.iter().any(|finding| is_fatal(&finding.kind)),
+            faults: Reverse(self.findings.iter().map(|finding| weight(&finding.kind)).sum()),
             kept: self.numbers.kept + self.terms.kept,
         }
     }
 
-    /// Adds the verdict on an output that is appended to this one: its source stands at `source_start` of the whole
-    /// source, its output at `output_start` of the whole output, in bytes.
+    /// Appends the verdict on the next part of the same text, whose source begins at byte `source_start` and whose output
+    /// begins at byte `output_start`.
     pub fn append(&mut self, next: Self, source_start: usize, output_start: usize) {
-        let moved = |range: Range<usize>, by: usize| range.start + by..range.end + by;
-        self.findings.extend(next.findings.into_iter().map(|found| Found {
-            source: found.source.map(|range| moved(range, source_start)),
-            output: found.output.map(|range| moved(range, output_start)),
-            ..found
+        let shift = |span: Range<usize>, by: usize| span.start + by..span.end + by;
+        self.findings.extend(next.findings.into_iter().map(|finding| Finding {
+            source_span: finding.source_span.map(|span| shift(span, source_start)),
+            output_span: finding.output_span.map(|span| shift(span, output_start)),
+            ..finding
+        }));
+        self.alignments.extend(next.alignments.into_iter().map(|alignment| Alignment {
+            source_span: shift(alignment.source_span, source_start),
+            output_span: shift(alignment.output_span, output_start),
+            ..alignment
         }));
         self.numbers = self.numbers.plus(next.numbers);
         self.terms = self.terms.plus(next.terms);
@@ -132,10 +136,33 @@ impl Verdict {
 
     pub(super) fn add(
         &mut self,
-        finding: Finding,
-        source: Option<Range<usize>>,
-        output: Option<Range<usize>>,
+        kind: FindingKind,
+        source_span: Option<Range<usize>>,
+        output_span: Option<Range<usize>>,
     ) {
-        self.findings.push(Found { finding, source, output });
+        self.findings.push(Finding { kind, source_span, output_span });
+    }
+}
+
+/// Returns `true` if an output with such a finding cannot be used at all.
+fn is_fatal(kind: &FindingKind) -> bool {
+    matches!(
+        kind,
+        FindingKind::Empty
+            | FindingKind::Loop { .. }
+            | FindingKind::Chatter { .. }
+            | FindingKind::CopiedInput
+    )
+}
+
+fn weight(kind: &FindingKind) -> usize {
+    match kind {
+        FindingKind::Truncated
+        | FindingKind::HanInTranslation { .. }
+        | FindingKind::NumberNotInSource { .. }
+        | FindingKind::NameNotInSource { .. }
+        | FindingKind::TooLong => 2,
+        FindingKind::TooShort => 4,
+        _ => 1,
     }
 }

@@ -6,7 +6,8 @@ use futures::{FutureExt, Stream, StreamExt, stream};
 use tracing::Instrument as _;
 
 use super::{
-    Job, Located, Makers, Pipeline, PipelineError, Summary, Translation, complete::Usage, translate::Names,
+    Job, Makers, Pipeline, PipelineError, SectionFinding, Summary, Translation, complete::Usage,
+    translate::Names,
 };
 
 /// A sentence of the source.
@@ -43,7 +44,7 @@ pub struct SectionDigest {
     /// The translation, when it was asked for.
     pub translation: Option<Translation>,
     /// What the checks found.
-    pub findings: Vec<Located>,
+    pub findings: Vec<SectionFinding>,
     /// The models that made it.
     pub makers: Makers,
     /// The version of the prompts.
@@ -163,7 +164,7 @@ impl Pipeline {
         let (translation, summary) = futures::try_join!(translate, summarize)?;
         let mut findings = Vec::new();
         let mut usage = Usage::default();
-        let mut note = |found: Vec<Located>, used: Usage| {
+        let mut note = |found: Vec<SectionFinding>, used: Usage| {
             findings.extend(found);
             usage = usage.plus(used);
         };

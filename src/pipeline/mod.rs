@@ -58,15 +58,15 @@ pub struct Makers {
     pub summary_model: Option<Arc<ModelInfo>>,
 }
 
-/// A finding and where it is.
+/// A finding in one of the results of a section.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Located {
-    /// In which result.
+pub struct SectionFinding {
+    /// The result that it is in.
     pub task: Task,
-    /// In which paragraph of the section; `None` for the heading and for summaries.
+    /// The paragraph of the section that it is in; `None` for the heading and for summaries.
     pub paragraph: Option<usize>,
-    /// What was found, and where in the paragraph, the heading or the summary.
-    pub found: crate::fidelity::Found,
+    /// The finding; its spans are relative to the paragraph, the heading or the summary.
+    pub finding: crate::fidelity::Finding,
 }
 
 /// Why a section could not be done, or a pipeline not be started.

@@ -7,7 +7,7 @@
 use futures::future::try_join_all;
 
 use super::{
-    Job, Located, Pipeline, PipelineError, SourceSentence, chunk,
+    Job, Pipeline, PipelineError, SectionFinding, SourceSentence, chunk,
     complete::{Completion, Usage},
     dateline::frame,
     prompt::Request,
@@ -15,7 +15,7 @@ use super::{
 use crate::{
     document::Section,
     engine::Turn,
-    fidelity::{self, Finding, Found, Verdict},
+    fidelity::{self, Finding, FindingKind, Verdict},
     task::Task,
 };
 
@@ -71,7 +71,7 @@ impl Pipeline {
         &self,
         job: &Job,
         section: &Section,
-    ) -> Result<(Summary, Vec<Located>, Usage), PipelineError> {
+    ) -> Result<(Summary, Vec<SectionFinding>, Usage), PipelineError> {
         let limit = job.summary_max_chars;
         let source = section.paragraphs.iter().map(|p| frame(&p.text).body).collect::<Vec<_>>().join("\n");
         let turn = self.summary.engine.turn();
@@ -112,8 +112,8 @@ impl Pipeline {
             Some(draft) => (draft, true),
             None => (extracted(&source, limit), false),
         };
-        let located = |found| Located { task: Task::Summary, paragraph: None, found };
-        let findings = draft.verdict.findings.iter().cloned().map(located).collect();
+        let in_section = |finding| SectionFinding { task: Task::Summary, paragraph: None, finding };
+        let findings = draft.verdict.findings.iter().cloned().map(in_section).collect();
         let summary = self.assemble(draft.text, draft.whole, generated, attempts, section);
         Ok((summary, findings, usage))
     }
@@ -191,9 +191,12 @@ impl Draft {
     /// Without the sentences that hold numbers or names that the source does not.
     fn without_inventions(self, source: &str) -> Self {
         let places: Vec<usize> =
-            self.verdict.findings.iter().filter_map(|found| Some(found.output.as_ref()?.start)).collect();
-        let is_invention = |found: &Found| {
-            matches!(found.finding, Finding::NumberNotInSource(_) | Finding::NameNotInSource(_))
+            self.verdict.findings.iter().filter_map(|f| Some(f.output_span.as_ref()?.start)).collect();
+        let is_invention = |finding: &Finding| {
+            matches!(
+                finding.kind,
+                FindingKind::NumberNotInSource { .. } | FindingKind::NameNotInSource { .. }
+            )
         };
         if !self.verdict.findings.iter().any(is_invention) {
             return self;
@@ -216,7 +219,7 @@ impl Draft {
 fn sources_own(source: &str, draft: &str, limit: usize) -> Option<String> {
     let sentences: Vec<&str> = source.lines().flat_map(chunk::sentences).map(str::trim).collect();
     let whole: Vec<&str> = sentences.into_iter().filter(|sentence| is_whole(sentence)).collect();
-    let chosen = fidelity::sentences_behind(draft, &whole, limit)?;
+    let chosen = fidelity::sentences_like(draft, &whole, limit)?;
     Some(chosen.into_iter().map(|index| whole[index]).collect())
 }
 
@@ -229,8 +232,10 @@ fn is_whole(sentence: &str) -> bool {
 
 /// What a draft holds and the source does not.
 fn invented(verdict: &Verdict) -> String {
-    let words = verdict.findings.iter().filter_map(|found| match &found.finding {
-        Finding::NumberNotInSource(word) | Finding::NameNotInSource(word) => Some(word.as_str()),
+    let words = verdict.findings.iter().filter_map(|finding| match &finding.kind {
+        FindingKind::NumberNotInSource { found } | FindingKind::NameNotInSource { found } => {
+            Some(found.as_str())
+        }
         _ => None,
     });
     words.collect::<Vec<_>>().join("、")
@@ -239,12 +244,12 @@ fn invented(verdict: &Verdict) -> String {
 /// Sentences of the source, for want of better ones.
 fn extracted(source: &str, limit: usize) -> Draft {
     let text = extract(source, limit);
-    let finding = match text.is_empty() && source.chars().any(char::is_alphanumeric) {
-        true => Finding::SummaryLimitTooSmall(limit),
-        false => Finding::SummaryExtracted,
+    let kind = match text.is_empty() && source.chars().any(char::is_alphanumeric) {
+        true => FindingKind::SummaryLimitTooSmall { limit },
+        false => FindingKind::SummaryExtracted,
     };
-    let verdict =
-        Verdict { findings: vec![Found { finding, source: None, output: None }], ..Verdict::default() };
+    let finding = Finding { kind, source_span: None, output_span: None };
+    let verdict = Verdict { findings: vec![finding], ..Verdict::default() };
     Draft { text, whole: true, verdict }
 }
 

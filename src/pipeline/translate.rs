@@ -15,7 +15,7 @@ use std::sync::{Mutex, PoisonError};
 use futures::future::{BoxFuture, FutureExt as _, try_join_all};
 
 use super::{
-    Job, Located, Pipeline, PipelineError, chunk,
+    Job, Pipeline, PipelineError, SectionFinding, chunk,
     complete::{Completion, Usage},
     dateline::{Framed, frame},
     prompt::Request,
@@ -25,7 +25,7 @@ use crate::{
     document::{Document, Section},
     engine::{Sampling, Turn},
     fidelity::{
-        self, Finding, Found, NumberCounts, Renderings, TermCounts, Verdict,
+        self, Alignment, AlignmentKind, FindingKind, NumberCounts, Renderings, TermCounts, Verdict,
         numerals::{self, QuantityRewrite},
     },
     task::Task,
@@ -69,6 +69,8 @@ pub struct Translation {
 pub struct ParagraphTranslation {
     /// The English, on one line.
     pub text: String,
+    /// The numbers and terms of the paragraph with their counterparts in the English.
+    pub alignments: Vec<Alignment>,
     /// False when a part of it ended at the token limit.
     pub whole: bool,
     /// The most times that the model was asked for a piece of it; 0 when there was nothing to ask.
@@ -135,7 +137,7 @@ impl Pipeline {
         heading: Option<&str>,
         section: &Section,
         names: &Names,
-    ) -> Result<(Translation, Vec<Located>, Usage), PipelineError> {
+    ) -> Result<(Translation, Vec<SectionFinding>, Usage), PipelineError> {
         let heading = async {
             match heading {
                 Some(text) => {
@@ -164,11 +166,12 @@ impl Pipeline {
             translation.terms = translation.terms.plus(piece.verdict.terms);
             translation.attempts = translation.attempts.max(piece.attempts);
             usage = usage.plus(piece.usage);
-            let located = |found| Located { task: Task::Translation, paragraph, found };
-            findings.extend(piece.verdict.findings.into_iter().map(located));
+            let in_section = |finding| SectionFinding { task: Task::Translation, paragraph, finding };
+            findings.extend(piece.verdict.findings.into_iter().map(in_section));
+            let alignments = piece.verdict.alignments;
             if paragraph.is_some() {
                 let Piece { text, whole, attempts, .. } = piece;
-                translation.paragraphs.push(ParagraphTranslation { text, whole, attempts });
+                translation.paragraphs.push(ParagraphTranslation { text, alignments, whole, attempts });
             }
         }
         Ok((translation, findings, usage))
@@ -199,9 +202,11 @@ impl Pipeline {
         if is_quotation(body.trim()) {
             translated = translated.in_quotes();
         }
-        let mut joined = Piece::of_text(lead);
-        joined.append(translated, offset(text, body));
-        joined.append(Piece::of_text(tail), text.len());
+        let body_start = offset(text, body);
+        let body_end = body_start + body.len();
+        let mut joined = Piece::by_rule(&text[..body_start], lead);
+        joined.append(translated, body_start);
+        joined.append(Piece::by_rule(&text[body_end..], tail), body_end);
         Ok(joined)
     }
 
@@ -241,7 +246,7 @@ impl Pipeline {
                     self.by_sentence(job, source, each).await.map(|sentences| vec![sentences])
                 } else {
                     question.settled = settle(source, &job.glossary, QuantityRewrite::ALL);
-                    question.hint = hint(source, &best.verdict);
+                    question.hint = hint(&best.verdict);
                     if attempt == 2 && attempts > 2 {
                         self.answer(job, &question, Sampling::Greedy).await.map(|answer| vec![answer])
                     } else {
@@ -396,6 +401,18 @@ impl Piece {
         }
     }
 
+    /// A part of a paragraph that is translated by rule, with its numbers aligned.
+    fn by_rule(source: &str, text: String) -> Self {
+        let pairs = numerals::compare(source, &text).pairs;
+        let mut piece = Self::of_text(text);
+        piece.verdict.alignments.extend(pairs.into_iter().map(|(own, other)| Alignment {
+            kind: AlignmentKind::Number,
+            source_span: own.span,
+            output_span: other.span,
+        }));
+        piece
+    }
+
     /// The one with the better verdict, the first where they are equal; what both cost is kept.
     fn better(self, other: Self) -> Self {
         let usage = self.usage.plus(other.usage);
@@ -458,15 +475,14 @@ fn offset(text: &str, part: &str) -> usize {
 }
 
 /// What an answer lacks, in the words that it must hold.
-fn hint(source: &str, verdict: &Verdict) -> String {
+fn hint(verdict: &Verdict) -> String {
     let mut wanted: Vec<String> = Vec::new();
-    for Found { finding, source: place, .. } in &verdict.findings {
-        let word = match finding {
-            Finding::TermMissing { target, .. } => target.clone(),
-            Finding::NumberMissing(_) => match place.as_ref().and_then(|place| source.get(place.clone())) {
-                Some(quantity) => numerals::rewrite_quantities(quantity, QuantityRewrite::ALL),
-                None => continue,
-            },
+    for finding in &verdict.findings {
+        let word = match &finding.kind {
+            FindingKind::TermMissing { target, .. } => target.clone(),
+            FindingKind::NumberMissing { expected, .. } => {
+                numerals::rewrite_quantities(expected, QuantityRewrite::ALL)
+            }
             _ => continue,
         };
         if !wanted.contains(&word) {
@@ -479,14 +495,15 @@ fn hint(source: &str, verdict: &Verdict) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fidelity::Finding;
 
     fn in_quotes(text: &str) -> (String, Option<String>) {
         let mut piece = Piece::of_text(text.to_owned());
-        let output = text.find("1930").map(|at| at..at + 4);
-        let finding = Finding::NumberNotInSource("1930".to_owned());
-        piece.verdict.findings.push(Found { finding, source: None, output });
+        let output_span = text.find("1930").map(|at| at..at + 4);
+        let kind = FindingKind::NumberNotInSource { found: "1930".to_owned() };
+        piece.verdict.findings.push(Finding { kind, source_span: None, output_span });
         let Piece { text, verdict, .. } = piece.in_quotes();
-        let place = verdict.findings[0].output.clone();
+        let place = verdict.findings[0].output_span.clone();
         let found = place.map(|place| text[place].to_owned());
         (text, found)
     }

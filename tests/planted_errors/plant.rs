@@ -1,9 +1,10 @@
-//! Plants errors into good English translations. Finds the places by itself, without the reader that is tested, so that
-//! a number which the reader overlooks is planted all the same.
+//! Plants errors into good English translations.
+//!
+//! Finds the positions without the readers under test, so that it also changes numbers that they overlook.
 
-/// What was done to a translation.
+/// The error that was planted into a translation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) enum Plant {
+pub(crate) enum PlantedError {
     ChangedDigit,
     WrongMagnitude,
     DroppedNumber,
@@ -71,8 +72,8 @@ const NAMES: [&str; 12] = [
     " in Shenzhen",
 ];
 
-/// Every translation with one error that can be made of a good one.
-pub(crate) fn plants(english: &str) -> Vec<(Plant, String)> {
+/// Returns copies of a good translation with one planted error each.
+pub(crate) fn plant_errors(english: &str) -> Vec<(PlantedError, String)> {
     let mut all = Vec::new();
     for (start, end) in digit_runs(english) {
         let run = &english[start..end];
@@ -82,45 +83,45 @@ pub(crate) fn plants(english: &str) -> Vec<(Plant, String)> {
             let mut changed = run.to_owned();
             changed.replace_range(at..=at, &((digit + 3) % 9 + 1).to_string());
             if changed != run {
-                all.push((Plant::ChangedDigit, replace(&changed)));
+                all.push((PlantedError::ChangedDigit, replace(&changed)));
             }
         }
         if let Some((short, _)) = run.rsplit_once(',') {
-            all.push((Plant::WrongMagnitude, replace(&format!("{run}0").replace(',', ""))));
-            all.push((Plant::WrongMagnitude, replace(short)));
+            all.push((PlantedError::WrongMagnitude, replace(&format!("{run}0").replace(',', ""))));
+            all.push((PlantedError::WrongMagnitude, replace(short)));
         }
         if !in_date(english, start, end) {
-            all.push((Plant::DroppedNumber, drop_number(english, start, end)));
+            all.push((PlantedError::DroppedNumber, drop_number(english, start, end)));
         }
     }
     for (index, scale) in SCALES.iter().enumerate() {
         for (at, _) in english.match_indices(scale) {
             let other = SCALES[(index + 1) % 4];
             let planted = format!("{}{other}{}", &english[..at], &english[at + scale.len()..]);
-            all.push((Plant::WrongMagnitude, planted));
+            all.push((PlantedError::WrongMagnitude, planted));
         }
     }
-    all.extend(dropped_dates(english).into_iter().map(|text| (Plant::DroppedDate, text)));
+    all.extend(dropped_dates(english).into_iter().map(|text| (PlantedError::DroppedDate, text)));
     for (unit, other) in UNITS {
         for (at, _) in english.match_indices(unit) {
             if counts_something(english, at, unit) {
                 let planted = format!("{}{other}{}", &english[..at], &english[at + unit.len()..]);
-                all.push((Plant::SwappedUnit, planted));
+                all.push((PlantedError::SwappedUnit, planted));
             }
         }
     }
     for (index, addition) in NUMBERS.iter().enumerate() {
-        all.push((Plant::AddedNumber, insert(english, addition, index)));
+        all.push((PlantedError::AddedNumber, insert(english, addition, index)));
     }
     for (index, addition) in NAMES.iter().enumerate() {
         if !english.contains(addition.trim_matches([' ', ',', '(', ')'])) {
-            all.push((Plant::AddedName, insert(english, addition, index)));
+            all.push((PlantedError::AddedName, insert(english, addition, index)));
         }
     }
     all
 }
 
-/// The numbers in digits, with commas and decimals, that are no part of a name (`T5`, `CO2`, `m2`).
+/// Returns the ranges of numbers in digits, with commas and decimals, that are not part of a name (`T5`, `CO2`, `m2`).
 fn digit_runs(text: &str) -> Vec<(usize, usize)> {
     let bytes = text.as_bytes();
     let mut runs = Vec::new();
@@ -141,7 +142,7 @@ fn digit_runs(text: &str) -> Vec<(usize, usize)> {
         let word: String = before.chars().rev().take_while(char::is_ascii_alphanumeric).collect();
         let code = ["BMR", "YPJ", "WRK", "BUR", "PBG"].contains(&word.as_str());
         let glued = word.chars().next().is_some_and(char::is_alphabetic);
-        // `Top 50`, `4x4`, `11.11` are looked at as they are; `2. 4 trillion` is a slip of the reference.
+        // The reference has a stray space in `2. 4 trillion`.
         if (!glued || code) && !text[..start].ends_with(". ") {
             runs.push((start, at));
         }
@@ -149,7 +150,7 @@ fn digit_runs(text: &str) -> Vec<(usize, usize)> {
     runs
 }
 
-/// Whether digits belong to a date: a month stands beside them, or they are a year.
+/// Returns `true` if digits belong to a date: they are next to a month, or a year themselves.
 fn in_date(text: &str, start: usize, end: usize) -> bool {
     let before = text[..start].trim_end_matches([' ', ',', '.']);
     let after = text[end..].trim_start_matches([' ', ',']);
@@ -157,7 +158,7 @@ fn in_date(text: &str, start: usize, end: usize) -> bool {
     year || MONTHS.iter().any(|month| before.ends_with(month) || after.starts_with(month))
 }
 
-/// The text without a number, its sign and its scale.
+/// Removes a number with its currency sign, scale and unit.
 fn drop_number(text: &str, start: usize, end: usize) -> String {
     let mut from = start;
     for sign in ["US$", "RMB", "JPY", "KRW", "RUB", "GBP", "HK$", "$", "£", "€"] {
@@ -194,6 +195,7 @@ fn drop_number(text: &str, start: usize, end: usize) -> String {
     format!("{}{}", &text[..from], &text[to..])
 }
 
+/// Returns copies of the text that each lack one date or year.
 fn dropped_dates(text: &str) -> Vec<String> {
     let mut all = Vec::new();
     for month in MONTHS {
@@ -224,7 +226,7 @@ fn dropped_dates(text: &str) -> Vec<String> {
     all
 }
 
-/// Whether a unit stands beside a number and is not named again for it: `yuan` but not `three tons of`.
+/// Returns `true` if a unit belongs to a number next to it in digits or with a scale word.
 fn counts_something(text: &str, at: usize, unit: &str) -> bool {
     let before = text[..at].trim_end_matches([' ', '-']);
     let after = text[at + unit.len()..].trim_start();
@@ -237,7 +239,7 @@ fn counts_something(text: &str, at: usize, unit: &str) -> bool {
     starts && (word.ends_with(|c: char| c.is_ascii_digit()) || SCALES.contains(&word.as_str()))
 }
 
-/// Puts an addition behind the first word, in the middle or at the end.
+/// Inserts an addition in the middle, three quarters into the text or at the end, depending on `index`.
 fn insert(text: &str, addition: &str, index: usize) -> String {
     let end = text.trim_end_matches(['.', '"', '”', ';', '!', '?']).len();
     let spaces: Vec<usize> = text[..end].match_indices(' ').map(|(at, _)| at).collect();

@@ -19,15 +19,12 @@ use super::{
     throughput::Throughput,
     writer,
 };
-use crate::{
-    cli::{
-        args::DigestFormat,
-        output::{
-            self, Rendered,
-            html::{self, Listed},
-        },
+use crate::cli::{
+    args::DigestFormat,
+    output::{
+        self, Rendered,
+        html::{self, Listed},
     },
-    pb,
 };
 
 /// The most items on one page of the index.
@@ -38,7 +35,6 @@ pub(in crate::cli) struct Directory {
     root: PathBuf,
     store: Arc<Store>,
     format: DigestFormat,
-    terms: Vec<pb::Term>,
     journal: Journal,
     run_ms: u64,
     failures: report::Failures,
@@ -54,7 +50,6 @@ impl Directory {
         root: PathBuf,
         store: Arc<Store>,
         format: DigestFormat,
-        terms: Vec<pb::Term>,
     ) -> anyhow::Result<Self> {
         Ok(Self {
             journal: Journal::open(store.journal())?,
@@ -67,7 +62,6 @@ impl Directory {
             root,
             store,
             format,
-            terms,
         })
     }
 
@@ -158,7 +152,7 @@ impl Sink for Directory {
         };
         match &done.outcome {
             Outcome::Digest(digest) => {
-                let text = rendered.whole(self.format, digest, &self.terms)?;
+                let text = rendered.whole(self.format, digest)?;
                 // A file holds no colours.
                 self.write(&path, &anstream::adapter::strip_str(&text).to_string())?;
             }

@@ -27,7 +27,7 @@ use super::Outcome;
 use crate::{client::ItemFailure, pb};
 
 /// Begins every key; a new version forgets everything.
-const KEY_VERSION: &[u8] = b"yizhai digest 1\n";
+const KEY_VERSION: &[u8] = b"yizhai digest 2\n";
 
 /// SHA-256 over an input and everything else that its result depends on.
 pub(super) type Key = [u8; 32];

@@ -3,19 +3,15 @@
 use std::{io::Write, sync::Arc};
 
 use super::{Done, Outcome, Sink, Tally, progress::Progress};
-use crate::{
-    cli::{
-        args::DigestFormat,
-        output::{Rendered, digest_json},
-    },
-    pb,
+use crate::cli::{
+    args::DigestFormat,
+    output::{Rendered, digest_json},
 };
 
 /// Writes results one after the other.
 pub(in crate::cli) struct Stream {
     pub(in crate::cli) out: Box<dyn Write + Send>,
     pub(in crate::cli) format: DigestFormat,
-    pub(in crate::cli) terms: Vec<pb::Term>,
     /// Nothing but one result a line is written.
     pub(in crate::cli) one_line_each: bool,
     /// With JSONL: a line an item, not a line a section.
@@ -81,7 +77,7 @@ impl Stream {
                 rendered.lines(out, digest)?;
             }
             (Outcome::Digest(digest), format) => {
-                out.write_all(rendered.whole(format, digest, &self.terms)?.as_bytes())?;
+                out.write_all(rendered.whole(format, digest)?.as_bytes())?;
             }
             (Outcome::Failed(failure), format) => {
                 let value = || digest_json::failure(&entry.name, entry.id.as_ref(), &failure.message);

@@ -83,18 +83,16 @@ async fn batch(args: &DigestArgs, sources: Sources, directory: Option<PathBuf>) 
         _ => Style::People,
     });
     let options = options(args)?;
-    let terms = options.terms.clone();
     let (store, sink): (_, Box<dyn Sink>) = match directory {
         Some(directory) => {
             let store = Arc::new(Store::open(&directory)?);
-            let sink = Directory::new(directory, store.clone(), args.format, terms)?;
+            let sink = Directory::new(directory, store.clone(), args.format)?;
             (Some(store), Box::new(sink))
         }
         None => {
             let sink = Stream {
                 out: output(args.output.as_deref())?,
                 format: args.format,
-                terms,
                 one_line_each: is_one_line_each(args),
                 line_an_item: sources.list.iter().all(|source| source.has_records()),
                 named: sources.only_page().is_none(),

@@ -95,6 +95,7 @@ fn results(article: &pb::Article, digest: &pb::SectionDigest) -> Value {
                 "text": p.text,
                 "finish_reason": finish_reason(p.finish_reason()),
                 "attempts": p.attempts,
+                "alignments": p.alignments.iter().map(alignment).collect::<Vec<_>>(),
             })).collect::<Vec<_>>(),
         })),
         "verdict": digest.verdict.as_ref().map(|verdict| json!({
@@ -125,11 +126,26 @@ fn finding(finding: &pb::Finding) -> Value {
     json!({
         "kind": lower(finding.kind().as_str_name(), "FINDING_KIND_"),
         "task": lower(finding.task().as_str_name(), "TASK_"),
-        "paragraph": finding.paragraph_index,
-        "detail": finding.detail,
+        "paragraph_index": finding.paragraph_index,
+        "expected": non_empty(&finding.expected),
+        "expected_english": non_empty(&finding.expected_english),
+        "found": non_empty(&finding.found),
         "source_span": finding.source_span.as_ref().map(span),
         "output_span": finding.output_span.as_ref().map(span),
+        "message": finding.message,
     })
+}
+
+fn alignment(alignment: &pb::Alignment) -> Value {
+    json!({
+        "kind": lower(alignment.kind().as_str_name(), "ALIGNMENT_KIND_"),
+        "source_span": alignment.source_span.as_ref().map(span),
+        "output_span": alignment.output_span.as_ref().map(span),
+    })
+}
+
+fn non_empty(text: &str) -> Option<&str> {
+    (!text.is_empty()).then_some(text)
 }
 
 fn span(span: &pb::Span) -> Value {

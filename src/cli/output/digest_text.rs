@@ -54,7 +54,7 @@ pub(crate) fn section(
         }
     }
     for finding in digest.verdict.iter().flat_map(|v| &v.findings) {
-        writeln!(out, "{WARNING}! {}: {}{WARNING:#}", place(finding), finding.detail)?;
+        writeln!(out, "{WARNING}! {}: {}{WARNING:#}", place(finding), finding.message)?;
     }
     if digest.verdict.as_ref().is_some_and(|v| !v.findings.is_empty()) {
         writeln!(out)?;

@@ -53,7 +53,7 @@ fn body(out: &mut String, article: &pb::Article, digest: &pb::SectionDigest) {
         }
     }
     for finding in digest.verdict.iter().flat_map(|verdict| &verdict.findings) {
-        line(out, format_args!("- ⚠ {}: {}", place(finding), escaped(&finding.detail)));
+        line(out, format_args!("- ⚠ {}: {}", place(finding), escaped(&finding.message)));
     }
     if digest.verdict.as_ref().is_some_and(|verdict| !verdict.findings.is_empty()) {
         out.push('\n');

@@ -26,12 +26,7 @@ pub(super) struct Rendered<'a> {
 
 impl Rendered<'_> {
     /// Everything about the input in one piece of text; text for a terminal holds colours.
-    pub(super) fn whole(
-        &self,
-        format: DigestFormat,
-        digest: &pb::DigestResponse,
-        terms: &[pb::Term],
-    ) -> anyhow::Result<String> {
+    pub(super) fn whole(&self, format: DigestFormat, digest: &pb::DigestResponse) -> anyhow::Result<String> {
         let mut out = Vec::new();
         match format {
             DigestFormat::Text => self.text(&mut out, digest)?,
@@ -42,7 +37,7 @@ impl Rendered<'_> {
                 }
             }
             DigestFormat::Markdown => out.extend(markdown::page(self.name, digest).into_bytes()),
-            DigestFormat::Html => out.extend(html::page(self, digest, terms)?.into_bytes()),
+            DigestFormat::Html => out.extend(html::page(self, digest)?.into_bytes()),
         }
         Ok(String::from_utf8(out)?)
     }

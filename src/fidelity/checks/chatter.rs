@@ -1,6 +1,6 @@
-//! What a model says about its work instead of doing it: greetings, announcements, notes, apologies.
+//! Detects chatter: greetings, announcements, notes and apologies that a model writes about its task.
 
-/// Beginnings of sentences, in lower case, in which a model speaks of itself or of its task.
+/// Lower-case beginnings of sentences in which a model comments on itself or on its task.
 const ENGLISH: &[&str] = &[
     "here is the",
     "here's the",
@@ -64,7 +64,7 @@ const ENGLISH: &[&str] = &[
     "```",
 ];
 
-/// The same in Chinese.
+/// Beginnings of such sentences in Chinese.
 const CHINESE: &[&str] = &[
     "以下是",
     "下面是",
@@ -111,8 +111,9 @@ const CHINESE: &[&str] = &[
     "```",
 ];
 
-/// Words in a source that stand for a beginning of the table, which then is no chatter.
-const IN_SOURCE: &[(&str, &[&str])] = &[
+/// Beginnings of `ENGLISH`, and the Chinese words that justify them: if the source contains one, the sentence is a
+/// translation and not chatter.
+const JUSTIFIED_BY: &[(&str, &[&str])] = &[
     ("note", &["注", "备注", "提示"]),
     ("please note", &["请注意", "注意"]),
     ("sorry", &["抱歉", "对不起", "遗憾"]),
@@ -143,17 +144,8 @@ const IN_SOURCE: &[(&str, &[&str])] = &[
     ("original", &["原"]),
 ];
 
-/// The sentence in which an output speaks about itself, as its byte range; None for an output that only does its work.
-/// What the source itself says is no chatter.
-///
-/// ```
-/// use yizhai::fidelity::chatter;
-///
-/// let output = "Here is the translation: The rocket was launched.";
-/// assert_eq!(chatter("火箭发射。", output), Some(0..24));
-/// assert_eq!(chatter("火箭发射。", "The rocket was launched."), None);
-/// assert_eq!(chatter("注：数据来自统计局。", "Note: the data are from the bureau."), None);
-/// ```
+/// Returns the byte range of the first sentence in which an output comments on itself or on its task. A sentence that the
+/// source justifies does not count.
 pub(in crate::fidelity) fn chatter(source: &str, output: &str) -> Option<std::ops::Range<usize>> {
     let mut start = 0;
     loop {
@@ -173,15 +165,15 @@ pub(in crate::fidelity) fn chatter(source: &str, output: &str) -> Option<std::op
     }
 }
 
-/// The length of the sentence that begins a text, with its end.
+/// Returns the length of the first sentence in bytes, including its punctuation.
 fn sentence_length(text: &str) -> usize {
     let mut previous = ' ';
     for (at, c) in text.char_indices() {
         let end = at + c.len_utf8();
         let next_is_space = text[end..].chars().next().is_none_or(char::is_whitespace);
-        let ends = matches!(c, '\n' | '。' | '！' | '？' | '：')
+        let is_end = matches!(c, '\n' | '。' | '！' | '？' | '：')
             || (matches!(c, '.' | '!' | '?' | ':') && next_is_space && !previous.is_uppercase());
-        if ends {
+        if is_end {
             return end;
         }
         previous = c;
@@ -189,11 +181,11 @@ fn sentence_length(text: &str) -> usize {
     text.len()
 }
 
+/// Returns `true` if a sentence begins like chatter and the source does not justify it.
 fn begins_chatter(source: &str, sentence: &str) -> bool {
     let lower: String = sentence.chars().take(48).collect::<String>().to_lowercase().replace('’', "'");
     if let Some(begin) = ENGLISH.iter().find(|begin| lower.starts_with(**begin)) {
-        // A label or a word alone is chatter wherever it stands; what can be a sentence of the source may be one.
-        return !IN_SOURCE
+        return !JUSTIFIED_BY
             .iter()
             .any(|(word, chinese)| begin.starts_with(word) && chinese.iter().any(|c| source.contains(c)))
             && !source.to_lowercase().contains(begin);
@@ -206,7 +198,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn chatter_is_found_wherever_it_stands() {
+    fn finds_chatter_anywhere_in_the_output() {
         for output in [
             "Sure, here is the translation: The rocket flew.",
             "The rocket flew. Note: the original text is unclear.",
@@ -214,7 +206,7 @@ mod tests {
             "I'm sorry, but I cannot help with that.",
             "**Translation:** The rocket flew.",
             "English: The rocket flew.",
-            // What the model was asked for, in place of the answer.
+            // The model repeats an instruction of the prompt.
             "The text must contain: 991.",
             "以下是摘要：火箭升空。",
             "摘要：火箭升空。",
@@ -222,15 +214,17 @@ mod tests {
         ] {
             assert!(chatter("火箭升空。", output).is_some(), "{output}");
         }
+        assert_eq!(chatter("火箭升空。", "Here is the translation: The rocket flew."), Some(0..24));
     }
 
     #[test]
-    fn what_the_source_says_is_no_chatter() {
+    fn accepts_sentences_that_the_source_justifies() {
         for (source, output) in [
             ("火箭升空。", "The rocket flew. It landed at 3 p.m. on the U.S. coast."),
             ("“对不起，”他说。", "\"Sorry,\" he said."),
             ("当然，这不容易。", "Of course, this is not easy."),
             ("总结：成绩很大。", "总结：成绩很大。"),
+            ("注：数据来自统计局。", "Note: the data are from the bureau."),
             ("", ""),
         ] {
             assert_eq!(chatter(source, output), None, "{output}");

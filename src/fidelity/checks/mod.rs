@@ -11,3 +11,4 @@ pub(super) use chatter::chatter;
 pub(super) use coverage::coverage;
 pub(super) use loops::repeated_phrase;
 pub use terms::RequiredTerm;
+pub(super) use terms::align_terms;

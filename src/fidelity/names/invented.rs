@@ -1,17 +1,19 @@
-//! Names in an English translation that come from nowhere in its Chinese source.
+//! Finds names in an English translation that its Chinese source does not explain.
+//!
+//! Called by `check`.
 
 use std::ops::Range;
 
 use super::{
-    lexicon::{derives_from_known, is_common, is_proper, known},
+    lexicon::{derives_from_known, is_common, is_proper, known_name},
     phonetics::SourceSounds,
 };
-use crate::fidelity::han;
+use crate::fidelity::han::{contains_han, is_han};
 
-/// A word with fewer or more letters is no name that could be looked for.
-const LETTERS: std::ops::RangeInclusive<usize> = 3..=32;
+/// The lengths of words that can be checked as names, in characters.
+const NAME_LENGTHS: std::ops::RangeInclusive<usize> = 3..=32;
 
-/// Capitalised words that name nothing: titles, forms of address, ordinals, days and months.
+/// Capitalized words that are not names: titles, forms of address, numerals, days, months and the like.
 pub(super) const NOT_NAMES: &[&str] = &[
     "mr",
     "mrs",
@@ -119,31 +121,22 @@ pub(super) const NOT_NAMES: &[&str] = &[
     "utc",
 ];
 
-/// The names of an English output that its Chinese source cannot have given it: byte ranges of the output, in order.
+/// Returns the names of an English output that its Chinese source does not explain, as byte ranges of the output in order.
 ///
-/// `allowed` are renderings that were settled beforehand. A name is doubted only if it is one that people have heard of
-/// (Anderson, Nairobi, Microsoft) or a Chinese name in pinyin, and the source has it neither as it is, nor in pinyin, nor in
-/// a transcription, nor in a Chinese form that is known. Of the words of one name it is enough that one is there. What
-/// nobody has heard of may be how something in the source is called.
-///
-/// ```
-/// use yizhai::fidelity::invented_names;
-///
-/// let output = "French President Macron arrived in Chengdu, Reuters reported.";
-/// let found = invented_names("法国总统马克龙抵达成都。", &[], output);
-/// assert_eq!(found.len(), 1);
-/// assert_eq!(&output[found[0].clone()], "Reuters");
-/// ```
+/// `allowed` are the renderings of glossary terms. A name is reported only if it is well known (Anderson, Nairobi,
+/// Microsoft) or a Chinese name in pinyin. The source explains a name if it contains the name itself, its pinyin, a
+/// transcription that sounds like it, or a known Chinese form; one word of a name is enough. An unknown name is never
+/// reported, because it may be a translation of something in the source.
 pub(in crate::fidelity) fn invented_names(source: &str, allowed: &[&str], output: &str) -> Vec<Range<usize>> {
-    // A source without Chinese gives its names as they are; nothing is known about any other.
-    if !han::contains_han(source) {
+    // Only Chinese sources can be checked.
+    if !contains_han(source) {
         return Vec::new();
     }
     let sounds = SourceSounds::of(source);
-    let mut given = source.to_lowercase();
+    let mut literal = source.to_lowercase();
     for rendering in allowed {
-        given.push(' ');
-        given.push_str(&rendering.to_lowercase());
+        literal.push(' ');
+        literal.push_str(&rendering.to_lowercase());
     }
     let words = words(output);
     let mut found = Vec::new();
@@ -159,28 +152,28 @@ pub(in crate::fidelity) fn invented_names(source: &str, allowed: &[&str], output
             .take_while(|(n, word)| word.capital && (*n == 0 || word.joined))
             .count();
         let run = &words[at..at + length];
-        doubt(run, source, &given, &sounds, output, &mut found);
+        check_run(run, source, &literal, &sounds, output, &mut found);
         at += length;
     }
     found.sort_by_key(|name| name.start);
     found
 }
 
-/// Adds the parts of a run of capitalised words that the source does not explain.
-fn doubt(
+/// Adds the names in a run of capitalized words that the source does not explain.
+fn check_run(
     run: &[LatinWord],
     source: &str,
-    given: &str,
+    literal: &str,
     sounds: &SourceSounds,
     output: &str,
     found: &mut Vec<Range<usize>>,
 ) {
     let texts: Vec<&str> = run.iter().map(|word| word.text).collect();
     if let [first, last] = run
-        && is_full_name(first.text, last.text, source, given)
+        && is_full_name(first.text, last.text, source, literal)
     {
         let (first_name, surname) = (first.text.to_lowercase(), last.text.to_lowercase());
-        if !sounds.hold_full_name(&first_name, &surname) {
+        if !sounds.explain_full_name(&first_name, &surname) {
             found.push(first.span.start..last.span.end);
         }
         return;
@@ -189,9 +182,9 @@ fn doubt(
     let mut explained = false;
     let mut at = 0;
     while at < run.len() {
-        if let Some((count, there)) = known(&texts[at..], source) {
+        if let Some((count, is_in_source)) = known_name(&texts[at..], source) {
             let name = &output[run[at].span.start..run[at + count - 1].span.end];
-            if there || given.contains(&name.to_lowercase()) {
+            if is_in_source || literal.contains(&name.to_lowercase()) {
                 explained = true;
             } else {
                 found.push(run[at].span.start..run[at + count - 1].span.end);
@@ -202,21 +195,23 @@ fn doubt(
         let word = &run[at];
         let lower = word.text.to_lowercase();
         let acronym = word.text.chars().count() > 1 && word.text.chars().all(char::is_uppercase);
-        // `John Smith`: common words as well, but not one behind the other.
-        let beside =
-            |n: usize| texts.get(n).is_some_and(|text| is_proper(text) && !sounds.hold(&text.to_lowercase()));
-        let full_name = is_proper(word.text) && (beside(at + 1) || (at > 0 && beside(at - 1)));
-        if given.contains(&lower) {
+        // The words of `John Smith` can be common words, but hardly next to each other.
+        let is_name_beside = |n: usize| {
+            texts.get(n).is_some_and(|text| is_proper(text) && !sounds.explain(&text.to_lowercase()))
+        };
+        let full_name =
+            is_proper(word.text) && (is_name_beside(at + 1) || (at > 0 && is_name_beside(at - 1)));
+        if literal.contains(&lower) {
             explained = true;
-        } else if full_name && !acronym && !sounds.hold(&lower) && !NOT_NAMES.contains(&lower.as_str()) {
+        } else if full_name && !acronym && !sounds.explain(&lower) && !NOT_NAMES.contains(&lower.as_str()) {
             unexplained.push(at);
-        } else if !LETTERS.contains(&lower.chars().count())
+        } else if !NAME_LENGTHS.contains(&lower.chars().count())
             || acronym
             || NOT_NAMES.contains(&lower.as_str())
             || is_common(&lower)
         {
-            // Says nothing either way.
-        } else if sounds.hold(&lower) || derives_from_known(word.text, source) {
+            // The word is no evidence either way.
+        } else if sounds.explain(&lower) || derives_from_known(word.text, source) {
             explained = true;
         } else if is_proper(word.text) {
             unexplained.push(at);
@@ -225,14 +220,14 @@ fn doubt(
             && SourceSounds::is_pinyin(&lower)
             && SourceSounds::is_surname(texts[0])
         {
-            // A surname of one syllable stands in many texts; the given name decides.
+            // A surname of one syllable is in many texts; the given name decides.
             found.push(run[0].span.start..run[1].span.end);
             return;
         }
         at += 1;
     }
-    // A rare word that begins a sentence alone is capitalised for that.
-    let first_alone = run.len() == 1 && run[0].begins;
+    // A single word at the beginning of a sentence is capitalized anyway.
+    let first_alone = run.len() == 1 && run[0].begins_sentence;
     if let (false, false, Some(first), Some(last)) =
         (explained, first_alone, unexplained.first(), unexplained.last())
     {
@@ -240,32 +235,33 @@ fn doubt(
     }
 }
 
-/// Whether two words are a first name and a surname of which nothing else is known: `John Smith`.
-fn is_full_name(first: &str, last: &str, source: &str, given: &str) -> bool {
+/// Returns `true` if two words are a first name and a surname without other evidence, such as `John Smith`.
+fn is_full_name(first: &str, last: &str, source: &str, literal: &str) -> bool {
     let plain = |word: &str| {
         let lower = word.to_lowercase();
         is_proper(word)
-            && LETTERS.contains(&lower.chars().count())
-            && !given.contains(&lower)
+            && NAME_LENGTHS.contains(&lower.chars().count())
+            && !literal.contains(&lower)
             && !NOT_NAMES.contains(&lower.as_str())
             && !derives_from_known(word, source)
-            && known(&[word], source).is_none()
+            && known_name(&[word], source).is_none()
     };
-    plain(first) && plain(last) && known(&[first, last], source).is_none()
+    plain(first) && plain(last) && known_name(&[first, last], source).is_none()
 }
 
-/// A word of the output.
+/// A word in a script other than Han.
 pub(super) struct LatinWord<'a> {
     pub(super) text: &'a str,
     pub(super) span: Range<usize>,
+    /// It begins with a capital letter and touches no digit.
     pub(super) capital: bool,
-    /// Only a space or a hyphen stands between it and the word before.
+    /// Only a space, hyphen or dot separates it from the word before.
     joined: bool,
-    /// It begins a sentence.
-    begins: bool,
+    /// It can be the beginning of a sentence.
+    begins_sentence: bool,
 }
 
-/// The words of a text in any script but Han.
+/// Splits a text into its words in scripts other than Han.
 pub(super) fn words(text: &str) -> Vec<LatinWord<'_>> {
     let letter = |c: char| c.is_alphabetic() && !is_han(c);
     let mut found: Vec<LatinWord> = Vec::new();
@@ -290,9 +286,9 @@ pub(super) fn words(text: &str) -> Vec<LatinWord<'_>> {
         found.push(LatinWord {
             text: &text[start..end],
             span: start..end,
-            capital: text[start..].starts_with(char::is_uppercase) && !glued_to_digit(text, start, end),
+            capital: text[start..].starts_with(char::is_uppercase) && !touches_digit(text, start, end),
             joined: matches!(between, " " | "-" | "·" | " · "),
-            begins: found.is_empty() || between.contains(ends),
+            begins_sentence: found.is_empty() || between.contains(ends),
         });
         previous = end;
         at = end;
@@ -300,14 +296,10 @@ pub(super) fn words(text: &str) -> Vec<LatinWord<'_>> {
     found
 }
 
-/// `CO2`, `R2`, `72TB`: neither a name nor a word.
-fn glued_to_digit(text: &str, start: usize, end: usize) -> bool {
+/// Returns `true` if a word touches a digit: `CO2`, `72TB`.
+fn touches_digit(text: &str, start: usize, end: usize) -> bool {
     text[..start].ends_with(|c: char| c.is_ascii_digit())
         || text[end..].starts_with(|c: char| c.is_ascii_digit())
-}
-
-fn is_han(c: char) -> bool {
-    han::contains_han(c.encode_utf8(&mut [0; 4]))
 }
 
 #[cfg(test)]
@@ -319,7 +311,7 @@ mod tests {
     }
 
     #[test]
-    fn names_from_nowhere_are_found() {
+    fn finds_names_that_the_source_does_not_explain() {
         for (source, output, name) in [
             ("火箭发射入轨。", "The rocket entered orbit, CNN reported.", "CNN"),
             ("火箭发射入轨。", "The rocket of Blue Origin entered orbit.", "Blue Origin"),
@@ -333,7 +325,7 @@ mod tests {
     }
 
     #[test]
-    fn names_of_the_source_are_left() {
+    fn accepts_names_that_the_source_explains() {
         for (source, output) in [
             ("蓝箭航天披露细节。", "LandSpace disclosed details."),
             ("美国总统约翰·史密斯抵达内罗毕。", "U.S. President John Smith arrived in Nairobi."),
@@ -342,6 +334,7 @@ mod tests {
             ("HEPS启动联调。", "HEPS began joint commissioning."),
             ("亚美尼亚总理说。", "The Armenian prime minister said so."),
             ("据路透社报道。", "According to Reuters."),
+            ("法国总统马克龙抵达成都。", "French President Macron arrived in Chengdu."),
             ("研讨会开幕。", "Commemorating the event, the symposium opened."),
             ("names only", "Nairobi"),
         ] {

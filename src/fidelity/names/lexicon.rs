@@ -1,21 +1,23 @@
-//! What is known about words: common English ones, which name nothing, and names that have a known Chinese form.
+//! Word lists: common English words, well-known names, and names with their Chinese forms.
+//!
+//! Used by `invented` and `renderings`.
 
 use std::{
     collections::{HashMap, HashSet},
     sync::LazyLock,
 };
 
-/// English words that are no names, in lower case; the list says where it is from.
+/// Common English words, in lower case. The file states its source.
 static COMMON: LazyLock<HashSet<&'static str>> = LazyLock::new(|| {
     include_str!("data/common_words.txt").lines().filter(|line| !line.starts_with('#')).collect()
 });
 
-/// Names that most people have heard of, of persons, places and firms.
+/// Well-known names of people, places and companies. The file states its source.
 static PROPER: LazyLock<HashSet<&'static str>> = LazyLock::new(|| {
     include_str!("data/proper_names.txt").lines().filter(|line| !line.starts_with('#')).collect()
 });
 
-/// The Chinese forms of a name, by the name.
+/// The Chinese forms of well-known names, by name.
 static KNOWN: LazyLock<HashMap<&'static str, Vec<&'static str>>> = LazyLock::new(|| {
     let mut names: HashMap<_, Vec<_>> = HashMap::new();
     for line in include_str!("data/known_names.tsv").lines().filter(|line| !line.starts_with('#')) {
@@ -27,7 +29,7 @@ static KNOWN: LazyLock<HashMap<&'static str, Vec<&'static str>>> = LazyLock::new
     names
 });
 
-/// Endings, and what stands in their place in the list.
+/// Endings of inflected and derived words, and the endings of the listed words that they come from.
 const SUFFIXES: &[(&str, &[&str])] = &[
     ("s", &[""]),
     ("es", &["", "e"]),
@@ -50,10 +52,10 @@ const SUFFIXES: &[(&str, &[&str])] = &[
     ("less", &[""]),
 ];
 
-/// The most words of a known name.
-const LONGEST: usize = 4;
+/// The maximum number of words in a known name.
+const MAX_NAME_WORDS: usize = 4;
 
-/// Whether a word in lower case is a common one, in whatever form.
+/// Returns `true` if a lower-case word is a form of a common word.
 pub(super) fn is_common(word: &str) -> bool {
     let is = |word: &str| COMMON.contains(word);
     is(word)
@@ -62,12 +64,12 @@ pub(super) fn is_common(word: &str) -> bool {
         })
 }
 
-/// Whether a word as it is written is a name that most people have heard of.
+/// Returns `true` if a capitalized word is a well-known name.
 pub(super) fn is_proper(word: &str) -> bool {
     PROPER.contains(word) || word.strip_suffix('s').is_some_and(|one| PROPER.contains(one))
 }
 
-/// Whether a word comes from a known name of one word whose Chinese form stands in the source: Armenian from Armenia.
+/// Returns `true` if a word derives from a known name whose Chinese form appears in the source: Armenian from Armenia.
 pub(super) fn derives_from_known(word: &str, source: &str) -> bool {
     const ENDINGS: &[&str] =
         &["ians", "ian", "ans", "an", "ns", "n", "ese", "ish", "ic", "ics", "s", "i", "is"];
@@ -79,10 +81,10 @@ pub(super) fn derives_from_known(word: &str, source: &str) -> bool {
     })
 }
 
-/// The longest known name that begins with the first of some words as they are written: how many words it has, and
-/// whether one of its Chinese forms stands in the source.
-pub(super) fn known(words: &[&str], source: &str) -> Option<(usize, bool)> {
-    (1..=LONGEST.min(words.len())).rev().find_map(|count| {
+/// Finds the longest known name that begins with the first of the words. Returns its number of words, and `true` if one of
+/// its Chinese forms appears in the source.
+pub(super) fn known_name(words: &[&str], source: &str) -> Option<(usize, bool)> {
+    (1..=MAX_NAME_WORDS.min(words.len())).rev().find_map(|count| {
         let forms = KNOWN.get(words[..count].join(" ").as_str())?;
         Some((count, forms.iter().any(|form| source.contains(form))))
     })

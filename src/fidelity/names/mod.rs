@@ -1,5 +1,7 @@
-//! Latin names that an output holds and its source does not: in a Chinese summary word for word, in a translation by what
-//! is known of names and of their sound.
+//! Names in an output that its source does not explain, and consistent renderings of names.
+//!
+//! A summary is compared word for word; a translation, by lists of known names and by sound. Called by `check` and, for
+//! `Renderings`, by `pipeline`.
 
 mod invented;
 mod lexicon;
@@ -11,22 +13,15 @@ use std::ops::Range;
 pub(super) use invented::invented_names;
 pub use renderings::Renderings;
 
-/// The words in Latin letters of a Chinese output (a summary) that its source does not hold, whatever their case; in
-/// order, as byte ranges of the output. Letters and digits that touch are one word (`G60`, `InnoMatch`).
-///
-/// ```
-/// use yizhai::fidelity::latin_names_not_in;
-///
-/// let found = latin_names_not_in("CNN报道，HEPS启动", "高能同步辐射光源（HEPS）启动");
-/// assert_eq!(found, [0..3]);
-/// ```
+/// Returns the Latin words of a Chinese output that do not appear in its source, ignoring case, as byte ranges of the
+/// output in order. Letters and digits that touch form one word (`G60`, `InnoMatch`).
 pub(super) fn latin_names_not_in(output: &str, source: &str) -> Vec<Range<usize>> {
     let known: std::collections::HashSet<String> =
         latin_words(source).map(|word| source[word].to_lowercase()).collect();
     latin_words(output).filter(|word| !known.contains(&output[word.clone()].to_lowercase())).collect()
 }
 
-/// Every run of letters and digits in which there is a Latin letter.
+/// Returns the runs of letters and digits that contain a Latin letter.
 fn latin_words(text: &str) -> impl Iterator<Item = Range<usize>> + '_ {
     let latin = |c: char| c.is_ascii_alphanumeric() || ('\u{c0}'..='\u{24f}').contains(&c);
     let mut at = 0;
@@ -40,4 +35,14 @@ fn latin_words(text: &str) -> impl Iterator<Item = Range<usize>> + '_ {
             }
         }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn finds_latin_words_that_the_source_lacks() {
+        assert_eq!(latin_names_not_in("CNN报道，HEPS启动", "高能同步辐射光源（heps）启动"), [0..3]);
+    }
 }

@@ -1,13 +1,13 @@
-//! Whether a Latin word can be the sound of something in a Chinese text.
+//! Decides whether a Latin word can be the sound of a part of a Chinese text.
 //!
-//! Two ways lead from Chinese to a Latin name: pinyin (林伯强, Lin Boqiang), which is exact, and transcription (马克龙, Macron),
-//! of which the consonants remain, more or less, and which is written with a few hundred characters only.
+//! Names are related by pinyin (林伯强, Lin Boqiang), which is exact, or by transcription (马克龙, Macron), which roughly
+//! preserves the consonants and uses only a few hundred characters. Used by `invented` and `renderings`.
 
 use std::{collections::HashSet, sync::LazyLock};
 
 use pinyin::ToPinyinMulti;
 
-/// The characters with which foreign names are written, after the tables of the Xinhua News Agency.
+/// The characters used to transcribe foreign names, after the tables of the Xinhua News Agency.
 const TRANSCRIBING: &str = "阿埃艾爱昂安盎敖奥澳巴芭拜班邦包保堡鲍贝本比彼毕边宾滨波玻伯勃博布卜采蔡策查察昌彻茨慈次楚达大代黛戴丹当道德登邓狄迪底第\
     蒂丁定东栋杜度敦顿多厄恩尔法凡范方菲斐费芬丰冯佛夫弗福富伏盖甘冈高哥戈格葛根贡古瓜圭果哈海汉翰杭豪赫黑亨洪侯胡华怀惠霍基吉季济加嘉佳\
     贾简江姜杰捷金津久居卡凯坎康考柯科可克肯孔库夸奎昆阔拉腊来莱赖兰朗劳乐勒雷蕾累黎里理丽利莉立廉良列烈林琳霖龄留刘柳龙卢鲁路露吕略伦罗\
@@ -17,7 +17,7 @@ const TRANSCRIBING: &str = "阿埃艾爱昂安盎敖奥澳巴芭拜班邦包保�
 
 static TRANSCRIBING_SET: LazyLock<HashSet<char>> = LazyLock::new(|| TRANSCRIBING.chars().collect());
 
-/// The surnames of four in five Chinese.
+/// The most common Chinese surnames, which cover four in five people.
 const SURNAMES: &[&str] = &[
     "Wang", "Li", "Zhang", "Liu", "Chen", "Yang", "Huang", "Zhao", "Wu", "Zhou", "Xu", "Sun", "Ma", "Zhu",
     "Hu", "Guo", "He", "Gao", "Lin", "Luo", "Zheng", "Liang", "Xie", "Song", "Tang", "Han", "Feng", "Yu",
@@ -27,18 +27,18 @@ const SURNAMES: &[&str] = &[
     "Qiu", "Qin", "Gu", "Hou", "Shao", "Meng", "Long", "Wan", "Duan", "Lei", "Qian",
 ];
 
-/// A transcription may differ from the name by this much for each of its consonants but the first.
-const MOST_DISTANCE: f32 = 0.3;
+/// The maximum distance between a name and its transcription, for each consonant after the first.
+const MAX_DISTANCE_PER_CONSONANT: f32 = 0.3;
 
 /// The sounds of a Chinese text.
 pub(super) struct SourceSounds {
-    /// Of every Han character the readings without tones; empty at other characters, which part names.
+    /// The readings of each character without tones; empty for characters other than Han, which separate names.
     readings: Vec<Vec<String>>,
-    /// The consonants of every stretch of transcribing characters.
+    /// The consonants of each run of transcribing characters.
     transcriptions: Vec<Vec<Consonant>>,
 }
 
-/// Consonants as transcriptions tell them apart.
+/// The consonants that transcriptions distinguish.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Consonant {
     P,
@@ -64,7 +64,7 @@ impl SourceSounds {
             let own = readings_of(c);
             if TRANSCRIBING_SET.contains(&c) {
                 length += 1;
-                run.extend(own.first().map(|reading| chinese_sounds(reading)).unwrap_or_default());
+                run.extend(own.first().map(|reading| chinese_consonants(reading)).unwrap_or_default());
             } else if !matches!(c, '·' | '-' | '•' | '・' | '－' | ' ') {
                 if length > 1 {
                     transcriptions.push(std::mem::take(&mut run));
@@ -80,35 +80,35 @@ impl SourceSounds {
         Self { readings, transcriptions }
     }
 
-    /// Whether a word in lower case may come from the text.
-    pub(super) fn hold(&self, word: &str) -> bool {
-        let plain = plain(word);
-        self.hold_pinyin(&plain) || self.hold_transcription(&plain)
+    /// Returns `true` if the text explains a lower-case word.
+    pub(super) fn explain(&self, word: &str) -> bool {
+        let plain = plain_letters(word);
+        self.explain_as_pinyin(&plain) || self.explain_as_transcription(&plain)
     }
 
-    /// Whether a first name and a surname in lower case may come from the text: both from one stretch of it, or one of
-    /// them, if it is long enough to be no chance.
-    pub(super) fn hold_full_name(&self, first: &str, last: &str) -> bool {
-        const CERTAIN: usize = 4;
-        let long = |word: &str| latin_sounds(word).len() >= CERTAIN && self.hold(word);
-        self.hold(&format!("{first}{last}")) || long(first) || long(last)
+    /// Returns `true` if the text explains a first name and a surname in lower case: both together, or one of them if it is
+    /// too long for a coincidence.
+    pub(super) fn explain_full_name(&self, first: &str, last: &str) -> bool {
+        const MIN_CONSONANTS: usize = 4;
+        let long = |word: &str| latin_consonants(word).len() >= MIN_CONSONANTS && self.explain(word);
+        self.explain(&format!("{first}{last}")) || long(first) || long(last)
     }
 
-    /// Whether a word in lower case is made of two or more syllables of pinyin, as Chinese given names are.
+    /// Returns `true` if a lower-case word consists of two or more pinyin syllables, as most Chinese given names do.
     pub(super) fn is_pinyin(word: &str) -> bool {
-        word.len() >= 4 && syllables(word, 0)
+        word.len() >= 4 && is_syllables(word, 0)
     }
 
-    /// Whether a word as it is written is one of the surnames that most Chinese have.
+    /// Returns `true` if a capitalized word is one of the most common Chinese surnames.
     pub(super) fn is_surname(word: &str) -> bool {
         SURNAMES.contains(&word)
     }
 
-    fn hold_pinyin(&self, word: &str) -> bool {
+    fn explain_as_pinyin(&self, word: &str) -> bool {
         (0..self.readings.len()).any(|at| self.spells(at, word))
     }
 
-    /// Whether the characters from one on are read as the word; every one must be used up to its end.
+    /// Returns `true` if the word is the pinyin of whole characters that begin with the one at `at`.
     fn spells(&self, at: usize, word: &str) -> bool {
         word.is_empty()
             || self.readings.get(at).is_some_and(|readings| {
@@ -118,25 +118,25 @@ impl SourceSounds {
             })
     }
 
-    fn hold_transcription(&self, word: &str) -> bool {
-        // 哥白尼 is Copernicus without his ending.
+    fn explain_as_transcription(&self, word: &str) -> bool {
+        // 哥白尼 transcribes Copernicus without the Latin ending.
         let latin =
             ["us", "ius"].iter().filter_map(|ending| word.strip_suffix(ending)).find(|stem| stem.len() >= 4);
-        if latin.is_some_and(|stem| self.hold_transcription(stem)) {
+        if latin.is_some_and(|stem| self.explain_as_transcription(stem)) {
             return true;
         }
-        let name = latin_sounds(word);
+        let name = latin_consonants(word);
         if name.is_empty() {
-            // Only vowels: 奥 and 伊 alone say nothing.
+            // A name without consonants cannot be checked.
             return true;
         }
-        let most = most_distance(&name);
+        let most = max_distance(&name);
         self.transcriptions.iter().any(|run| distance(&name, run, MatchExtent::AnyPart) <= most)
     }
 }
 
-/// Whether a word can be read as syllables of pinyin, two at least together with those before.
-fn syllables(word: &str, before: usize) -> bool {
+/// Returns `true` if the rest of a word is pinyin and the word has at least two syllables, including the `count` before.
+fn is_syllables(word: &str, count: usize) -> bool {
     const INITIALS: &[&str] = &[
         "zh", "ch", "sh", "b", "p", "m", "f", "d", "t", "n", "l", "g", "k", "h", "j", "q", "x", "r", "z",
         "c", "s", "y", "w",
@@ -147,29 +147,29 @@ fn syllables(word: &str, before: usize) -> bool {
         "u",
     ];
     if word.is_empty() {
-        return before >= 2;
+        return count >= 2;
     }
     INITIALS.iter().filter_map(|initial| word.strip_prefix(initial)).any(|rest| {
-        FINALS.iter().filter_map(|end| rest.strip_prefix(end)).any(|rest| syllables(rest, before + 1))
+        FINALS.iter().filter_map(|end| rest.strip_prefix(end)).any(|rest| is_syllables(rest, count + 1))
     })
 }
 
-/// Where transcribed names may stand in a Chinese text.
+/// The parts of a Chinese text that can be transcribed names.
 pub(super) struct TranscribedNames<'t> {
     text: &'t str,
     stretches: Vec<TranscribedRun>,
 }
 
-/// Transcribing characters that nothing parts.
+/// A run of transcribing characters.
 struct TranscribedRun {
-    /// Where each begins in the text, in bytes, and its sounds.
+    /// The position of each character in the text, in bytes, and its consonants.
     chars: Vec<(usize, Vec<Consonant>)>,
-    /// Where the last one ends.
+    /// The end of the run, in bytes.
     end: usize,
 }
 
-/// The most characters of one transcribed name.
-const LONGEST_NAME: usize = 8;
+/// The maximum number of characters in a transcribed name.
+const MAX_NAME_CHARS: usize = 8;
 
 impl<'t> TranscribedNames<'t> {
     pub(super) fn of(text: &'t str) -> Self {
@@ -178,7 +178,7 @@ impl<'t> TranscribedNames<'t> {
         for (at, c) in text.char_indices().chain([(text.len(), '\n')]) {
             if TRANSCRIBING_SET.contains(&c) {
                 let sounds =
-                    readings_of(c).first().map(|reading| chinese_sounds(reading)).unwrap_or_default();
+                    readings_of(c).first().map(|reading| chinese_consonants(reading)).unwrap_or_default();
                 chars.push((at, sounds));
             } else if chars.len() > 1 {
                 stretches.push(TranscribedRun { chars: std::mem::take(&mut chars), end: at });
@@ -193,35 +193,35 @@ impl<'t> TranscribedNames<'t> {
         self.stretches.is_empty()
     }
 
-    /// The characters of which a word in lower case is the transcription, all of them and all of it; none when there are
-    /// none or they may be one or the other.
-    pub(super) fn only_place_of(&self, word: &str) -> Option<&'t str> {
-        let name = latin_sounds(&plain(word));
-        // With fewer sounds, much is alike by chance.
+    /// Returns the part of the text that transcribes a lower-case word as a whole, or `None` if there is none or several
+    /// different parts match.
+    pub(super) fn only_match(&self, word: &str) -> Option<&'t str> {
+        let name = latin_consonants(&plain_letters(word));
+        // Shorter names match too much by chance.
         if name.len() < 2 {
             return None;
         }
-        let most = most_distance(&name);
-        let mut places: Vec<(f32, std::ops::Range<usize>)> = Vec::new();
+        let most = max_distance(&name);
+        let mut matches: Vec<(f32, std::ops::Range<usize>)> = Vec::new();
         for TranscribedRun { chars, end } in &self.stretches {
             for first in 0..chars.len() {
-                for last in first + 1..chars.len().min(first + LONGEST_NAME) {
+                for last in first + 1..chars.len().min(first + MAX_NAME_CHARS) {
                     let sounds: Vec<Consonant> =
                         chars[first..=last].iter().flat_map(|(_, sounds)| sounds).copied().collect();
                     let off = distance(&name, &sounds, MatchExtent::All);
                     if off <= most {
                         let end = chars.get(last + 1).map_or(*end, |(at, _)| *at);
-                        places.push((off, chars[first].0..end));
+                        matches.push((off, chars[first].0..end));
                     }
                 }
             }
         }
-        // The nearest, and of equals the longest: vowels have no sounds here.
+        // Of equally close matches, the longest is best, because it includes the characters of vowels.
         let nearest = |a: &(f32, std::ops::Range<usize>), b: &(f32, std::ops::Range<usize>)| {
             a.0.total_cmp(&b.0).then(b.1.len().cmp(&a.1.len()))
         };
-        places.sort_by(nearest);
-        let (_, best) = places.first()?;
+        matches.sort_by(nearest);
+        let (_, best) = matches.first()?;
         let name = &self.text[best.clone()];
         let is_other = |place: &std::ops::Range<usize>| {
             let other = &self.text[place.clone()];
@@ -229,24 +229,24 @@ impl<'t> TranscribedNames<'t> {
                 && !other.contains(name)
                 && (place.end <= best.start || place.start >= best.end)
         };
-        places.iter().all(|(_, place)| !is_other(place)).then_some(name)
+        matches.iter().all(|(_, place)| !is_other(place)).then_some(name)
     }
 }
 
-/// Whether two words in lower case may be renderings of one name.
+/// Returns `true` if two lower-case words can be renderings of one name.
 pub(super) fn are_alike(a: &str, b: &str) -> bool {
-    let (a, b) = (latin_sounds(&plain(a)), latin_sounds(&plain(b)));
+    let (a, b) = (latin_consonants(&plain_letters(a)), latin_consonants(&plain_letters(b)));
     let longer = if a.len() >= b.len() { &a } else { &b };
-    distance(&a, &b, MatchExtent::All) <= most_distance(longer)
+    distance(&a, &b, MatchExtent::All) <= max_distance(longer)
 }
 
-/// How far a transcription of a name may be from it.
-fn most_distance(name: &[Consonant]) -> f32 {
-    MOST_DISTANCE * name.len().saturating_sub(1) as f32 + f32::EPSILON
+/// Returns the maximum distance of a transcription from its name.
+fn max_distance(name: &[Consonant]) -> f32 {
+    MAX_DISTANCE_PER_CONSONANT * name.len().saturating_sub(1) as f32 + f32::EPSILON
 }
 
-/// A word in lower case without accents and what is no letter.
-fn plain(word: &str) -> String {
+/// Removes accents and everything that is not a letter from a lower-case word.
+fn plain_letters(word: &str) -> String {
     word.chars().filter_map(unaccented).collect()
 }
 
@@ -257,7 +257,7 @@ fn readings_of(c: char) -> Vec<String> {
     all
 }
 
-/// A Latin letter without its accent; None for what is no letter.
+/// Returns a Latin letter without its accent, or `None` for any other character.
 fn unaccented(c: char) -> Option<char> {
     Some(match c {
         'a'..='z' => c,
@@ -275,7 +275,7 @@ fn unaccented(c: char) -> Option<char> {
     })
 }
 
-fn chinese_sounds(reading: &str) -> Vec<Consonant> {
+fn chinese_consonants(reading: &str) -> Vec<Consonant> {
     use Consonant::{F, H, K, L, M, N, P, S, T, Y};
     let mut sounds = Vec::new();
     match reading.as_bytes().first() {
@@ -299,7 +299,7 @@ fn chinese_sounds(reading: &str) -> Vec<Consonant> {
     sounds
 }
 
-fn latin_sounds(word: &str) -> Vec<Consonant> {
+fn latin_consonants(word: &str) -> Vec<Consonant> {
     use Consonant::{F, H, K, L, M, N, P, S, T, Y};
     let bytes = word.as_bytes();
     let mut sounds: Vec<Consonant> = Vec::new();
@@ -318,7 +318,7 @@ fn latin_sounds(word: &str) -> Vec<Consonant> {
             (b't', Some(b'h')) => (Some(T), 2),
             (b'w', Some(b'r' | b'h')) => (Some(if next == Some(b'r') { L } else { F }), 2),
             (b'k', Some(b'n')) => (Some(N), 2),
-            // Silent behind a vowel: Heathrow, Sarah.
+            // Silent after a vowel: Heathrow, Sarah.
             (b'w' | b'h', after) if at > 0 && is_vowel(bytes[at - 1]) && !after.is_some_and(is_vowel) => {
                 (None, 1)
             }
@@ -335,7 +335,7 @@ fn latin_sounds(word: &str) -> Vec<Consonant> {
             _ => (None, 1),
         };
         if let Some(sound) = sound {
-            // A doubled letter is one sound.
+            // A double letter is one consonant.
             let doubled = at > 0 && bytes[at - 1] == bytes[at] && sounds.last() == Some(&sound);
             if !doubled {
                 sounds.push(sound);
@@ -353,14 +353,14 @@ fn is_vowel(letter: u8) -> bool {
     matches!(letter, b'a' | b'e' | b'i' | b'o' | b'u' | b'y')
 }
 
-/// How much of a transcription a name has to account for.
+/// The part of a transcription that a name has to match.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum MatchExtent {
     AnyPart,
     All,
 }
 
-/// How far a name is from a transcription, or from the part of it that is most like it.
+/// Returns the edit distance between a name and a transcription, or the closest part of it.
 fn distance(name: &[Consonant], run: &[Consonant], extent: MatchExtent) -> f32 {
     use Consonant::{F, H, K, L, M, N, P, S, T, Y};
     let swap = |a: Consonant, b: Consonant| match (a, b) {
@@ -373,7 +373,7 @@ fn distance(name: &[Consonant], run: &[Consonant], extent: MatchExtent) -> f32 {
         (Y, H) | (H, Y) => 0.3,
         _ => 1.0,
     };
-    // A sound of the name that has no character, and a character that has no sound in the name.
+    // The costs of a consonant without a character, and of a character without a consonant in the name.
     let drop = |a: Consonant| match a {
         L | H => 0.35,
         Y => 0.5,
@@ -386,7 +386,7 @@ fn distance(name: &[Consonant], run: &[Consonant], extent: MatchExtent) -> f32 {
         F | S | T | K => 0.5,
         _ => 0.9,
     };
-    // row[j]: the least cost of the name so far against a part of the run that ends before j.
+    // row[j] is the minimum cost of the name so far against a part of the run that ends before j.
     let mut row = vec![0.0_f32; run.len() + 1];
     if extent == MatchExtent::All {
         for (j, other) in run.iter().enumerate() {
@@ -414,7 +414,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_heard_in_pinyin_and_in_transcriptions() {
+    fn explains_names_by_pinyin_and_transcription() {
         for (chinese, name) in [
             ("林伯强接受采访", "boqiang"),
             ("重庆", "chongqing"),
@@ -426,19 +426,19 @@ mod tests {
             ("迈克尔·施密特", "schmidt"),
             ("海梅·塔马约", "tamayo"),
         ] {
-            assert!(SourceSounds::of(chinese).hold(name), "{name}");
+            assert!(SourceSounds::of(chinese).explain(name), "{name}");
         }
     }
 
     #[test]
-    fn names_of_others_are_not() {
+    fn does_not_explain_other_names() {
         for (chinese, name) in [
             ("法国总统马克龙5日", "anderson"),
             ("我国建成3.5万多家基础级智能工厂", "nairobi"),
             ("林伯强接受采访", "xiaoming"),
             ("华为员工共18万", "miller"),
         ] {
-            assert!(!SourceSounds::of(chinese).hold(name), "{name}");
+            assert!(!SourceSounds::of(chinese).explain(name), "{name}");
         }
     }
 }

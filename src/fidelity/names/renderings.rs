@@ -1,23 +1,23 @@
-//! The same transcribed name rendered the same way over the texts of one article.
+//! Renders a transcribed name in the same way throughout an article.
 //!
-//! Called by `pipeline` with every piece when it is done. Only names that are heard in both the source and the output,
-//! and that nobody has heard of otherwise, are touched: 塔马约 is Tamayo or Tamajo, but the France of 法国 may be French.
+//! Called by `pipeline` with each translated chunk. Changes only names that sound like a transcription in the source and are
+//! not otherwise known: 塔马约 can be Tamayo or Tamajo, but the France of 法国 can be French elsewhere.
 
 use std::collections::BTreeMap;
 
 use super::{
     invented::{LatinWord, NOT_NAMES, words},
-    lexicon::{derives_from_known, is_common, is_proper, known},
+    lexicon::{derives_from_known, is_common, is_proper, known_name},
     phonetics::{TranscribedNames, are_alike},
 };
 
-/// How the names of an article have been rendered so far.
+/// The renderings of the names of an article so far, by their Chinese transcription.
 #[derive(Debug, Default)]
 pub struct Renderings(BTreeMap<String, String>);
 
 impl Renderings {
-    /// Renders the names of an output as they were rendered before, and notes those that are new. `None` when that
-    /// changes nothing.
+    /// Replaces the names of an output with their earlier renderings and remembers the new names. Returns `None` if nothing
+    /// changes.
     ///
     /// ```
     /// use yizhai::fidelity::Renderings;
@@ -28,31 +28,31 @@ impl Renderings {
     /// assert_eq!(again.as_deref(), Some("Tamayo does not think so."));
     /// ```
     pub fn unify(&mut self, source: &str, output: &str) -> Option<String> {
-        let heard = TranscribedNames::of(source);
-        if heard.is_empty() {
+        let transcribed = TranscribedNames::of(source);
+        if transcribed.is_empty() {
             return None;
         }
-        let mut settled = String::new();
+        let mut unified = String::new();
         let mut end = 0;
         for word in words(output).iter().filter(|word| is_name(word)) {
-            let Some(name) = heard.only_place_of(&word.text.to_lowercase()) else { continue };
-            match self.known_as(name) {
+            let Some(name) = transcribed.only_match(&word.text.to_lowercase()) else { continue };
+            match self.earlier_rendering(name) {
                 None => {
                     self.0.insert(name.to_owned(), word.text.to_owned());
                 }
-                Some(before) if before != word.text && is_free(word.text, before, source) => {
-                    settled.push_str(&output[end..word.span.start]);
-                    settled.push_str(before);
+                Some(before) if before != word.text && may_replace(word.text, before, source) => {
+                    unified.push_str(&output[end..word.span.start]);
+                    unified.push_str(before);
                     end = word.span.end;
                 }
                 Some(_) => {}
             }
         }
-        (end > 0).then(|| settled + &output[end..])
+        (end > 0).then(|| unified + &output[end..])
     }
 
-    /// What a name, or a longer or shorter stretch of the same characters, was rendered as.
-    fn known_as(&self, name: &str) -> Option<&str> {
+    /// Returns the rendering of a name, or of a longer or shorter part of the same transcription.
+    fn earlier_rendering(&self, name: &str) -> Option<&str> {
         let same = |other: &str| other.contains(name) || name.contains(other);
         let exact = self.0.get(name);
         exact
@@ -61,18 +61,19 @@ impl Renderings {
     }
 }
 
-/// Whether a word can be a transcribed name.
+/// Returns `true` if a word can be a transcribed name.
 fn is_name(word: &LatinWord<'_>) -> bool {
     let lower = word.text.to_lowercase();
     let acronym = word.text.chars().all(char::is_uppercase);
     word.capital && !acronym && !NOT_NAMES.contains(&lower.as_str()) && !is_common(&lower)
 }
 
-/// Whether a word may be written as another one was: it is known for nothing else, no form of the other, and sounds
-/// like it.
-fn is_free(word: &str, before: &str, source: &str) -> bool {
+/// Returns `true` if a word may be replaced with an earlier rendering: it sounds like it, is not a form of it, and is not
+/// a known name.
+fn may_replace(word: &str, before: &str, source: &str) -> bool {
     let is_form = word.starts_with(before) || before.starts_with(word);
-    let is_known = is_proper(word) || known(&[word], source).is_some() || derives_from_known(word, source);
+    let is_known =
+        is_proper(word) || known_name(&[word], source).is_some() || derives_from_known(word, source);
     !is_form && !is_known && are_alike(&word.to_lowercase(), &before.to_lowercase())
 }
 
@@ -87,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_is_rendered_as_it_was_before() {
+    fn reuses_the_earlier_rendering_of_a_name() {
         for (first, source, output, expected) in [
             (("海梅·塔马约说", "Jaime Tamayo said"), "塔马约认为", "Tamajo thinks", "Tamayo thinks"),
             (("塔马约说", "Tamayo said"), "专家塔马约的看法", "the view of Tamaio’s", "the view of Tamayo’s"),
@@ -101,14 +102,14 @@ mod tests {
     }
 
     #[test]
-    fn what_may_be_another_name_or_another_form_is_left() {
+    fn keeps_other_names_and_other_forms_of_a_name() {
         for (first, source, output) in [
-            // Forms of names that are known.
+            // Forms of known names.
             (("墨西哥", "Mexico"), "墨西哥专家", "the Mexican expert"),
             (("哥伦比亚", "Colombia"), "哥伦比亚人", "Colombians"),
             // Two names that sound alike.
             (("莫雷诺说", "Moreno said"), "马里诺与莫雷诺", "Marino and Moreno"),
-            // In the source of the second there is no such name.
+            // The second source does not contain the name.
             (("塔马约说", "Tamayo said"), "专家认为", "Tamajo thinks"),
             // Pinyin is exact.
             (("林伯强说", "Lin Boqiang said"), "林伯强", "Lin Boqiang"),

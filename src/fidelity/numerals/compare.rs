@@ -300,7 +300,7 @@ fn near(a: Decimal, b: Decimal) -> bool {
 
 /// Returns `true` if two amounts in units of the same dimension are equal within 1.5 %.
 fn converted(a: Decimal, a_unit: Unit, b: Decimal, b_unit: Unit) -> bool {
-    let in_base_unit = |value: Decimal, unit: Unit| value.checked_mul(unit.worth());
+    let in_base_unit = |value: Decimal, unit: Unit| value.checked_mul(unit.factor());
     a_unit.dimension() == b_unit.dimension()
         && in_base_unit(a, a_unit).zip(in_base_unit(b, b_unit)).is_some_and(|(a, b)| near(a, b))
 }

@@ -27,6 +27,7 @@ pub(super) use compare::summary_numbers_not_in;
 pub use compare::{NumberReport, compare};
 pub use english::read_en;
 pub use quantity::{Approx, Clock, Date, Quantity, QuantityKind};
+pub(super) use render::english_of;
 pub use render::{english, number};
 pub use rewrite::{QuantityRewrite, rewrite_quantities};
 pub use units::{Currency, Unit};

@@ -1,4 +1,4 @@
-//! Properties: what is written is read back, and no text is too strange.
+//! Properties of the readers: written quantities are read back, and any text can be read.
 
 use proptest::prelude::*;
 use rust_decimal::Decimal;
@@ -8,9 +8,9 @@ use super::{
     rewrite_quantities,
 };
 
-/// Text in which numbers, their scales and units and other characters stand side by side.
+/// Generates text that mixes numbers, scales, units and other characters.
 fn texts() -> impl Strategy<Value = String> {
-    let piece = prop_oneof![
+    let part = prop_oneof![
         "[0-9０-９]{1,12}",
         "[零〇一二两三四五六七八九十百千万亿]{1,10}",
         "[.,．，·%％‰/:：—~～-]",
@@ -20,7 +20,7 @@ fn texts() -> impl Strategy<Value = String> {
         "(million|billion|thousand|hundred|half a |twenty-|third|th|Dec\\.|May|percent|yuan|to|and| |p\\.m\\.)",
         "\\PC",
     ];
-    prop::collection::vec(piece, 0..24).prop_map(|pieces| pieces.concat())
+    prop::collection::vec(part, 0..24).prop_map(|parts| parts.concat())
 }
 
 fn assert_spans(text: &str, quantities: &[Quantity]) -> Result<(), TestCaseError> {
@@ -38,7 +38,7 @@ fn assert_spans(text: &str, quantities: &[Quantity]) -> Result<(), TestCaseError
     Ok(())
 }
 
-/// Chinese numerals, the long way.
+/// Writes a number in Chinese numerals.
 fn numerals(mut value: u64) -> String {
     const DIGITS: [&str; 10] = ["零", "一", "二", "三", "四", "五", "六", "七", "八", "九"];
     fn below_ten_thousand(value: u64, lead: bool) -> String {
@@ -76,7 +76,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(512))]
 
     #[test]
-    fn any_text_is_read_and_spans_lie_between_characters(text in texts()) {
+    fn reads_any_text_with_spans_on_character_boundaries(text in texts()) {
         assert_spans(&text, &read_zh(&text))?;
         assert_spans(&text, &read_en(&text))?;
         let report = compare(&text, &text);
@@ -95,7 +95,7 @@ proptest! {
     }
 
     #[test]
-    fn a_value_written_in_either_language_is_read_back(units in 1_u64..1_000_000_000, scale in 0_u32..4) {
+    fn reads_back_values_written_in_either_language(units in 1_u64..1_000_000_000, scale in 0_u32..4) {
         let value = Decimal::new(i64::try_from(units).unwrap(), scale);
         for (factor, name) in [(1_u64, ""), (10_000, "万"), (100_000_000, "亿"), (1_000_000_000_000, "万亿")] {
             let expected = value * Decimal::from(factor);
@@ -114,7 +114,7 @@ proptest! {
     }
 
     #[test]
-    fn chinese_numerals_are_read_back(value in 11_u64..1_000_000_000_000) {
+    fn reads_back_chinese_numerals(value in 11_u64..1_000_000_000_000) {
         let text = format!("{}人", numerals(value));
         let read = read_zh(&text);
         prop_assert_eq!(read.len(), 1, "{}", text);
@@ -123,7 +123,7 @@ proptest! {
     }
 
     #[test]
-    fn another_value_does_not_pass(units in 1_u64..1_000_000, other in 1_u64..1_000_000) {
+    fn reports_a_different_value(units in 1_u64..1_000_000, other in 1_u64..1_000_000) {
         prop_assume!(units != other);
         let chinese = format!("增加{units}万吨");
         let english = format!("increased by {} tons", number(Decimal::from(other) * Decimal::from(10_000)));
@@ -131,7 +131,7 @@ proptest! {
     }
 
     #[test]
-    fn dates_are_read_back(year in 1900_u16..2100, month in 1_u8..=12, day in 1_u8..=28) {
+    fn reads_back_dates(year in 1900_u16..2100, month in 1_u8..=12, day in 1_u8..=28) {
         let chinese = format!("{year}年{month}月{day}日");
         let quantity = &read_zh(&chinese)[0];
         let english = super::english(quantity);

@@ -1,6 +1,6 @@
-//! What a quantity is: an exact value, its kind, its unit, and where it stands.
+//! The quantity: an exact value with its kind, its unit and its span.
 //!
-//! Written by the readers, compared by `compare`, rendered by `render`. Reads no text itself.
+//! Filled by `chinese` and `english`, compared by `compare`, rendered by `render`. Reads no text itself.
 
 use std::ops::Range;
 
@@ -8,57 +8,58 @@ use rust_decimal::Decimal;
 
 use super::units::{Currency, Unit};
 
-/// A quantity read out of a text.
+/// A quantity of a text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Quantity {
-    /// Where it stands, in bytes of the text it was read from, with its unit and what stands between number and
-    /// unit (`3.5万多家` without the 家, `35亿元` with the 元).
+    /// The bytes of the text that it was read from, including the unit of measure but not a classifier (`35亿元` with
+    /// the 元, `3.5万多家` without the 家).
     pub span: Range<usize>,
-    /// Its value: `35亿` is 3,500,000,000; `14.8%` is 14.8; `三分之一` is a third with 28 digits; of a date
-    /// the largest part that is named.
+    /// The value: `35亿` is 3,500,000,000; `14.8%` is 14.8; `三分之一` is a third with 28 digits. The value of a date
+    /// is its largest part.
     pub value: Decimal,
-    /// The upper end of a range, of the same kind and unit; of a range of dates, of the smallest part named.
+    /// The upper end of a range, of the same kind and unit. The upper end of a range of dates is a value of its smallest
+    /// part.
     pub upper: Option<Decimal>,
-    /// What is counted or named.
+    /// What it counts or names.
     pub kind: QuantityKind,
-    /// The unit of measure, if it has one that is known.
+    /// The unit of measure, if there is a known one.
     pub unit: Option<Unit>,
-    /// How exact the text says it is.
+    /// The exactness that the text states.
     pub approx: Approx,
-    /// Whether the other text must hold it. Not so for `一个`, `两国`, `今年` or `百年`, which are rendered without a
-    /// number as often as with one, and in English for `one`, `first` or `half`.
+    /// The other text must contain it too. False for `一个`, `两国`, `今年` and `百年`, which are rendered without a
+    /// number as often as with one, and for the English `one`, `first` and `half`.
     pub required: bool,
 }
 
-/// What a quantity counts or names.
+/// The kind of a quantity.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum QuantityKind {
     /// A number of things or of units.
     Count,
     /// Percent and percentage points: 14.8 is 14.8 %.
     Percent,
-    /// A part of a whole, as its numerator and denominator.
+    /// A part of a whole: numerator and denominator.
     Fraction(u32, u32),
-    /// So many times as much.
+    /// A multiple: 2.5倍, `twice`.
     Times,
-    /// A place in an order: 第50万辆, the 19th century, the third quarter.
+    /// A position in a sequence: 第50万辆, the 19th century, the third quarter.
     Ordinal,
     /// An amount of money.
     Money(Currency),
-    /// A day, a month, a year, a decade or a day of the week.
+    /// A day, month, year, decade or day of the week.
     Date(Date),
     /// A time of day.
     Clock(Clock),
-    /// No number but how large one is: 1,000 for 数千 and for `thousands`, 10,000 for `tens of thousands`.
+    /// An order of magnitude: 1,000 for 数千 and `thousands`, 10,000 for `tens of thousands`.
     Magnitude,
-    /// A five-year plan: 15 is the one for 2026 to 2030.
+    /// A five-year plan: 15 is the plan for 2026 to 2030.
     FiveYearPlan,
 }
 
-/// The parts of a date that are named; at least one is.
+/// The parts of a date that the text names, at least one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct Date {
-    /// The year, such as 2025; of a decade its first year.
+    /// The year, such as 2025; for a decade, its first year.
     pub year: Option<u16>,
     /// The month, from 1.
     pub month: Option<u8>,
@@ -71,16 +72,16 @@ pub struct Date {
 /// A time of day.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Clock {
-    /// 0 to 24 as it is written: whether 3 is in the morning or in the afternoon is not known.
+    /// 0 to 24 as written; 3 can be in the morning or in the afternoon.
     pub hour: u8,
     /// 0 to 59.
     pub minute: u8,
 }
 
-/// How exact the text says a quantity is.
+/// The exactness that a text states for a quantity.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Approx {
-    /// Nothing is said.
+    /// No qualification.
     #[default]
     Exact,
     /// 约, 左右: about.
@@ -92,7 +93,7 @@ pub enum Approx {
 }
 
 impl Quantity {
-    /// A required, exact quantity; the readers change what differs.
+    /// Creates a required, exact quantity without a unit.
     pub(super) fn new(span: Range<usize>, value: Decimal, kind: QuantityKind) -> Self {
         Self {
             span,
@@ -105,13 +106,13 @@ impl Quantity {
         }
     }
 
-    /// The text of the quantity in the text that it was read from; empty for another text.
+    /// Returns the part of `text`, which it was read from, that the quantity covers; empty if the span does not fit.
     pub fn text<'a>(&self, text: &'a str) -> &'a str {
         text.get(self.span.clone()).unwrap_or_default()
     }
 }
 
-/// The months in English, as they are written.
+/// The English names of the months.
 pub(super) const MONTHS: [&str; 12] = [
     "January",
     "February",
@@ -132,7 +133,7 @@ pub(super) const WEEKDAYS: [&str; 7] =
     ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"];
 
 impl Date {
-    /// The largest part that is named, as the value of the quantity.
+    /// Returns the largest part, which is the value of the quantity.
     pub(super) fn value(self) -> Decimal {
         let parts =
             [self.year, self.month.map(u16::from), self.day.map(u16::from), self.weekday.map(u16::from)];

@@ -1,6 +1,6 @@
-//! How a quantity is written in English, exactly.
+//! Writes quantities in English without changing their values.
 //!
-//! Called by `settle`, which writes it into the Chinese source.
+//! Called by `rewrite`, which puts the English into a Chinese source, and for the messages of findings.
 
 use rust_decimal::Decimal;
 
@@ -9,10 +9,10 @@ use super::{
     units::Unit,
 };
 
-/// More decimals than this before `million` and its like are written out as a whole number.
+/// The maximum number of decimals before `million` and the like; a number that needs more is written out in digits.
 const MOST_DECIMALS: u32 = 5;
 
-/// A number as a newspaper writes it: `35,000`, `3.5 billion`, `29.2931 million`. Its value is exact.
+/// Writes a number as a newspaper does: `35,000`, `3.5 billion`, `29.2931 million`. The value stays exact.
 pub fn number(value: Decimal) -> String {
     let value = value.normalize();
     for (scale, name) in [(12, "trillion"), (9, "billion"), (6, "million")] {
@@ -27,7 +27,7 @@ pub fn number(value: Decimal) -> String {
     grouped(value)
 }
 
-/// Digits with a comma before every three.
+/// Writes a number in digits, grouped by commas.
 fn grouped(value: Decimal) -> String {
     let text = value.to_string();
     let (whole, decimals) = text.split_once('.').map_or((text.as_str(), None), |(w, d)| (w, Some(d)));
@@ -46,7 +46,7 @@ fn grouped(value: Decimal) -> String {
     out
 }
 
-/// An ordinal: `3rd`, `500,000th`.
+/// Writes an ordinal: `3rd`, `500,000th`.
 pub(super) fn ordinal(value: Decimal) -> String {
     let number = grouped(value.normalize());
     let teen = number.len() > 1 && number.as_bytes()[number.len() - 2] == b'1';
@@ -59,7 +59,7 @@ pub(super) fn ordinal(value: Decimal) -> String {
     number + suffix
 }
 
-/// The whole quantity in English, with `more than` where the Chinese has 多 or 余 within it.
+/// Writes a quantity in English, with its unit but without words such as `more than`.
 ///
 /// ```
 /// use yizhai::fidelity::numerals::{english, read_zh};
@@ -77,14 +77,14 @@ pub fn english(quantity: &Quantity) -> String {
         QuantityKind::Fraction(numerator, denominator) => fraction(numerator, denominator),
         QuantityKind::Percent => format!("{} percent", amount(quantity)),
         QuantityKind::Times => format!("{} times", amount(quantity)),
-        QuantityKind::Money(currency) if is_one(quantity) => format!("1 {}", currency.english_one()),
+        QuantityKind::Money(currency) if is_one(quantity) => format!("1 {}", currency.english_singular()),
         QuantityKind::Money(currency) => format!("{} {}", amount(quantity), currency.english()),
         QuantityKind::Magnitude => magnitude(quantity.value),
         QuantityKind::Count => format!("{}{}", amount(quantity), unit(quantity)),
     }
 }
 
-/// `thousands`, `tens of thousands`, `hundreds of millions`.
+/// Writes an order of magnitude: `thousands`, `tens of thousands`, `hundreds of millions`.
 fn magnitude(value: Decimal) -> String {
     for (scale, name) in [(12, "trillion"), (9, "billion"), (6, "million"), (3, "thousand")] {
         let unit = Decimal::from(10_u64.pow(scale));
@@ -101,7 +101,7 @@ fn magnitude(value: Decimal) -> String {
     "many".to_owned()
 }
 
-/// The number or the range of numbers, without what it counts.
+/// Writes the number or the range of numbers without a unit.
 pub(super) fn amount(quantity: &Quantity) -> String {
     match quantity.upper {
         Some(upper) => format!("{} to {}", number(quantity.value), number(upper)),
@@ -109,10 +109,10 @@ pub(super) fn amount(quantity: &Quantity) -> String {
     }
 }
 
-/// The name of the unit with a space before it; empty without one.
+/// Returns the name of the unit with a leading space; empty without a unit.
 fn unit(quantity: &Quantity) -> String {
     let one = quantity.kind == QuantityKind::Ordinal || is_one(quantity);
-    let name = |unit: Unit| if one { unit.english_one() } else { unit.english() };
+    let name = |unit: Unit| if one { unit.english_singular() } else { unit.english() };
     quantity.unit.map_or(String::new(), |unit| format!(" {}", name(unit)))
 }
 
@@ -134,7 +134,7 @@ fn fraction(numerator: u32, denominator: u32) -> String {
 }
 
 impl Date {
-    /// The date as agencies write it: `Dec. 6, 2025`, `December 2025`, `Saturday`.
+    /// Writes the date as news agencies do: `Dec. 6, 2025`, `December 2025`, `Saturday`.
     pub fn english(self) -> String {
         date_english(self, None)
     }
@@ -171,7 +171,19 @@ fn clock_english(clock: Clock) -> String {
     format!("{}:{:02}", clock.hour, clock.minute)
 }
 
-/// `more than ` and its like, for what the span of the quantity itself says.
+/// Returns the quantity in English, including what its own Chinese text says about exactness (`more than` for 多, 余
+/// and 来) and with `percentage points` for 百分点.
+pub(in crate::fidelity) fn english_of(quantity: &Quantity, text: &str) -> String {
+    let english = match quantity.kind {
+        QuantityKind::Percent if quantity.text(text).contains("百分点") => {
+            format!("{} percentage points", amount(quantity))
+        }
+        _ => english(quantity),
+    };
+    format!("{}{english}", inner_approx(quantity, text))
+}
+
+/// Returns `more than ` if the quantity's own text contains 多, 余 or 来; otherwise an empty string.
 pub(super) fn inner_approx(quantity: &Quantity, text: &str) -> &'static str {
     let own = quantity.text(text);
     if quantity.approx == Approx::MoreThan && own.contains(['多', '余', '来']) { "more than " } else { "" }

@@ -9,7 +9,7 @@ use rust_decimal::Decimal;
 use super::{
     chinese::{number::digit, read_zh},
     quantity::{Quantity, QuantityKind},
-    render::{amount, english, inner_approx, number, ordinal},
+    render::{amount, english, english_of, inner_approx, ordinal},
     units::{Unit, chinese_unit},
 };
 
@@ -128,21 +128,17 @@ fn replacement(text: &str, quantity: &Quantity, options: QuantityRewrite) -> Opt
         }
         QuantityKind::Ordinal if options.amounts && scaled => Some((span, ordinal(quantity.value))),
         QuantityKind::Percent if options.amounts && !own.contains(['%', '％', '‰']) => {
-            let points = own.contains("百分点");
-            let name = if points { "percentage points" } else { "percent" };
-            Some((span, format!("{}{} {name}", inner_approx(quantity, text), amount(quantity))))
+            Some((span, english_of(quantity, text)))
         }
         QuantityKind::Fraction(..) if options.amounts && own.contains("分之") => {
             Some((span, english(quantity)))
         }
-        QuantityKind::Times if options.amounts && scaled => {
-            Some((span, format!("{}{}", inner_approx(quantity, text), english(quantity))))
-        }
+        QuantityKind::Times if options.amounts && scaled => Some((span, english_of(quantity, text))),
         QuantityKind::Money(_)
             if options.amounts && (scaled || long_numeral)
                 || options.small_money && matches!(quantity.kind, QuantityKind::Money(_)) =>
         {
-            Some((span, format!("{}{}", inner_approx(quantity, text), english(quantity))))
+            Some((span, english_of(quantity, text)))
         }
         QuantityKind::Count => count(text, quantity, options, scaled || long_numeral),
         _ => None,
@@ -187,7 +183,7 @@ fn count(
             !unit.is_time() && own.ends_with(|c: char| !c.is_ascii()) && !unit_name(own, unit).is_empty()
         });
     if has_unit_to_rewrite {
-        return Some((span, format!("{}{}", inner_approx(quantity, text), english(quantity))));
+        return Some((span, english_of(quantity, text)));
     }
     if !(options.amounts && is_amount && quantity.required) {
         return None;
@@ -196,11 +192,8 @@ fn count(
     let unit = quantity
         .unit
         .map_or(0, |unit| if own.ends_with(unit_name(own, unit)) { unit_name(own, unit).len() } else { 0 });
-    let value = match quantity.upper {
-        Some(upper) => format!("{} to {}", number(quantity.value), number(upper)),
-        None => number(quantity.value),
-    };
-    Some((span.start..span.end - unit, format!("{}{value}", inner_approx(quantity, text))))
+    let english = format!("{}{}", inner_approx(quantity, text), amount(quantity));
+    Some((span.start..span.end - unit, english))
 }
 
 /// Returns the Chinese name of `unit` at the end of a quantity's text; empty if the text does not end with it.

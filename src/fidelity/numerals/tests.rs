@@ -1,4 +1,4 @@
-//! Tables: what is read, compared and settled.
+//! Tables of texts with the quantities that are read from them, compared and rewritten.
 
 use rust_decimal::Decimal;
 
@@ -7,8 +7,8 @@ use super::{
     rewrite::replacements, rewrite_quantities,
 };
 
-/// A quantity in short: text, value or range, kind, unit.
-fn short(text: &str, quantity: &Quantity) -> String {
+/// Describes a quantity: text, value or range, kind, unit, and `soft` if it is not required.
+fn describe(text: &str, quantity: &Quantity) -> String {
     let value = match quantity.upper {
         Some(upper) => format!("{}..{upper}", quantity.value),
         None => quantity.value.to_string(),
@@ -36,15 +36,15 @@ fn short(text: &str, quantity: &Quantity) -> String {
 }
 
 fn zh(text: &str) -> Vec<String> {
-    read_zh(text).iter().map(|quantity| short(text, quantity)).collect()
+    read_zh(text).iter().map(|quantity| describe(text, quantity)).collect()
 }
 
 fn en(text: &str) -> Vec<String> {
-    read_en(text).iter().map(|quantity| short(text, quantity)).collect()
+    read_en(text).iter().map(|quantity| describe(text, quantity)).collect()
 }
 
 #[test]
-fn chinese_quantities_are_read_with_value_kind_and_unit() {
+fn reads_chinese_quantities_with_value_kind_and_unit() {
     for (text, expected) in [
         ("营收557.4亿元，增长14.8%", &["557.4亿元=55740000000 Yuan", "14.8%=14.8 Percent"][..]),
         ("约2.3万亿元人民币", &["2.3万亿元人民币=2300000000000 Yuan"]),
@@ -61,7 +61,7 @@ fn chinese_quantities_are_read_with_value_kind_and_unit() {
         ("1/5英寸", &["1/5=0.2 1/5"]),
         ("增长2.5倍，翻了一番，翻两番", &["2.5倍=2.5 Times", "翻了一番=2 Times", "翻两番=4 Times"]),
         ("3万至5万人", &["3万至5万=30000..50000"]),
-        ("600-700万卢布", &["600-700万卢布=6000000..7000000 Rouble"]),
+        ("600-700万卢布", &["600-700万卢布=6000000..7000000 Ruble"]),
         ("1亿~1.5亿吨", &["1亿~1.5亿吨=100000000..150000000 Ton"]),
         ("6%到7%", &["6%到7%=6..7 Percent"]),
         ("二〇二五年十二月三日", &["二〇二五年十二月三日=2025 date 2025 12 3 -"]),
@@ -86,7 +86,7 @@ fn chinese_quantities_are_read_with_value_kind_and_unit() {
             &[
                 "18万亩=180000 Mu",
                 "500斤=500 Jin",
-                "120公里=120 Kilometre",
+                "120公里=120 Kilometer",
                 "72TB=72 Terabyte",
                 "3千瓦时=3 KilowattHour",
             ],
@@ -100,7 +100,7 @@ fn chinese_quantities_are_read_with_value_kind_and_unit() {
 }
 
 #[test]
-fn chinese_words_with_numerals_are_no_quantities() {
+fn requires_no_quantity_for_chinese_words_with_numerals() {
     for text in [
         "统一思想",
         "万一下雨",
@@ -125,7 +125,7 @@ fn chinese_words_with_numerals_are_no_quantities() {
 }
 
 #[test]
-fn english_quantities_are_read_with_value_kind_and_unit() {
+fn reads_english_quantities_with_value_kind_and_unit() {
     for (text, expected) in [
         (
             "55.74 billion yuan, up 14.8 percent",
@@ -184,7 +184,7 @@ fn english_quantities_are_read_with_value_kind_and_unit() {
             "nine months, 20 square kilometers, 1.5 kWh",
             &[
                 "nine months=9 Month soft",
-                "20 square kilometers=20 SquareKilometre",
+                "20 square kilometers=20 SquareKilometer",
                 "1.5 kWh=1.5 KilowattHour",
             ],
         ),
@@ -200,7 +200,7 @@ fn english_quantities_are_read_with_value_kind_and_unit() {
 }
 
 #[test]
-fn how_exact_a_quantity_is_said_to_be_is_read() {
+fn reads_the_stated_exactness() {
     for (text, approx) in [
         ("约10%", Approx::About),
         ("100人左右", Approx::About),
@@ -217,7 +217,7 @@ fn how_exact_a_quantity_is_said_to_be_is_read() {
 }
 
 #[test]
-fn right_renderings_are_kept() {
+fn accepts_right_renderings() {
     for (chinese, english) in [
         ("投资35亿元", "an investment of 3.5 billion yuan"),
         ("投资35亿元", "an investment of RMB3,500 million"),
@@ -264,7 +264,7 @@ fn right_renderings_are_kept() {
 }
 
 #[test]
-fn wrong_renderings_are_not() {
+fn reports_wrong_renderings() {
     for (chinese, english) in [
         ("投资35亿元", "an investment of 35 billion yuan"),
         ("投资35亿元", "an investment of 3.5 billion dollars"),
@@ -289,7 +289,7 @@ fn wrong_renderings_are_not() {
 }
 
 #[test]
-fn a_second_currency_is_none_that_the_source_left_out() {
+fn reports_a_currency_that_the_source_never_names() {
     assert_eq!(compare("超过200亿元，破1000亿", "over RMB20 billion, past RMB100 billion").unexpected, []);
     assert_eq!(
         compare("超过200亿元，破1000亿", "over RMB20 billion, past US$100 billion").unexpected.len(),
@@ -366,14 +366,14 @@ fn rewritten_quantities_match_their_source() {
 }
 
 #[test]
-fn units_and_currencies_have_names() {
-    assert_eq!((Unit::Foot.english_one(), Unit::Mu.chinese()), ("foot", "亩"));
+fn names_units_and_currencies() {
+    assert_eq!((Unit::Foot.english_singular(), Unit::Mu.chinese()), ("foot", "亩"));
     assert_eq!((Currency::UsDollar.english(), Currency::Yuan.chinese()), ("U.S. dollars", "元"));
     assert_eq!(super::number(Decimal::new(12345678901, 1)), "1,234,567,890.1");
 }
 
 #[test]
-fn a_vague_number_takes_nothing_that_another_has_taken() {
+fn a_vague_number_does_not_overlap_the_quantity_before_it() {
     let spans: Vec<_> = read_zh("半数万亿").into_iter().map(|quantity| quantity.span).collect();
     assert_eq!(spans, [0..6, 6..12]);
     let spans: Vec<_> = read_zh("数万亿").into_iter().map(|quantity| quantity.span).collect();
@@ -382,7 +382,7 @@ fn a_vague_number_takes_nothing_that_another_has_taken() {
 }
 
 #[test]
-fn two_neighbouring_numerals_may_become_a_range_or_a_magnitude() {
+fn accepts_a_range_or_a_magnitude_for_two_neighboring_numerals() {
     for (zh, en) in [
         ("每隔二三十分钟醒来一次", "waking up every 20 to 30 minutes"),
         ("来了七八千人", "7,000 to 8,000 people came"),

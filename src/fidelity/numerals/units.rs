@@ -1,10 +1,10 @@
-//! Units of measure and currencies: their names in both languages and what one is worth in another.
+//! Units of measure and currencies: their names in both languages, and the factors between units.
 //!
-//! Used by the readers (names) and by `compare` (worth). Knows no grammar.
+//! Used by `chinese` and `english` (names), `compare` (factors) and `render`.
 
 use rust_decimal::Decimal;
 
-/// What a unit measures; only units of the same dimension are converted.
+/// The dimension of a unit; only units of the same dimension can be converted into each other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Dimension {
     Length,
@@ -27,23 +27,23 @@ macro_rules! units {
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
         pub enum Unit { $($(#[doc = $doc])* $name,)* }
 
-        /// The unit, its dimension, its worth in the dimension's base unit in millionths, its Chinese and its
-        /// English names, the one to be written first.
+        /// For each unit: its dimension, its factor to millionths of the dimension's base unit, its Chinese names and
+        /// its English names. The first name is the one to write.
         const UNITS: &[(Unit, Dimension, i128, &str, &str)] =
             &[$((Unit::$name, Dimension::$dimension, $factor, $zh, $en),)*];
     };
 }
 
 units! {
-    /// Millimetre.
-    Millimetre Length 1_000 "毫米" / "millimeters|millimeter|millimetres|millimetre|mm";
-    /// Centimetre.
-    Centimetre Length 10_000 "厘米|公分" / "centimeters|centimeter|centimetres|centimetre|cm";
-    /// Metre.
-    Metre Length 1_000_000 "米" / "meters|meter|metres|metre|m";
-    /// Kilometre.
-    Kilometre Length 1_000_000_000 "公里|千米" / "kilometers|kilometer|kilometres|kilometre|km|kms";
-    /// Li, half a kilometre.
+    /// Millimeter.
+    Millimeter Length 1_000 "毫米" / "millimeters|millimeter|millimetres|millimetre|mm";
+    /// Centimeter.
+    Centimeter Length 10_000 "厘米|公分" / "centimeters|centimeter|centimetres|centimetre|cm";
+    /// Meter.
+    Meter Length 1_000_000 "米" / "meters|meter|metres|metre|m";
+    /// Kilometer.
+    Kilometer Length 1_000_000_000 "公里|千米" / "kilometers|kilometer|kilometres|kilometre|km|kms";
+    /// Li, half a kilometer.
     Li Length 500_000_000 "里地|华里" / "li";
     /// Mile.
     Mile Length 1_609_344_000 "英里" / "miles|mile|mi";
@@ -53,14 +53,14 @@ units! {
     Foot Length 304_800 "英尺" / "feet|foot|ft";
     /// Inch.
     Inch Length 25_400 "英寸" / "inches|inch";
-    /// Nanometre.
-    Nanometre Nano 1 "纳米" / "nanometers|nanometer|nanometres|nanometre|nm";
-    /// Square metre.
-    SquareMetre Area 1_000_000 "平方米|平米|㎡|m2|m²" / "square meters|square meter|square metres|square metre|sq meters|sq m|sqm|m2|m²|㎡";
-    /// Square kilometre.
-    SquareKilometre Area 1_000_000_000_000 "平方公里|平方千米|km2|km²" / "square kilometers|square kilometer|square kilometres|square kilometre|sq km|km2|km²";
-    /// Square centimetre.
-    SquareCentimetre Area 100 "平方厘米" / "square centimeters|square centimeter|square centimetres|square centimetre|sq cm|cm2|cm²";
+    /// Nanometer.
+    Nanometer Nano 1 "纳米" / "nanometers|nanometer|nanometres|nanometre|nm";
+    /// Square meter.
+    SquareMeter Area 1_000_000 "平方米|平米|㎡|m2|m²" / "square meters|square meter|square metres|square metre|sq meters|sq m|sqm|m2|m²|㎡";
+    /// Square kilometer.
+    SquareKilometer Area 1_000_000_000_000 "平方公里|平方千米|km2|km²" / "square kilometers|square kilometer|square kilometres|square kilometre|sq km|km2|km²";
+    /// Square centimeter.
+    SquareCentimeter Area 100 "平方厘米" / "square centimeters|square centimeter|square centimetres|square centimetre|sq cm|cm2|cm²";
     /// Mu, a fifteenth of a hectare.
     Mu Area 666_666_667 "亩" / "mu";
     /// Hectare.
@@ -71,13 +71,13 @@ units! {
     SquareMile Area 2_589_988_110_336 "平方英里" / "square miles|square mile|sq mi";
     /// Square foot.
     SquareFoot Area 92_903 "平方英尺" / "square feet|square foot|sq ft";
-    /// Cubic metre.
-    CubicMetre Volume 1_000_000 "立方米|立方|方|m3|m³" / "cubic meters|cubic meter|cubic metres|cubic metre|cu m|m3|m³";
-    /// Litre.
-    Litre Volume 1_000 "升|公升" / "liters|liter|litres|litre|l";
-    /// Millilitre.
-    Millilitre Volume 1 "毫升" / "milliliters|milliliter|millilitres|millilitre|ml";
-    /// Ton of a thousand kilograms.
+    /// Cubic meter.
+    CubicMeter Volume 1_000_000 "立方米|立方|方|m3|m³" / "cubic meters|cubic meter|cubic metres|cubic metre|cu m|m3|m³";
+    /// Liter.
+    Liter Volume 1_000 "升|公升" / "liters|liter|litres|litre|l";
+    /// Milliliter.
+    Milliliter Volume 1 "毫升" / "milliliters|milliliter|millilitres|millilitre|ml";
+    /// Metric ton.
     Ton Mass 1_000_000_000 "吨|公吨" / "tons|ton|tonnes|tonne|metric tons|metric ton|metric tonnes";
     /// Kilogram.
     Kilogram Mass 1_000_000 "公斤|千克" / "kilograms|kilogram|kg|kgs|kilos|kilo";
@@ -87,7 +87,7 @@ units! {
     Milligram Mass 1 "毫克" / "milligrams|milligram|mg";
     /// Jin, half a kilogram.
     Jin Mass 500_000 "斤|市斤" / "jin|catties|catty";
-    /// Pound of weight.
+    /// Pound, as a weight.
     Pound Mass 453_592 "磅" / "lbs|lb";
     /// Barrel.
     Barrel Barrels 1_000_000 "桶" / "barrels|barrel|bpd";
@@ -119,7 +119,7 @@ units! {
     Day Time 86_400_000_000 "个工作日|个交易日|天|昼夜" / "days|day|working days|business days";
     /// Week.
     Week Time 604_800_000_000 "个星期|星期|周" / "weeks|week";
-    /// Month, taken as a twelfth of a year.
+    /// Month, a twelfth of a year.
     Month Time 2_629_800_000_000 "个多月|个月" / "months|month";
     /// Quarter of a year.
     Quarter Time 7_889_400_000_000 "个季度|季度" / "quarters|quarter";
@@ -141,14 +141,14 @@ macro_rules! currencies {
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
         pub enum Currency { $($(#[doc = $doc])* $name,)* }
 
-        /// The currency, its Chinese names, its English signs before an amount, its English names after it.
+        /// For each currency: its Chinese names, its English signs before an amount, its English names after an amount.
         const CURRENCIES: &[(Currency, &str, &str, &str)] =
             &[$((Currency::$name, $zh, $before, $after),)*];
     };
 }
 
 currencies! {
-    /// The renminbi yuan. A bare 元 is taken for it.
+    /// The renminbi yuan; a 元 without a qualifier means this one.
     Yuan "元人民币|元|块钱|块|人民币" / "rmb|cny|¥|yuan|cn¥" / "yuan|rmb|renminbi|chinese yuan|cny";
     /// The United States dollar.
     UsDollar "美元|美金" / "us$|usd|$|u.s.$" / "U.S. dollars|us dollars|us dollar|u.s. dollar|american dollars|dollars|dollar|usd|u.s.dollars";
@@ -156,12 +156,12 @@ currencies! {
     Euro "欧元" / "€|eur|euro" / "euros|euro|eur";
     /// The pound sterling.
     Pound "英镑" / "£|gbp|stg" / "pounds|pound|pounds sterling|british pounds|gbp|quid";
-    /// The Japanese yen. `¥` is its sign as well.
+    /// The Japanese yen, which shares the sign `¥` with the yuan.
     Yen "日元|日圆" / "jpy|jp¥" / "yen|japanese yen|jpy";
     /// The South Korean won.
     Won "韩元|韩圆" / "krw|₩" / "won|korean won|south korean won|krw";
-    /// The rouble.
-    Rouble "卢布" / "rub|₽" / "rubles|ruble|roubles|rouble|russian rubles|rub";
+    /// The ruble.
+    Ruble "卢布" / "rub|₽" / "rubles|ruble|roubles|rouble|russian rubles|rub";
     /// The Hong Kong dollar.
     HongKongDollar "港元|港币" / "hk$|hkd" / "Hong Kong dollars|hong kong dollar|hk dollars|hkd";
     /// The New Taiwan dollar.
@@ -182,7 +182,7 @@ currencies! {
 
 impl Unit {
     fn row(self) -> &'static (Unit, Dimension, i128, &'static str, &'static str) {
-        // The table is made from the enum, in the same order.
+        // The table has the order of the enum.
         &UNITS[self as usize]
     }
 
@@ -190,23 +190,23 @@ impl Unit {
         self.row().1
     }
 
-    /// Whether it is a length of time.
+    /// Returns `true` for a unit of time.
     pub(super) fn is_time(self) -> bool {
         self.dimension() == Dimension::Time
     }
 
-    /// What one of these is worth in millionths of the dimension's base unit.
-    pub(super) fn worth(self) -> Decimal {
+    /// Returns the factor to millionths of the dimension's base unit.
+    pub(super) fn factor(self) -> Decimal {
         Decimal::from_i128_with_scale(self.row().2, 0)
     }
 
-    /// The English name, in the plural.
+    /// Returns the English name in the plural.
     pub fn english(self) -> &'static str {
         first(self.row().4)
     }
 
-    /// The English name of one.
-    pub fn english_one(self) -> &'static str {
+    /// Returns the English name in the singular.
+    pub fn english_singular(self) -> &'static str {
         match self {
             Self::Foot => "foot",
             Self::Inch => "inch",
@@ -218,7 +218,7 @@ impl Unit {
         }
     }
 
-    /// The Chinese name.
+    /// Returns the Chinese name.
     pub fn chinese(self) -> &'static str {
         first(self.row().3)
     }
@@ -229,21 +229,21 @@ impl Currency {
         &CURRENCIES[self as usize]
     }
 
-    /// The English name, in the plural.
+    /// Returns the English name in the plural.
     pub fn english(self) -> &'static str {
         first(self.row().3)
     }
 
-    /// The English name of one.
-    pub fn english_one(self) -> &'static str {
+    /// Returns the English name in the singular.
+    pub fn english_singular(self) -> &'static str {
         match self {
-            // The plural has no other form.
+            // Singular and plural are the same.
             Self::Yuan | Self::Yen | Self::Won => self.english(),
             other => other.english().strip_suffix('s').unwrap_or(other.english()),
         }
     }
 
-    /// The Chinese name.
+    /// Returns the Chinese name.
     pub fn chinese(self) -> &'static str {
         match self {
             Self::Yuan => "元",
@@ -252,41 +252,42 @@ impl Currency {
     }
 }
 
-/// The unit whose Chinese name begins the text, and the length of the name in bytes; the longest name wins.
+/// Returns the unit whose Chinese name begins the text, and the length of the name in bytes. The longest name wins.
 pub(super) fn chinese_unit(text: &str) -> Option<(Unit, usize)> {
     longest(UNITS.iter().map(|row| (row.0, row.3)), |name| text.starts_with(name))
 }
 
-/// The currency whose Chinese name begins the text.
+/// Returns the currency whose Chinese name begins the text, and the length of the name in bytes.
 pub(super) fn chinese_currency(text: &str) -> Option<(Currency, usize)> {
     longest(CURRENCIES.iter().map(|row| (row.0, row.1)), |name| text.starts_with(name))
 }
 
-/// The unit whose English name begins the lower-case text and ends at a word's end.
+/// Returns the unit whose English name begins the lower-case text as whole words, and the length of the name in bytes.
 pub(super) fn english_unit(lower: &str) -> Option<(Unit, usize)> {
     longest(UNITS.iter().map(|row| (row.0, row.4)), |name| starts_with_word(lower, name))
 }
 
-/// The currency whose English name begins the lower-case text and ends at a word's end.
+/// Returns the currency whose English name begins the lower-case text as whole words, and the length of the name in
+/// bytes.
 pub(super) fn english_currency(lower: &str) -> Option<(Currency, usize)> {
     longest(CURRENCIES.iter().map(|row| (row.0, row.3)), |name| starts_with_word(lower, name))
 }
 
-/// The end of a text, of at most so many bytes and whole characters.
-pub(super) fn tail(text: &str, bytes: usize) -> &str {
-    let mut start = text.len().saturating_sub(bytes);
+/// Returns the longest end of a text that has at most `max_bytes` bytes and begins on a character boundary.
+pub(super) fn tail(text: &str, max_bytes: usize) -> &str {
+    let mut start = text.len().saturating_sub(max_bytes);
     while !text.is_char_boundary(start) {
         start += 1;
     }
     &text[start..]
 }
 
-/// The currency whose English sign or code ends the text, in whatever case, and the length of the sign.
+/// Returns the currency whose English sign or code ends the text in any case, and the length of the sign in bytes.
 pub(super) fn english_sign(text: &str) -> Option<(Currency, usize)> {
     let lower = tail(text, 12).to_ascii_lowercase();
     longest(CURRENCIES.iter().map(|row| (row.0, row.2)), |sign| {
         let Some(before) = lower.strip_suffix(sign) else { return false };
-        // A code or a sign with letters must begin a word: the `$` of `us$` is not the plain one.
+        // A code or a sign with letters must begin a word: `us$` does not end with the plain `$`.
         !sign.starts_with(|c: char| c.is_ascii_alphabetic())
             || !before.ends_with(|c: char| c.is_alphanumeric())
     })

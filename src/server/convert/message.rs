@@ -2,9 +2,9 @@
 
 use crate::{
     document::{Article, Document, Labelled, Role, Span, Text},
-    fidelity::{Finding, NumberCounts, TermCounts},
+    fidelity::{Alignment, AlignmentKind, Finding, FindingKind, NumberCounts, TermCounts},
     pb,
-    pipeline::{Located, Makers, Pipeline, SectionDigest, SectionOutcome},
+    pipeline::{Makers, Pipeline, SectionDigest, SectionFinding, SectionOutcome},
     server::status::{pipeline_status, to_rpc_status},
     task::{Task, Tasks},
 };
@@ -166,6 +166,7 @@ fn fill(message: &mut pb::SectionDigest, digest: SectionDigest) {
                 text: translated.text,
                 finish_reason: reason(translated.whole),
                 attempts: index(translated.attempts),
+                alignments: translated.alignments.into_iter().map(alignment_message).collect(),
             })
             .collect(),
     });
@@ -180,40 +181,80 @@ fn fill(message: &mut pb::SectionDigest, digest: SectionDigest) {
     });
 }
 
-/// What a check found, by the API's names.
-pub(in crate::server) fn finding_kind(finding: &Finding) -> pb::FindingKind {
-    match finding {
-        Finding::Truncated => pb::FindingKind::Truncated,
-        Finding::Empty => pb::FindingKind::Empty,
-        Finding::HanInTranslation(_) => pb::FindingKind::HanInTranslation,
-        Finding::Loop(_) => pb::FindingKind::Loop,
-        Finding::SummaryExtracted => pb::FindingKind::SummaryExtracted,
-        Finding::SummaryLimitTooSmall(_) => pb::FindingKind::SummaryLimitTooSmall,
-        Finding::TermMissing { .. } => pb::FindingKind::TermMissing,
-        Finding::NumberNotInSource(_) => pb::FindingKind::NumberNotInSource,
-        Finding::NumberMissing(_) => pb::FindingKind::NumberMissing,
-        Finding::NameNotInSource(_) => pb::FindingKind::NameNotInSource,
-        Finding::Chatter(_) => pb::FindingKind::Chatter,
-        Finding::CopiedInput => pb::FindingKind::CopiedInput,
-        Finding::TooShort => pb::FindingKind::TooShort,
-        Finding::TooLong => pb::FindingKind::TooLong,
-        Finding::ListItemsMissing { .. } => pb::FindingKind::ListItemsMissing,
+/// Returns the API's kind of a finding.
+pub(in crate::server) fn finding_kind(kind: &FindingKind) -> pb::FindingKind {
+    match kind {
+        FindingKind::Truncated => pb::FindingKind::Truncated,
+        FindingKind::Empty => pb::FindingKind::Empty,
+        FindingKind::HanInTranslation { .. } => pb::FindingKind::HanInTranslation,
+        FindingKind::Loop { .. } => pb::FindingKind::Loop,
+        FindingKind::SummaryExtracted => pb::FindingKind::SummaryExtracted,
+        FindingKind::SummaryLimitTooSmall { .. } => pb::FindingKind::SummaryLimitTooSmall,
+        FindingKind::TermMissing { .. } => pb::FindingKind::TermMissing,
+        FindingKind::NumberNotInSource { .. } => pb::FindingKind::NumberNotInSource,
+        FindingKind::NumberMissing { .. } => pb::FindingKind::NumberMissing,
+        FindingKind::NameNotInSource { .. } => pb::FindingKind::NameNotInSource,
+        FindingKind::Chatter { .. } => pb::FindingKind::Chatter,
+        FindingKind::CopiedInput => pb::FindingKind::CopiedInput,
+        FindingKind::TooShort => pb::FindingKind::TooShort,
+        FindingKind::TooLong => pb::FindingKind::TooLong,
+        FindingKind::ListItemsMissing { .. } => pb::FindingKind::ListItemsMissing,
     }
 }
 
-fn finding_message(located: &Located) -> pb::Finding {
-    let kind = finding_kind(&located.found.finding);
-    let task = match located.task {
+fn finding_message(in_section: &SectionFinding) -> pb::Finding {
+    let task = match in_section.task {
         Task::Summary => pb::Task::Summary,
         Task::Translation => pb::Task::Translation,
     };
-    pb::Finding {
-        kind: kind.into(),
+    let Finding { kind, source_span, output_span } = &in_section.finding;
+    let mut message = pb::Finding {
+        kind: finding_kind(kind).into(),
         task: task.into(),
-        paragraph_index: located.paragraph.map(index),
-        detail: located.found.finding.to_string(),
-        source_span: located.found.source.clone().map(range_message),
-        output_span: located.found.output.clone().map(range_message),
+        paragraph_index: in_section.paragraph.map(index),
+        source_span: source_span.clone().map(range_message),
+        output_span: output_span.clone().map(range_message),
+        message: kind.to_string(),
+        ..Default::default()
+    };
+    match kind {
+        FindingKind::HanInTranslation { found }
+        | FindingKind::Loop { found }
+        | FindingKind::NumberNotInSource { found }
+        | FindingKind::NameNotInSource { found }
+        | FindingKind::Chatter { found } => message.found = found.clone(),
+        FindingKind::NumberMissing { expected, english } => {
+            message.expected = expected.clone();
+            message.expected_english = english.clone();
+        }
+        FindingKind::TermMissing { source, target } => {
+            message.expected = source.clone();
+            message.expected_english = target.clone();
+        }
+        FindingKind::SummaryLimitTooSmall { limit } => message.expected = limit.to_string(),
+        FindingKind::ListItemsMissing { expected, found } => {
+            message.expected = expected.to_string();
+            message.found = found.to_string();
+        }
+        FindingKind::Truncated
+        | FindingKind::Empty
+        | FindingKind::SummaryExtracted
+        | FindingKind::CopiedInput
+        | FindingKind::TooShort
+        | FindingKind::TooLong => {}
+    }
+    message
+}
+
+fn alignment_message(alignment: Alignment) -> pb::Alignment {
+    let kind = match alignment.kind {
+        AlignmentKind::Number => pb::AlignmentKind::Number,
+        AlignmentKind::Term => pb::AlignmentKind::Term,
+    };
+    pb::Alignment {
+        kind: kind.into(),
+        source_span: Some(range_message(alignment.source_span)),
+        output_span: Some(range_message(alignment.output_span)),
     }
 }
 

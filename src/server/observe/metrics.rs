@@ -185,9 +185,9 @@ impl Metrics {
     pub(in crate::server) fn count_section(&self, outcome: &SectionOutcome) {
         let result = match &outcome.result {
             Ok(digest) => {
-                for located in &digest.findings {
-                    let kind = convert::finding_kind(&located.found.finding);
-                    self.findings.get_or_create(&FindingLabels::of(kind, located.task)).inc();
+                for found in &digest.findings {
+                    let kind = convert::finding_kind(&found.finding.kind);
+                    self.findings.get_or_create(&FindingLabels::of(kind, found.task)).inc();
                 }
                 if let Some(summary) = &digest.summary {
                     self.attempts.observe(summary.attempts as f64);

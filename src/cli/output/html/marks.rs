@@ -1,208 +1,188 @@
-//! Text cut into pieces: what is plain, the numbers and terms that stand in both languages, what a finding names, and
-//! the sentences that a summary rests on. Called by `page`.
+//! Cuts the texts of a page into fragments: plain text, links between the two languages, and findings.
+//!
+//! Called by `page`. All spans come from the API's alignments and findings; this module compares no texts itself.
 
-use std::{collections::BTreeMap, ops::Range};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::Range,
+};
 
-use crate::{fidelity::numerals, pb};
+use crate::pb;
 
-/// A piece of a text and what it is.
+/// A part of a text that is shown in one way.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Piece {
+pub(super) struct Fragment {
     pub(super) text: String,
-    pub(super) kind: Kind,
+    pub(super) kind: FragmentKind,
 }
 
-/// What a piece is.
+/// The way in which a fragment is shown.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum FragmentKind {
     Plain,
-    /// A number or a term that stands in the other language too.
-    Linked {
-        /// "number" or "term".
+    /// A number or term, linked to its counterpart in the other language.
+    Link {
+        /// The CSS class, `number` or `term`.
         class: &'static str,
-        /// The group of all pieces that mean the same.
+        /// The group of all fragments with the same meaning.
         group: usize,
         id: String,
-        /// The id of the first of its group in the other language.
-        to: String,
-        /// In words, for those who do not see the page.
-        label: String,
+        /// The id of the first fragment of the group in the other language.
+        target: String,
+        /// The tooltip.
+        title: &'static str,
     },
-    /// A number that does not stand in the other language.
-    Lone,
-    /// What a finding names.
-    Found,
+    /// The subject of a finding.
+    Finding {
+        message: String,
+    },
 }
 
-/// Pieces that belong to one sentence, if anything rests on it.
+/// The fragments of a sentence that a summary cites, or of the text between two such sentences.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Run {
-    /// The sentence's id.
+pub(super) struct TextRun {
+    /// The id of the cited sentence.
     pub(super) sentence: Option<String>,
-    pub(super) pieces: Vec<Piece>,
+    pub(super) fragments: Vec<Fragment>,
 }
 
-/// A range with what stands in it.
+/// A paragraph in both languages, with everything that is marked in it.
+pub(super) struct MarkedParagraph<'a> {
+    /// The prefix of the ids of its fragments.
+    pub(super) id: &'a str,
+    pub(super) source: &'a str,
+    pub(super) english: &'a str,
+    pub(super) alignments: &'a [pb::Alignment],
+    pub(super) findings: &'a [&'a pb::Finding],
+    /// The cited sentences of the source with their ids, in order and without overlaps.
+    pub(super) sentences: &'a [(Range<usize>, String)],
+}
+
+/// One of the two languages of a page.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Side {
+    Source,
+    Output,
+}
+
+/// A marked span of a text.
 #[derive(Debug, Clone)]
 struct Mark {
     range: Range<usize>,
-    class: &'static str,
-    /// What it means: marks of both languages with the same meaning are linked.
-    meaning: String,
+    kind: MarkKind,
 }
 
-/// A paragraph in both languages, cut into runs. `id` begins the ids of its pieces; `sentences` are ranges of the
-/// source with their ids, in order and apart; `found` are pieces of the translation that findings name.
-pub(super) fn pair(
-    id: &str,
-    source: &str,
-    english: &str,
-    terms: &[pb::Term],
-    sentences: &[(Range<usize>, String)],
-    found: &[&str],
-) -> (Vec<Run>, Vec<Run>) {
-    let (zh_numbers, en_numbers) = numbers(source, english);
-    let marks = |text: &str, of_term: fn(&pb::Term) -> &str, numbers: Vec<Mark>| {
-        let terms = terms.iter().flat_map(|term| {
-            occurrences(text, of_term(term)).map(|range| Mark {
-                range,
-                class: "term",
-                meaning: term.source.clone(),
-            })
-        });
-        apart(terms.chain(numbers).collect())
+#[derive(Debug, Clone)]
+enum MarkKind {
+    Link { class: &'static str, group: usize },
+    Finding { message: String },
+}
+
+impl MarkedParagraph<'_> {
+    /// Returns the runs of the source and of the English.
+    pub(super) fn runs(&self) -> (Vec<TextRun>, Vec<TextRun>) {
+        let (source_links, english_links) = self.links();
+        let source_findings = finding_marks(self.source, self.findings, Side::Source);
+        let english_findings = finding_marks(self.english, self.findings, Side::Output);
+        let mut source = without_overlaps(source_findings.into_iter().chain(source_links).collect());
+        source.retain(|mark| self.sentences.iter().all(|(range, _)| !is_partly_in(&mark.range, range)));
+        let english = without_overlaps(english_findings.into_iter().chain(english_links).collect());
+        let linked: BTreeSet<usize> = groups(&source).intersection(&groups(&english)).copied().collect();
+        let cutter = |side| Cutter { id: self.id, side, linked: &linked };
+        (
+            cutter(Side::Source).cut(self.source, &source, self.sentences),
+            cutter(Side::Output).cut(self.english, &english, &[]),
+        )
+    }
+
+    /// Returns the linked spans of both texts. Spans that are aligned with a common one share a group.
+    fn links(&self) -> (Vec<Mark>, Vec<Mark>) {
+        let (mut source, mut english) = (BTreeMap::new(), BTreeMap::new());
+        for (next, alignment) in self.alignments.iter().enumerate() {
+            let class = match alignment.kind() {
+                pb::AlignmentKind::Term => "term",
+                _ => "number",
+            };
+            let (Some(own), Some(other)) = (
+                range(self.source, alignment.source_span.as_ref()),
+                range(self.english, alignment.output_span.as_ref()),
+            ) else {
+                continue;
+            };
+            let (own, other) = ((own.start, own.end), (other.start, other.end));
+            let known = source.get(&own).or_else(|| english.get(&other)).copied();
+            let (class, group) = known.unwrap_or((class, next));
+            source.entry(own).or_insert((class, group));
+            english.entry(other).or_insert((class, group));
+        }
+        let marks = |links: BTreeMap<(usize, usize), (&'static str, usize)>| {
+            let mark = |((start, end), (class, group))| Mark {
+                range: start..end,
+                kind: MarkKind::Link { class, group },
+            };
+            links.into_iter().map(mark).collect()
+        };
+        (marks(source), marks(english))
+    }
+}
+
+/// Cuts the sentences of a summary into fragments. A sentence that is not found in `summary` stays whole.
+pub(super) fn summary_fragments<'a>(
+    summary: &str,
+    sentences: impl Iterator<Item = &'a str>,
+    findings: &[&pb::Finding],
+) -> Vec<Vec<Fragment>> {
+    let marks = without_overlaps(finding_marks(summary, findings, Side::Output));
+    let linked = BTreeSet::new();
+    let cutter = Cutter { id: "", side: Side::Output, linked: &linked };
+    let mut from = 0;
+    let cut = |sentence: &str| match summary[from..].find(sentence) {
+        Some(offset) => {
+            let range = from + offset..from + offset + sentence.len();
+            from = range.end;
+            cutter.fragments(summary, range, &marks, &mut BTreeMap::new())
+        }
+        None => vec![Fragment { text: sentence.to_owned(), kind: FragmentKind::Plain }],
     };
-    let found: Vec<Mark> = found
-        .iter()
-        .flat_map(|piece| {
-            occurrences(english, piece).map(|range| Mark { range, class: "found", meaning: String::new() })
-        })
-        .collect();
-    let zh = marks(source, |term| &term.source, zh_numbers);
-    let en = apart(found.into_iter().chain(marks(english, |term| &term.target, en_numbers)).collect());
-    let groups = groups(&zh, &en);
-    let cutter = |side: char, other: char| Cutter { id, side, other, groups: &groups };
-    (cutter('z', 'e').cut(source, &zh, sentences), cutter('e', 'z').cut(english, &en, &[]))
+    sentences.map(cut).collect()
 }
 
-/// The numbers of both texts; those that say the same mean the same.
-fn numbers(source: &str, english: &str) -> (Vec<Mark>, Vec<Mark>) {
-    let report = numerals::compare(source, english);
-    let mark = |quantity: &numerals::Quantity, meaning: String| Mark {
-        range: quantity.span.clone(),
-        class: "number",
-        meaning,
+/// Returns the marks of the findings on one side: what is missing in the source, what is wrong in the output.
+fn finding_marks(text: &str, findings: &[&pb::Finding], side: Side) -> Vec<Mark> {
+    let mark = |finding: &&pb::Finding| {
+        let span = match side {
+            Side::Source if finding.expected.is_empty() => None,
+            Side::Source => finding.source_span.as_ref(),
+            Side::Output => finding.output_span.as_ref(),
+        };
+        let range = range(text, span)?;
+        Some(Mark { range, kind: MarkKind::Finding { message: finding.message.clone() } })
     };
-    let (mut zh, mut en) = (Vec::new(), Vec::new());
-    for (here, there) in &report.pairs {
-        // Named by where the first of them stands; what stands in several pairs makes one of them.
-        let place =
-            |marks: &[Mark], span| marks.iter().find(|m: &&Mark| m.range == span).map(|m| m.meaning.clone());
-        let meaning = place(&zh, here.span.clone())
-            .or_else(|| place(&en, there.span.clone()))
-            .unwrap_or_else(|| here.span.start.to_string());
-        zh.push(mark(here, meaning.clone()));
-        en.push(mark(there, meaning));
-    }
-    zh.extend(report.missing.iter().map(|quantity| mark(quantity, "missing".to_owned())));
-    en.extend(report.unexpected.iter().map(|quantity| mark(quantity, "unexpected".to_owned())));
-    (zh, en)
+    findings.iter().filter_map(mark).collect()
 }
 
-/// What stands in both languages, by its class and meaning: the number of its group.
-type Groups = BTreeMap<(&'static str, String), usize>;
-
-fn groups(zh: &[Mark], en: &[Mark]) -> Groups {
-    let mut groups = Groups::new();
-    for mark in zh {
-        let stands_in_both =
-            en.iter().any(|other| other.class == mark.class && other.meaning == mark.meaning);
-        let next = groups.len();
-        if stands_in_both {
-            groups.entry((mark.class, mark.meaning.clone())).or_insert(next);
-        }
-    }
-    groups
+/// Returns the range of a span, unless it is empty or does not fit the text.
+fn range(text: &str, span: Option<&pb::Span>) -> Option<Range<usize>> {
+    let span = span?;
+    let range = usize::try_from(span.start_byte).ok()?..usize::try_from(span.end_byte).ok()?;
+    text.get(range.clone()).filter(|part| !part.is_empty()).map(|_| range)
 }
 
-struct Cutter<'a> {
-    id: &'a str,
-    /// The letter of this side in ids, and that of the other.
-    side: char,
-    other: char,
-    groups: &'a Groups,
+fn is_partly_in(range: &Range<usize>, other: &Range<usize>) -> bool {
+    let overlaps = range.start < other.end && other.start < range.end;
+    overlaps && !(other.start <= range.start && range.end <= other.end)
 }
 
-impl Cutter<'_> {
-    fn cut(&self, text: &str, marks: &[Mark], sentences: &[(Range<usize>, String)]) -> Vec<Run> {
-        let mut seen = vec![0; self.groups.len()];
-        let mut runs = Vec::new();
-        let mut at = 0;
-        let ends = [(text.len()..text.len(), None)];
-        let wrapped = sentences.iter().map(|(range, id)| (range.clone(), Some(id.clone()))).chain(ends);
-        for (range, sentence) in wrapped {
-            if range.start > at {
-                let pieces = self.pieces(text, at..range.start, marks, &mut seen);
-                runs.push(Run { sentence: None, pieces });
-            }
-            if !range.is_empty() {
-                let pieces = self.pieces(text, range.clone(), marks, &mut seen);
-                runs.push(Run { sentence, pieces });
-            }
-            at = range.end;
-        }
-        runs
-    }
-
-    fn pieces(&self, text: &str, within: Range<usize>, marks: &[Mark], seen: &mut [usize]) -> Vec<Piece> {
-        let mut pieces = Vec::new();
-        let mut at = within.start;
-        let inside = |mark: &&Mark| mark.range.start >= within.start && mark.range.end <= within.end;
-        for mark in marks.iter().filter(inside) {
-            if mark.range.start > at {
-                pieces.push(Piece { text: text[at..mark.range.start].to_owned(), kind: Kind::Plain });
-            }
-            pieces.push(Piece { text: text[mark.range.clone()].to_owned(), kind: self.kind(mark, seen) });
-            at = mark.range.end;
-        }
-        if at < within.end {
-            pieces.push(Piece { text: text[at..within.end].to_owned(), kind: Kind::Plain });
-        }
-        pieces
-    }
-
-    fn kind(&self, mark: &Mark, seen: &mut [usize]) -> Kind {
-        match self.groups.get(&(mark.class, mark.meaning.clone())) {
-            Some(group) => {
-                let occurrence = seen[*group];
-                seen[*group] += 1;
-                let Self { id, side, other, .. } = self;
-                Kind::Linked {
-                    class: mark.class,
-                    group: *group,
-                    id: format!("{id}{side}{group}-{occurrence}"),
-                    to: format!("{id}{other}{group}-0"),
-                    label: match side {
-                        'z' => "the same in the translation".to_owned(),
-                        _ => "the same in the source".to_owned(),
-                    },
-                }
-            }
-            None if mark.class == "found" => Kind::Found,
-            None if mark.class == "number" => Kind::Lone,
-            None => Kind::Plain,
-        }
-    }
+fn groups(marks: &[Mark]) -> BTreeSet<usize> {
+    let group = |mark: &Mark| match mark.kind {
+        MarkKind::Link { group, .. } => Some(group),
+        MarkKind::Finding { .. } => None,
+    };
+    marks.iter().filter_map(group).collect()
 }
 
-/// Where a piece stands in a text; never for an empty one.
-fn occurrences<'a>(text: &'a str, piece: &'a str) -> impl Iterator<Item = Range<usize>> + 'a {
-    let found = (!piece.is_empty()).then(|| text.match_indices(piece)).into_iter().flatten();
-    found.map(|(start, piece)| start..start + piece.len())
-}
-
-/// In order, and no two over each other: the earlier wins, and of two that begin together the longer.
-fn apart(mut marks: Vec<Mark>) -> Vec<Mark> {
+/// Sorts marks and removes overlaps: the earlier mark wins; of two that begin together, the longer one.
+fn without_overlaps(mut marks: Vec<Mark>) -> Vec<Mark> {
     marks.sort_by_key(|mark| (mark.range.start, std::cmp::Reverse(mark.range.end)));
     let mut end = 0;
     marks.retain(|mark| {
@@ -215,49 +195,185 @@ fn apart(mut marks: Vec<Mark>) -> Vec<Mark> {
     marks
 }
 
+/// Cuts the text of one side into runs and fragments.
+struct Cutter<'a> {
+    id: &'a str,
+    side: Side,
+    /// The groups that have fragments on both sides.
+    linked: &'a BTreeSet<usize>,
+}
+
+impl Cutter<'_> {
+    fn cut(&self, text: &str, marks: &[Mark], sentences: &[(Range<usize>, String)]) -> Vec<TextRun> {
+        let mut counts = BTreeMap::new();
+        let mut runs = Vec::new();
+        let mut end = 0;
+        let mut push = |range: Range<usize>, sentence: Option<String>| {
+            if !range.is_empty() {
+                let fragments = self.fragments(text, range, marks, &mut counts);
+                runs.push(TextRun { sentence, fragments });
+            }
+        };
+        for (range, id) in sentences {
+            push(end..range.start, None);
+            push(range.clone(), Some(id.clone()));
+            end = range.end;
+        }
+        push(end..text.len(), None);
+        runs
+    }
+
+    /// Returns the fragments of a range. `counts` holds the number of fragments of each group so far.
+    fn fragments(
+        &self,
+        text: &str,
+        range: Range<usize>,
+        marks: &[Mark],
+        counts: &mut BTreeMap<usize, usize>,
+    ) -> Vec<Fragment> {
+        let mut fragments = Vec::new();
+        let mut push = |range: Range<usize>, kind| {
+            if !range.is_empty() {
+                fragments.push(Fragment { text: text[range].to_owned(), kind });
+            }
+        };
+        let mut end = range.start;
+        let is_inside = |mark: &&Mark| range.start <= mark.range.start && mark.range.end <= range.end;
+        for mark in marks.iter().filter(is_inside) {
+            push(end..mark.range.start, FragmentKind::Plain);
+            push(mark.range.clone(), self.kind(&mark.kind, counts));
+            end = mark.range.end;
+        }
+        push(end..range.end, FragmentKind::Plain);
+        fragments
+    }
+
+    fn kind(&self, kind: &MarkKind, counts: &mut BTreeMap<usize, usize>) -> FragmentKind {
+        match kind {
+            MarkKind::Finding { message } => FragmentKind::Finding { message: message.clone() },
+            MarkKind::Link { class, group } if self.linked.contains(group) => {
+                let count = counts.entry(*group).or_insert(0);
+                let (own, other, title) = match self.side {
+                    Side::Source => ('z', 'e', "matches the translation"),
+                    Side::Output => ('e', 'z', "matches the source"),
+                };
+                let id = format!("{}{own}{group}-{count}", self.id);
+                *count += 1;
+                let target = format!("{}{other}{group}-0", self.id);
+                FragmentKind::Link { class, group: *group, id, target, title }
+            }
+            MarkKind::Link { .. } => FragmentKind::Plain,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn text(runs: &[Run]) -> String {
-        runs.iter().flat_map(|run| &run.pieces).map(|piece| piece.text.as_str()).collect()
+    fn text(runs: &[TextRun]) -> String {
+        runs.iter().flat_map(|run| &run.fragments).map(|fragment| fragment.text.as_str()).collect()
     }
 
-    fn kinds(runs: &[Run]) -> Vec<(&str, &Kind)> {
-        let pieces = runs.iter().flat_map(|run| &run.pieces);
-        pieces.filter(|p| p.kind != Kind::Plain).map(|p| (p.text.as_str(), &p.kind)).collect()
+    fn marked(runs: &[TextRun]) -> Vec<(&str, &FragmentKind)> {
+        let fragments = runs.iter().flat_map(|run| &run.fragments);
+        fragments
+            .filter(|fragment| fragment.kind != FragmentKind::Plain)
+            .map(|fragment| (fragment.text.as_str(), &fragment.kind))
+            .collect()
+    }
+
+    fn span(text: &str, part: &str) -> Option<pb::Span> {
+        let start = text.find(part).unwrap();
+        Some(pb::Span { start_byte: start as i64, end_byte: (start + part.len()) as i64 })
+    }
+
+    fn alignment(
+        kind: pb::AlignmentKind,
+        (source, own): (&str, &str),
+        (english, other): (&str, &str),
+    ) -> pb::Alignment {
+        let (source_span, output_span) = (span(source, own), span(english, other));
+        pb::Alignment { kind: kind.into(), source_span, output_span }
+    }
+
+    fn finding(message: &str) -> pb::Finding {
+        pb::Finding { message: message.to_owned(), ..Default::default() }
     }
 
     #[test]
-    fn what_stands_in_both_languages_is_linked_and_nothing_of_the_text_is_lost() {
-        let zh = "蓝箭航天营收557.4亿元。增长14.8%。另有3项。";
-        let en = "LandSpace earned 55.74 billion yuan, up 14.8%, in 准入 terms.";
-        let terms = [pb::Term { source: "蓝箭航天".to_owned(), target: "LandSpace".to_owned() }];
-        let first = zh.find("增").unwrap();
-        let sentences = [(0..first, "s0".to_owned())];
-        let (source, english) = pair("p", zh, en, &terms, &sentences, &["准入"]);
-        assert_eq!((text(&source), text(&english)), (zh.to_owned(), en.to_owned()));
-        assert_eq!(source[0].sentence.as_deref(), Some("s0"));
-        assert_eq!(source[1].sentence, None);
-        let link = |runs: &[Run], text: &str| match kinds(runs).iter().find(|(found, _)| *found == text) {
-            Some((_, Kind::Linked { id, to, .. })) => (id.clone(), to.clone()),
+    fn links_alignments_and_marks_findings_without_losing_text() {
+        use pb::AlignmentKind::{Number, Term};
+        let source = "蓝箭航天营收557.4亿元。增长14.8%。另有3项。";
+        let english = "LandSpace earned 55.74 billion yuan, up 14.8%, CNN said.";
+        let pairs = [
+            (Term, "蓝箭航天", "LandSpace"),
+            (Number, "557.4亿元", "55.74 billion yuan"),
+            (Number, "14.8%", "14.8%"),
+        ];
+        let alignments = pairs.map(|(kind, own, other)| alignment(kind, (source, own), (english, other)));
+        let missing =
+            pb::Finding { expected: "3".to_owned(), source_span: span(source, "3项"), ..finding("missing") };
+        let invented = pb::Finding { output_span: span(english, "CNN"), ..finding("invented") };
+        let sentences = [(0..source.find("增").unwrap(), "s0".to_owned())];
+        let paragraph = MarkedParagraph {
+            id: "p",
+            source,
+            english,
+            alignments: &alignments,
+            findings: &[&missing, &invented],
+            sentences: &sentences,
+        };
+        let (zh, en) = paragraph.runs();
+        assert_eq!((text(&zh), text(&en)), (source.to_owned(), english.to_owned()));
+        assert_eq!((zh[0].sentence.as_deref(), zh[1].sentence.as_deref()), (Some("s0"), None));
+        let link = |runs: &[TextRun], text: &str| match marked(runs).iter().find(|(own, _)| *own == text) {
+            Some((_, FragmentKind::Link { id, target, .. })) => (id.clone(), target.clone()),
             other => panic!("{text} is {other:?}"),
         };
-        for (zh, en) in [("蓝箭航天", "LandSpace"), ("557.4亿元", "55.74 billion yuan"), ("14.8%", "14.8%")]
-        {
-            let (from, to) = (link(&source, zh), link(&english, en));
-            assert_eq!((from.1, from.0), (to.0, to.1), "{zh}");
+        for (_, own, other) in pairs {
+            let (from, to) = (link(&zh, own), link(&en, other));
+            assert_eq!((from.1, from.0), (to.0, to.1), "{own}");
         }
-        assert_eq!(kinds(&source).last(), Some(&("3", &Kind::Lone)));
-        assert_eq!(kinds(&english).last(), Some(&("准入", &Kind::Found)));
+        let found = |message: &str| FragmentKind::Finding { message: message.to_owned() };
+        assert_eq!(marked(&zh).last(), Some(&("3项", &found("missing"))));
+        assert_eq!(marked(&en).last(), Some(&("CNN", &found("invented"))));
     }
 
     #[test]
-    fn marks_over_each_other_are_told_apart() {
-        let terms = [("第3代", "third-generation"), ("3代", "3 generations")];
-        let terms =
-            terms.map(|(source, target)| pb::Term { source: source.to_owned(), target: target.to_owned() });
-        let (source, _) = pair("p", "第3代火箭", "third-generation rocket", &terms, &[], &[]);
-        assert_eq!(kinds(&source).iter().map(|(text, _)| *text).collect::<Vec<_>>(), ["第3代"]);
+    fn overlapping_marks_and_spans_outside_the_text_are_dropped() {
+        use pb::AlignmentKind::Term;
+        let (source, english) = ("第3代火箭", "third-generation rocket");
+        let mut alignments = vec![
+            alignment(Term, (source, "3代"), (english, "generation")),
+            alignment(Term, (source, "第3代"), (english, "third-generation")),
+        ];
+        let outside = |end_byte| Some(pb::Span { start_byte: 1, end_byte });
+        alignments.push(pb::Alignment { source_span: outside(99), ..alignments[0].clone() });
+        alignments.push(pb::Alignment { output_span: outside(-1), ..alignments[0].clone() });
+        let paragraph = MarkedParagraph {
+            id: "p",
+            source,
+            english,
+            alignments: &alignments,
+            findings: &[],
+            sentences: &[],
+        };
+        let (zh, en) = paragraph.runs();
+        let texts =
+            |runs: &[TextRun]| marked(runs).iter().map(|(text, _)| (*text).to_owned()).collect::<Vec<_>>();
+        assert_eq!((texts(&zh), texts(&en)), (vec!["第3代".to_owned()], vec!["third-generation".to_owned()]));
+    }
+
+    #[test]
+    fn findings_are_marked_in_the_sentences_of_a_summary() {
+        let summary = "CNN报道。CNN说。";
+        let second = summary.rfind("CNN").unwrap() as i64;
+        let output_span = Some(pb::Span { start_byte: second, end_byte: second + 3 });
+        let invented = pb::Finding { output_span, ..finding("invented") };
+        let cut = summary_fragments(summary, ["CNN报道。", "CNN说。", "别的。"].into_iter(), &[&invented]);
+        let texts: Vec<Vec<&str>> = cut.iter().map(|s| s.iter().map(|f| f.text.as_str()).collect()).collect();
+        assert_eq!(texts, [vec!["CNN报道。"], vec!["CNN", "说。"], vec!["别的。"]]);
+        assert_eq!(cut[1][0].kind, FragmentKind::Finding { message: "invented".to_owned() });
     }
 }

@@ -1,4 +1,6 @@
-//! The page of one input: from a digest to what its template shows.
+//! The HTML page of one input: turns a digest into what the template shows.
+//!
+//! Called by `output` for every input.
 
 use std::{collections::BTreeMap, ops::Range};
 
@@ -6,7 +8,7 @@ use askama::Template;
 
 use super::{
     SCRIPT, STYLE,
-    marks::{self, Kind, Run},
+    marks::{Fragment, FragmentKind, MarkedParagraph, TextRun, summary_fragments},
     source_language,
 };
 use crate::{
@@ -16,15 +18,16 @@ use crate::{
 
 #[derive(Template)]
 #[template(path = "page.html")]
-struct Page<'a> {
+struct PageTemplate<'a> {
     style: &'static str,
     script: &'static str,
     name: &'a str,
-    /// The language of the source.
+    /// The language tag of the source.
     lang: &'static str,
     encoding: &'a str,
+    /// The link to the index, if there is one.
     index: Option<&'a str>,
-    articles: Vec<Article<'a>>,
+    articles: Vec<ArticleView<'a>>,
     /// Text of the page that belongs to no article.
     others: Vec<&'a str>,
     findings: usize,
@@ -33,7 +36,7 @@ struct Page<'a> {
     has_translation: bool,
 }
 
-struct Article<'a> {
+struct ArticleView<'a> {
     id: String,
     headline: Option<&'a str>,
     english: &'a str,
@@ -41,55 +44,54 @@ struct Article<'a> {
     subtitle: Option<&'a str>,
     credits: Vec<&'a str>,
     continued: bool,
-    sections: Vec<Section<'a>>,
+    sections: Vec<SectionView<'a>>,
     captions: Vec<&'a str>,
     others: Vec<&'a str>,
 }
 
-struct Section<'a> {
+struct SectionView<'a> {
     id: String,
     heading: Option<&'a str>,
-    /// Of its own heading; that of the headline stands with the article.
+    /// The English of the section's own heading; the English of the headline belongs to the article.
     english: &'a str,
     error: Option<&'a str>,
-    summary: Option<Summary<'a>>,
-    pairs: Vec<Pair<'a>>,
-    /// Findings on the heading.
+    summary: Option<SummaryView<'a>>,
+    paragraphs: Vec<ParagraphView<'a>>,
+    /// The messages of the findings in the heading.
     findings: Vec<&'a str>,
 }
 
-struct Summary<'a> {
-    sentences: Vec<SummarySentence<'a>>,
+struct SummaryView<'a> {
+    sentences: Vec<SentenceView>,
     findings: Vec<&'a str>,
 }
 
-struct SummarySentence<'a> {
-    text: &'a str,
-    /// The ids of the sentences that it rests on.
+struct SentenceView {
+    fragments: Vec<Fragment>,
+    /// The ids of the source sentences that it rests on.
     sources: Vec<String>,
 }
 
-struct Pair<'a> {
-    source: Vec<Run>,
-    /// Absent when there is no translation of it.
-    english: Option<Vec<Run>>,
+struct ParagraphView<'a> {
+    source: Vec<TextRun>,
+    /// `None` if the paragraph was not translated.
+    english: Option<Vec<TextRun>>,
     truncated: bool,
     findings: Vec<&'a str>,
 }
 
-/// The whole page.
+/// Renders the page of one input.
 pub(in crate::cli::output) fn page(
     rendered: &Rendered<'_>,
     digest: &pb::DigestResponse,
-    terms: &[pb::Term],
 ) -> anyhow::Result<String> {
     let empty = pb::Document::default();
     let document = digest.document.as_ref().unwrap_or(&empty);
     let articles = document.articles.iter().enumerate().map(|(index, article)| {
         let sections = digest.sections.iter().filter(|s| usize::try_from(s.article_index) == Ok(index));
-        Article::new(index, article, sections, terms)
+        ArticleView::new(index, article, sections)
     });
-    let page = Page {
+    let page = PageTemplate {
         style: STYLE,
         script: SCRIPT,
         name: rendered.name,
@@ -106,15 +108,14 @@ pub(in crate::cli::output) fn page(
     Ok(page.render()?)
 }
 
-impl<'a> Article<'a> {
+impl<'a> ArticleView<'a> {
     fn new(
         index: usize,
         article: &'a pb::Article,
         sections: impl Iterator<Item = &'a pb::SectionDigest>,
-        terms: &[pb::Term],
     ) -> Self {
         let digests: BTreeMap<i32, &pb::SectionDigest> = sections.map(|s| (s.section_index, s)).collect();
-        // The headline's English stands with the section that stands directly under it.
+        // The first section without a heading of its own carries the English of the headline.
         let first = digests.get(&0).filter(|_| article.sections.first().is_some_and(|s| s.heading.is_none()));
         let english = first.and_then(|first| first.translation.as_ref());
         Self {
@@ -130,85 +131,96 @@ impl<'a> Article<'a> {
             continued: article.continued,
             sections: digests
                 .values()
-                .filter_map(|digest| Section::new(index, article, digest, terms))
+                .filter_map(|digest| SectionView::new(index, article, digest))
                 .collect(),
             captions: article.captions.iter().map(|caption| caption.text.as_str()).collect(),
             others: article.others.iter().filter_map(|other| text(other.text.as_ref())).collect(),
         }
     }
 
-    /// What it is called in the table of contents.
+    /// Returns its title in the table of contents.
     fn title(&self) -> &str {
         self.headline.unwrap_or("(no headline)")
     }
 }
 
-impl<'a> Section<'a> {
-    fn new(
-        article_index: usize,
-        article: &'a pb::Article,
-        digest: &'a pb::SectionDigest,
-        terms: &[pb::Term],
-    ) -> Option<Self> {
+impl<'a> SectionView<'a> {
+    fn new(article_index: usize, article: &'a pb::Article, digest: &'a pb::SectionDigest) -> Option<Self> {
         let source = article.sections.get(usize::try_from(digest.section_index).ok()?)?;
         let id = format!("a{article_index}s{}", digest.section_index);
-        let cited = Cited::new(&id, source, digest.summary.as_ref());
+        let cited = CitedSentences::new(&id, source, digest.summary.as_ref());
         let translation = digest.translation.as_ref();
-        let findings = |wanted: &dyn Fn(&pb::Finding) -> bool| -> Vec<&'a str> {
-            let all = digest.verdict.iter().flat_map(|verdict| &verdict.findings);
-            all.filter(|finding| wanted(finding)).map(|finding| finding.detail.as_str()).collect()
-        };
-        let is_summary = |finding: &pb::Finding| finding.task() == pb::Task::Summary;
-        let pairs = source.paragraphs.iter().enumerate().map(|(index, paragraph)| {
-            let is_here =
-                |number: Option<i32>| number.is_some_and(|number| usize::try_from(number) == Ok(index));
-            let english =
-                translation.and_then(|t| t.paragraphs.iter().find(|p| is_here(Some(p.paragraph_index))));
-            let findings = findings(&|f| !is_summary(f) && is_here(f.paragraph_index));
-            let named: Vec<&str> = findings.iter().filter_map(|detail| named(detail)).collect();
-            let sentences = cited.of(index);
-            let english_text = english.map_or("", |english| &english.text);
-            let id = format!("{id}p{index}");
-            let (source, translated) =
-                marks::pair(&id, &paragraph.text, english_text, terms, &sentences, &named);
-            Pair {
+        let paragraphs = source.paragraphs.iter().enumerate().map(|(index, paragraph)| {
+            let is_here = |number: i32| usize::try_from(number) == Ok(index);
+            let english = translation.and_then(|t| t.paragraphs.iter().find(|p| is_here(p.paragraph_index)));
+            let findings = findings(digest, pb::Task::Translation, |i| i.is_some_and(is_here));
+            let (source, translated) = MarkedParagraph {
+                id: &format!("{id}p{index}"),
+                source: &paragraph.text,
+                english: english.map_or("", |english| &english.text),
+                alignments: english.map_or(&[], |english| &english.alignments),
+                findings: &findings,
+                sentences: &cited.in_paragraph(index),
+            }
+            .runs();
+            ParagraphView {
                 source,
                 english: english.map(|_| translated),
                 truncated: english.is_some_and(|e| e.finish_reason() == pb::FinishReason::Length),
-                findings,
+                findings: messages(&findings),
             }
         });
-        let pairs = pairs.collect();
+        let paragraphs = paragraphs.collect();
         Some(Self {
             heading: text(source.heading.as_ref()),
             english: translation.filter(|_| source.heading.is_some()).map_or("", |t| &t.heading),
             error: digest.error.as_ref().map(|error| error.message.as_str()),
-            summary: digest.summary.as_ref().map(|summary| Summary {
-                sentences: summary
-                    .sentences
-                    .iter()
-                    .map(|sentence| SummarySentence {
-                        text: &sentence.text,
-                        sources: sentence.sources.iter().filter_map(|source| cited.id(source)).collect(),
-                    })
-                    .collect(),
-                findings: findings(&is_summary),
+            summary: digest.summary.as_ref().map(|summary| {
+                let findings = findings(digest, pb::Task::Summary, |_| true);
+                SummaryView::new(summary, &findings, &cited)
             }),
-            pairs,
-            findings: findings(&|f| !is_summary(f) && f.paragraph_index.is_none()),
+            paragraphs,
+            findings: messages(&findings(digest, pb::Task::Translation, |index| index.is_none())),
             id,
         })
     }
 }
 
-/// The source sentences that a summary rests on: where they are, and their ids.
-struct Cited {
+impl<'a> SummaryView<'a> {
+    fn new(summary: &pb::Summary, findings: &[&'a pb::Finding], cited: &CitedSentences) -> Self {
+        let texts = summary.sentences.iter().map(|sentence| sentence.text.as_str());
+        let fragments = summary_fragments(&summary.text, texts, findings);
+        let sentences = summary.sentences.iter().zip(fragments).map(|(sentence, fragments)| SentenceView {
+            fragments,
+            sources: sentence.sources.iter().filter_map(|source| cited.id(source)).collect(),
+        });
+        Self { sentences: sentences.collect(), findings: messages(findings) }
+    }
+}
+
+/// Returns the findings of a section in the results of `task`, by the index of their paragraph.
+fn findings(
+    digest: &pb::SectionDigest,
+    task: pb::Task,
+    is_selected: impl Fn(Option<i32>) -> bool,
+) -> Vec<&pb::Finding> {
+    let all = digest.verdict.iter().flat_map(|verdict| &verdict.findings);
+    all.filter(|finding| finding.task() == task && is_selected(finding.paragraph_index)).collect()
+}
+
+fn messages<'a>(findings: &[&'a pb::Finding]) -> Vec<&'a str> {
+    findings.iter().map(|finding| finding.message.as_str()).collect()
+}
+
+/// The source sentences that a summary rests on.
+struct CitedSentences {
+    /// The id of the section, which begins the ids of its sentences.
     section: String,
-    /// By paragraph and sentence.
+    /// Their ranges in the text of their paragraph, by paragraph and sentence index.
     ranges: BTreeMap<(usize, usize), Range<usize>>,
 }
 
-impl Cited {
+impl CitedSentences {
     fn new(section: &str, source: &pb::Section, summary: Option<&pb::Summary>) -> Self {
         let mut ranges = BTreeMap::new();
         for cited in summary.iter().flat_map(|s| &s.sentences).flat_map(|s| &s.sources) {
@@ -225,22 +237,23 @@ impl Cited {
         Self { section: section.to_owned(), ranges }
     }
 
+    /// Returns the id of a source sentence, if it was found in the source.
     fn id(&self, sentence: &pb::SourceSentence) -> Option<String> {
         let key =
             (usize::try_from(sentence.paragraph_index).ok()?, usize::try_from(sentence.sentence_index).ok()?);
-        self.ranges.contains_key(&key).then(|| self.name(key))
+        self.ranges.contains_key(&key).then(|| self.id_of(key))
     }
 
-    fn name(&self, (paragraph, sentence): (usize, usize)) -> String {
+    fn id_of(&self, (paragraph, sentence): (usize, usize)) -> String {
         format!("{}p{paragraph}t{sentence}", self.section)
     }
 
-    /// Those of a paragraph, in order and none over another.
-    fn of(&self, paragraph: usize) -> Vec<(Range<usize>, String)> {
+    /// Returns the ranges and ids of the cited sentences of a paragraph, in order and without overlaps.
+    fn in_paragraph(&self, paragraph: usize) -> Vec<(Range<usize>, String)> {
         let mut found: Vec<_> = self
             .ranges
             .range((paragraph, 0)..(paragraph + 1, 0))
-            .map(|(key, range)| (range.clone(), self.name(*key)))
+            .map(|(key, range)| (range.clone(), self.id_of(*key)))
             .collect();
         found.sort_by_key(|(range, _)| range.start);
         let mut end = 0;
@@ -251,10 +264,4 @@ impl Cited {
         });
         found
     }
-}
-
-/// What a finding names between backticks.
-fn named(detail: &str) -> Option<&str> {
-    let (_, rest) = detail.split_once('`')?;
-    rest.split_once('`').map(|(piece, _)| piece)
 }

@@ -1,6 +1,7 @@
-//! Dates and times of day of a Chinese text.
+//! Reads the dates and times of day of a Chinese text.
 //!
-//! Called by `zh` where a numeral stands. Years without 年 are numbers; `compare` knows that they may be years.
+//! Called by the reader at numerals and at words for weekdays. Reads a year without 年 as a number; `compare` also accepts
+//! it as a year.
 
 use rust_decimal::Decimal;
 
@@ -15,20 +16,20 @@ use crate::fidelity::numerals::{
 
 const DASHES: &[&str] = &["——", "—", "–", "-", "－", "~", "～", "至", "到"];
 
-/// The date or time that begins with the numeral at `at`.
+/// Reads the date or time that begins with the numeral at `at`.
 pub(super) fn read(text: &str, at: usize) -> Option<Parsed> {
     let number = number::scan(text, at).filter(|n| !n.more && n.scale == Decimal::ONE)?;
     if number.vague {
         return None;
     }
     century(text, at, &number)
-        .or_else(|| iso(text, at, &number))
+        .or_else(|| numeric_date(text, at))
         .or_else(|| clock(text, at, &number))
         .or_else(|| ranged(text, at, &number))
         .or_else(|| date(text, at, &number).and_then(|(date, end)| dated(at..end, date, None)))
 }
 
-/// 周五, 星期五, 礼拜五; not the 周一 of `一周一次`.
+/// Reads a weekday: 周五, 星期五, 礼拜五, but not the 周一 of 一周一次.
 pub(super) fn weekday(text: &str, at: usize) -> Option<Parsed> {
     let word = ["周", "星期", "礼拜"].into_iter().find(|word| text[at..].starts_with(word))?;
     let mut chars = text[at + word.len()..].chars();
@@ -66,13 +67,13 @@ fn small(number: &ChineseNumber, most: u8) -> Option<u8> {
     (1..=most).contains(&value).then_some(value)
 }
 
-/// A year is four digits before 年, or two (`98年`) that are more than what a duration has.
+/// Returns the year that a number before 年 names: four digits from 1000 to 2999.
 fn year(number: &ChineseNumber) -> Option<u16> {
     let value = u16::try_from(number.value).ok()?;
     (number.plain_digits == 4 && (1000..3000).contains(&value)).then_some(value)
 }
 
-/// A date from its largest part on: `2025年12月3日`, `12月3日`, `3日`.
+/// Reads a date that begins with any of its parts: `2025年12月3日`, `12月3日`, `3日`. Returns its end in bytes.
 fn date(text: &str, at: usize, first: &ChineseNumber) -> Option<(Date, usize)> {
     let mut date = Date::default();
     let mut number = *first;
@@ -111,9 +112,9 @@ fn date(text: &str, at: usize, first: &ChineseNumber) -> Option<(Date, usize)> {
     (end > at).then_some((date, end))
 }
 
-/// A range whose first end has no unit: `2026—2030年`, `1-5月份`, `3至5日`, and in a date `12月3—5日`.
+/// Reads a range of dates whose first end has no unit: `2026—2030年`, `1-5月份`, `3至5日`, `12月3—5日`.
 fn ranged(text: &str, at: usize, first: &ChineseNumber) -> Option<Parsed> {
-    // What comes before the first end of the range: nothing, or the year and month.
+    // The year and month before the first end of the range, if any.
     let mut head = Date::default();
     let mut number = *first;
     if let Some((found, end)) = date(text, at, first) {
@@ -159,7 +160,7 @@ fn ranged(text: &str, at: usize, first: &ChineseNumber) -> Option<Parsed> {
     dated(at..end, date, Some(upper.value))
 }
 
-/// `19世纪`, `20世纪60年代`, `90年代`.
+/// Reads a century or decade: `19世纪`, `20世纪60年代`, `90年代`.
 fn century(text: &str, at: usize, number: &ChineseNumber) -> Option<Parsed> {
     let here = skip_spaces(text, number.end);
     if text[here..].starts_with("世纪") {
@@ -195,10 +196,9 @@ fn century(text: &str, at: usize, number: &ChineseNumber) -> Option<Parsed> {
     None
 }
 
-/// `2025-12-06`, `2025/12/6`, `2025.12.06`.
-fn iso(text: &str, at: usize, number: &ChineseNumber) -> Option<Parsed> {
-    // The reader of numbers takes `2025.12` for a decimal: read the parts anew.
-    let _ = number;
+/// Reads a date in digits: `2025-12-06`, `2025/12/6`, `2025.12.06`.
+fn numeric_date(text: &str, at: usize) -> Option<Parsed> {
+    // `number::scan` would read `2025.12` as a decimal.
     let end = text[at..]
         .find(|c: char| !(c.is_ascii_digit() || matches!(c, '-' | '/' | '.')))
         .map_or(text.len(), |n| at + n);
@@ -218,12 +218,12 @@ fn iso(text: &str, at: usize, number: &ChineseNumber) -> Option<Parsed> {
     dated(at..at + token.len(), date, None)
 }
 
-/// `14时30分`, `11 点 29 分`, `11:29`, `9时`.
+/// Reads a time of day: `14时30分`, `11 点 29 分`, `11:29`, `9时`.
 fn clock(text: &str, at: usize, number: &ChineseNumber) -> Option<Parsed> {
     let hour = u8::try_from(number.value).ok().filter(|h| *h <= 24 && plain(number))?;
     let here = skip_spaces(text, number.end);
     let rest = &text[here..];
-    let done = |minute: u8, end: usize| {
+    let clock_at = |minute: u8, end: usize| {
         let mut quantity =
             Quantity::new(at..end, Decimal::from(hour), QuantityKind::Clock(Clock { hour, minute }));
         quantity.required = number.digits;
@@ -235,7 +235,7 @@ fn clock(text: &str, at: usize, number: &ChineseNumber) -> Option<Parsed> {
         let minute = number::scan(text, here + sign).filter(|n| digits == 2 && n.scale == Decimal::ONE)?;
         let minute = u8::try_from(minute.value).ok().filter(|m| *m < 60)?;
         let end = here + sign + minutes.chars().take(2).map(char::len_utf8).sum::<usize>();
-        return done(minute, end);
+        return clock_at(minute, end);
     }
     let sign = ["时", "点钟", "点"].into_iter().find(|sign| rest.starts_with(sign))?;
     let after = here + sign.len();
@@ -244,20 +244,20 @@ fn clock(text: &str, at: usize, number: &ChineseNumber) -> Option<Parsed> {
         .filter(plain)
         .and_then(|n| Some((u8::try_from(n.value).ok().filter(|m| *m < 60)?, skip_spaces(text, n.end))));
     if let Some((minute, end)) = minute.filter(|(_, end)| text[*end..].starts_with('分')) {
-        return done(minute, end + '分'.len_utf8());
+        return clock_at(minute, end + '分'.len_utf8());
     }
     if text[after..].starts_with('半') {
-        return done(30, after + '半'.len_utf8());
+        return clock_at(30, after + '半'.len_utf8());
     }
-    // 3点 may be three points: a time of day needs a word for it before, or 时.
-    let told =
+    // 3点 can mean three points. It is a time of day only after one of these words.
+    let introductions =
         ["上午", "下午", "晚上", "凌晨", "早上", "中午", "晚", "早", "清晨", "傍晚", "深夜", "日", "当天"];
     let before = text[..at].trim_end_matches(' ');
     if text[after..].starts_with(['代', '期', '速', '间', '长', '尚', '空', '机'])
-        || (sign != "时" && !told.iter().any(|word| before.ends_with(word)))
+        || (sign != "时" && !introductions.iter().any(|word| before.ends_with(word)))
         || (!number.digits && number.value <= Decimal::ONE)
     {
         return None;
     }
-    done(0, after)
+    clock_at(0, after)
 }

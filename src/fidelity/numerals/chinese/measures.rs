@@ -1,6 +1,6 @@
-//! What a Chinese number counts: the unit, the currency, the percent sign or the counting word behind it.
+//! Reads the unit, currency, percent sign or classifier after a Chinese number.
 //!
-//! Called by `zh` with the number that `number` has read.
+//! Called by the reader with the number that `number` has read.
 
 use rust_decimal::Decimal;
 
@@ -10,7 +10,7 @@ use crate::fidelity::numerals::{
     units::{self, Currency, Unit},
 };
 
-/// Counting words: a numeral before one of them counts something.
+/// Classifiers and other words after which a numeral is a count.
 pub(super) const CLASSIFIERS: &[&str] = &[
     "个", "名", "人", "位", "家", "项", "次", "件", "只", "条", "台", "辆", "架", "艘", "枚", "座", "栋",
     "幢", "间", "套", "户", "口", "头", "匹", "棵", "株", "亩", "篇", "部", "本", "册", "份", "张", "幅",
@@ -20,20 +20,20 @@ pub(super) const CLASSIFIERS: &[&str] = &[
     "方", "代", "步", "阶段", "成", "号", "人次", "标箱", "周年", "万", "亿", "元",
 ];
 
-/// A number with what stands behind it. None when numerals make a word and no quantity.
+/// Adds the unit after a number. Returns `None` if the numerals are part of a word and not a quantity.
 pub(super) fn measured(text: &str, at: usize, number: &ChineseNumber) -> Option<Quantity> {
     let span = |end: usize| at..end;
     let spaces = text[number.end..].len() - text[number.end..].trim_start_matches(' ').len();
     let gap = number.end + spaces;
     let rest = &text[gap..];
-    // 百万人次, 千万美元, 万亿市值 have a value; 万辆 and 百年 hardly.
+    // 百万人次, 千万美元 and 万亿市值 have a value; 万辆 and 百年 are vague.
     let head = text[at..].chars().next().map_or(0, char::len_utf8);
-    let whole_scale = number.headless
+    let scale_with_value = number.headless
         && number.bare_end > at + head
         && number.value >= Decimal::from(1_000_000)
         && (CLASSIFIERS.iter().any(|word| rest.starts_with(word)) || units::chinese_currency(rest).is_some());
     let required = number.digits
-        || whole_scale
+        || scale_with_value
         || (!number.headless && (number.value > Decimal::TEN || number.scale > Decimal::ONE));
     if let Some(denominator) = rest.strip_prefix("分之") {
         return fraction(text, at, number, text.len() - denominator.len());
@@ -66,9 +66,9 @@ pub(super) fn measured(text: &str, at: usize, number: &ChineseNumber) -> Option<
         return Some(quantity);
     }
     if rest.starts_with("比") || rest.starts_with("∶") {
-        // 3比1: both are counted by themselves.
+        // In 3比1, both numbers are read on their own.
     } else if let Some((currency, length)) = units::chinese_currency(rest).filter(|_| is_money(rest)) {
-        // 人民币 before the amount and 元 behind it name one currency.
+        // 人民币 before an amount and 元 after it are the same currency.
         let named =
             text[..at].strip_suffix("人民币").filter(|_| currency == Currency::Yuan).map_or(at, str::len);
         let mut quantity = Quantity::new(named..gap + length, number.value, QuantityKind::Money(currency));
@@ -92,9 +92,9 @@ pub(super) fn measured(text: &str, at: usize, number: &ChineseNumber) -> Option<
         let mut quantity = Quantity::new(span(gap + length), number.value, QuantityKind::Count);
         quantity.unit = Some(unit);
         quantity.required = required || (!number.headless && number.value > Decimal::TWO);
-        // 两年半, but not the 半 of 三天半夜.
-        let behind = &rest[length..];
-        if unit.is_time() && behind.starts_with('半') && !behind.starts_with("半夜") && !number.more {
+        // Add the half of 两年半, but not the 半 of 三天半夜.
+        let after = &rest[length..];
+        if unit.is_time() && after.starts_with('半') && !after.starts_with("半夜") && !number.more {
             quantity.value = number.value.checked_add(Decimal::new(5, 1))?;
             quantity.span.end += '半'.len_utf8();
         }
@@ -111,7 +111,7 @@ pub(super) fn measured(text: &str, at: usize, number: &ChineseNumber) -> Option<
         }
         return number.digits.then_some(quantity);
     }
-    // 十分 is `very`, 四处 `everywhere`, 十大 and 三大 count.
+    // 十分 means `very` and 四处 means `everywhere`; 十大 and 三大 are counts.
     let word = !number.digits
         && [("十", "分"), ("四", "处"), ("一", "点"), ("万", "分"), ("百", "分")]
             .iter()
@@ -121,13 +121,13 @@ pub(super) fn measured(text: &str, at: usize, number: &ChineseNumber) -> Option<
         return None;
     }
     let mut quantity = Quantity::new(span(number.end), number.value, QuantityKind::Count);
-    // 伊尔-76: the number of a type, which is part of a name.
+    // The number in 伊尔-76 is part of the name of a model.
     let required = required && !(number.plain_digits > 0 && joined_name(text, at) && !counted);
     quantity.required = required || (counted && !number.headless && number.value > Decimal::TWO);
     Some(quantity)
 }
 
-/// Whether 元 or 块 stands for money here and does not begin another word.
+/// Returns `true` unless the 元 or 块 at the start begins a word that is not about money.
 fn is_money(rest: &str) -> bool {
     ![
         "元旦", "元素", "元件", "元首", "块地", "块土", "块石", "块田", "元化", "元一", "块屏", "块板",
@@ -137,22 +137,22 @@ fn is_money(rest: &str) -> bool {
     .any(|word| rest.starts_with(word))
 }
 
-/// Whether the name of a unit is meant as one: 方 and 里 are more often something else.
+/// Returns `true` unless the name of a unit is likely to be part of another word here.
 fn is_unit(unit: Unit, rest: &str, number: &ChineseNumber) -> bool {
     match unit {
-        Unit::CubicMetre if rest.starts_with('方') => {
+        Unit::CubicMeter if rest.starts_with('方') => {
             number.scale >= Decimal::from(10_000) && !rest.starts_with("方面") && !rest.starts_with("方案")
         }
         Unit::Year => !rest.starts_with("年级") && !rest.starts_with("年代"),
-        Unit::Metre => !rest.starts_with("米饭"),
-        Unit::Litre => !["升级", "升至", "升到", "升高"].iter().any(|word| rest.starts_with(word)),
+        Unit::Meter => !rest.starts_with("米饭"),
+        Unit::Liter => !["升级", "升至", "升到", "升高"].iter().any(|word| rest.starts_with(word)),
         Unit::Week => !rest.starts_with("周边") && !rest.starts_with("周围"),
         Unit::Day => !["天然", "天津", "天文"].iter().any(|word| rest.starts_with(word)),
         _ => true,
     }
 }
 
-/// Whether a hyphen ties the number to a Chinese name before it.
+/// Returns `true` if a hyphen joins the number to a Chinese name before it.
 fn joined_name(text: &str, at: usize) -> bool {
     text[..at].strip_suffix('-').is_some_and(|name| {
         name.ends_with(|c: char| {
@@ -161,7 +161,7 @@ fn joined_name(text: &str, at: usize) -> bool {
     })
 }
 
-/// `1/5`: two small numbers in digits that are no date.
+/// Reads a fraction in digits, such as `1/5`, unless it is a date.
 fn slashed(text: &str, at: usize, number: &ChineseNumber) -> Option<Quantity> {
     let denominator_at = text.len() - text[number.end..].strip_prefix('/')?.len();
     let starts = text[denominator_at..].starts_with(|c: char| c.is_ascii_digit());
@@ -179,7 +179,7 @@ fn slashed(text: &str, at: usize, number: &ChineseNumber) -> Option<Quantity> {
     Some(Quantity::new(at..second.bare_end, value, QuantityKind::Fraction(n, d)))
 }
 
-/// 近七成, 3成半.
+/// Reads tenths as percent: 近七成, 3成半.
 fn tenths(text: &str, at: usize, number: &ChineseNumber, gap: usize) -> Option<Quantity> {
     let after = text[gap..].strip_prefix('成')?;
     if number.value > Decimal::TEN
@@ -204,6 +204,7 @@ fn tenths(text: &str, at: usize, number: &ChineseNumber, gap: usize) -> Option<Q
     Some(quantity)
 }
 
+/// Reads a fraction whose denominator has been read: 三分之二.
 fn fraction(text: &str, at: usize, number: &ChineseNumber, numerator_at: usize) -> Option<Quantity> {
     let numerator = number::scan(text, numerator_at).filter(|n| !n.vague)?;
     let (n, d) = (u32::try_from(numerator.value).ok()?, u32::try_from(number.value).ok()?);

@@ -1,7 +1,8 @@
-//! Quantities of a Chinese text.
+//! Reads the quantities of a Chinese text.
 //!
-//! Goes through the text once; at every place where a number can begin, `number` reads the number, `dates` and
-//! this file look at what stands around it. Called by `compare`, `settle` and everyone who wants values.
+//! Walks through the text once. At each character that can begin a quantity, `dates` and `words` try their forms; then
+//! `number` reads a number, `measures` adds its unit, and this file adds ranges and exactness. Called by `compare` and
+//! `rewrite`.
 
 mod dates;
 mod measures;
@@ -20,15 +21,15 @@ use super::{
     units,
 };
 
-/// Words before a number that say how exact it is.
+/// Words before a number that qualify its exactness.
 const ABOUT: &[&str] = &["约", "大约", "约为", "约有", "大概", "左右", "将近约"];
 const OVER: &[&str] = &["超", "超过", "逾", "突破", "高于", "至少", "不少于", "不低于", "超出", "多于"];
 const UNDER: &[&str] = &["近", "将近", "接近", "不足", "不到", "低于", "少于", "不超过", "至多", "最多"];
 
-/// What may stand between the ends of a range.
+/// The separators between the ends of a range.
 const RANGE: &[&str] = &["——", "—", "–", "-", "－", "~", "～", "∼", "至", "到", "−", "‑"];
 
-/// The quantities of a Chinese text, in order; their spans do not overlap.
+/// Returns the quantities of a Chinese text, in order and without overlaps.
 ///
 /// ```
 /// use yizhai::fidelity::numerals::{QuantityKind, read_zh};
@@ -48,7 +49,7 @@ pub fn read_zh(text: &str) -> Vec<Quantity> {
         }
         let next = match read_at(text, at) {
             Some(Parsed { quantity: Some(mut quantity), end }) => {
-                // The 数 of 半数万亿 belongs to what stands before.
+                // The 数 of 半数万亿 already belongs to the quantity before.
                 let taken = found.last().map_or(0, |last: &Quantity| last.span.end);
                 quantity.span.start = quantity.span.start.max(taken);
                 found.push(quantity);
@@ -62,9 +63,10 @@ pub fn read_zh(text: &str) -> Vec<Quantity> {
     found
 }
 
-/// What stands at a place: a quantity, or something with a numeral in it that is none; and where it ends.
+/// The result of reading at a position: a quantity, or a word with a numeral that is not one.
 struct Parsed {
     quantity: Option<Quantity>,
+    /// The end, in bytes of the text.
     end: usize,
 }
 
@@ -75,7 +77,7 @@ impl Parsed {
     }
 }
 
-/// Skips a name of letters and digits (`T5`, `G60`, `COVID-19`, `CO2`). A currency code is no such name.
+/// Skips a name of letters and digits (`T5`, `G60`, `COVID-19`, `CO2`), but not the digits after a currency code.
 fn skip_identifier(text: &str, at: usize) -> usize {
     let letters = text[at..].find(|c: char| !c.is_ascii_alphabetic()).map_or(text.len(), |n| at + n);
     if units::english_sign(&text[at..letters]).is_some() {
@@ -83,7 +85,7 @@ fn skip_identifier(text: &str, at: usize) -> usize {
     }
     let rest = &text[letters..];
     let joined = rest.strip_prefix('-').filter(|r| r.starts_with(|c: char| c.is_ascii_digit()));
-    // Chang’e-6 is a name whose last letters stand behind an apostrophe.
+    // A name can continue after an apostrophe: Chang’e-6.
     let is_name =
         text[at..].starts_with(|c: char| c.is_ascii_uppercase()) || text[..at].ends_with(['’', '\'']);
     let joined = joined.filter(|_| is_name);
@@ -94,6 +96,7 @@ fn skip_identifier(text: &str, at: usize) -> usize {
     text[letters..].find(|c: char| !name(c)).map_or(text.len(), |n| letters + n)
 }
 
+/// Reads what begins at a character: a quantity, or a word with a numeral to skip.
 fn read_at(text: &str, at: usize) -> Option<Parsed> {
     let rest = &text[at..];
     let first = rest.chars().next()?;
@@ -131,7 +134,7 @@ fn read_at(text: &str, at: usize) -> Option<Parsed> {
     }
     let number = number::scan(text, at)?;
     if number.vague {
-        // 几 and 数 before the number belong to it.
+        // A 几 or 数 before the number is part of it.
         let start = text[..at].strip_suffix(['几', '数']).map_or(at, str::len);
         if let Some((lower, upper)) = number::neighbours(&text[start..number.end]) {
             let mut quantity = Quantity::new(start..number.end, lower, QuantityKind::Count);
@@ -155,7 +158,7 @@ fn read_at(text: &str, at: usize) -> Option<Parsed> {
     Some(Parsed { quantity, end })
 }
 
-/// A number, a dash and a second number with the unit of both: 3万至5万, 100—200, 6%到7%, 600-700万卢布.
+/// Reads a range, that is a number, a dash and a number with the unit of both: 3万至5万, 100—200, 6%到7%, 600-700万卢布.
 fn range(text: &str, at: usize, number: &ChineseNumber, lower: Option<&Quantity>) -> Option<Quantity> {
     let (lower_end, own) = match lower {
         Some(q) if q.span.end > number.end => (q.span.end, Some(q)),
@@ -193,23 +196,23 @@ fn range(text: &str, at: usize, number: &ChineseNumber, lower: Option<&Quantity>
     Some(upper)
 }
 
-/// Sets how exact the text says the quantity is, and takes a 多 or 余 behind its unit into its span.
+/// Adds the exactness that the text states, and extends the span over a 多 or 余 after the unit.
 fn approximate(text: &str, quantity: &mut Quantity, number: &ChineseNumber) {
     let before = text[..quantity.span.start].trim_end_matches(' ');
     let after = &text[quantity.span.end..];
-    let counting = CLASSIFIERS.iter().filter(|word| after.starts_with(**word)).map(|word| word.len()).max();
-    let behind = &after[counting.unwrap_or(0)..];
-    let said = |word: &str| after.starts_with(word) || behind.starts_with(word);
+    let classifier = CLASSIFIERS.iter().filter(|word| after.starts_with(**word)).map(|word| word.len()).max();
+    let after_classifier = &after[classifier.unwrap_or(0)..];
+    let is_followed_by = |word: &str| after.starts_with(word) || after_classifier.starts_with(word);
     if let Some(more) = after.chars().next().filter(|c| matches!(c, '多' | '余'))
         && quantity.unit.is_some()
     {
         quantity.span.end += more.len_utf8();
         quantity.approx = Approx::MoreThan;
-    } else if number.more || said("以上") || OVER.iter().any(|word| before.ends_with(word)) {
+    } else if number.more || is_followed_by("以上") || OVER.iter().any(|word| before.ends_with(word)) {
         quantity.approx = Approx::MoreThan;
     } else if UNDER.iter().any(|word| before.ends_with(word)) {
         quantity.approx = Approx::LessThan;
-    } else if said("左右") || ABOUT.iter().any(|word| before.ends_with(word)) {
+    } else if is_followed_by("左右") || ABOUT.iter().any(|word| before.ends_with(word)) {
         quantity.approx = Approx::About;
     }
 }

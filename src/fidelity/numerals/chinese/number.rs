@@ -1,32 +1,32 @@
-//! One Chinese number: digits of any width, Chinese numerals, and the scale behind them.
+//! Reads a number from Chinese text: digits of any width or Chinese numerals, with the scale after them.
 //!
-//! Called by `zh`, which looks at what stands around the number. Knows no units.
+//! Called by the reader, `dates`, `measures` and `words`, which look at the text around the number. Knows no units.
 
 use rust_decimal::Decimal;
 
-/// A number and how it was written.
+/// A number and the way in which it is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct ChineseNumber {
     pub value: Decimal,
     /// The end, in bytes of the text.
     pub end: usize,
-    /// The end without 多, 余, 来 behind it.
+    /// The end without a 多, 余 or 来 after the number.
     pub bare_end: usize,
-    /// Written with digits (of any width), at least in part.
+    /// The number contains digits of any width.
     pub digits: bool,
-    /// The factor of the scale behind the digits: 10,000 for `3.5万`; 1 without one.
+    /// The factor of its scale: 10,000 for `3.5万`; 1 without a scale.
     pub scale: Decimal,
-    /// 多, 余, 来 stand in it.
+    /// The number contains 多, 余 or 来.
     pub more: bool,
-    /// Digits only, no comma, no decimals, no scale: may be a year. The count of digits.
+    /// The number of digits if it has no comma, decimals or scale, so that it can be a year; otherwise 0.
     pub plain_digits: usize,
-    /// What it says is no value: 十几, 数千, 七八. `value` then is its order of magnitude, or zero.
+    /// It has no exact value (十几, 数千, 七八). `value` is then its order of magnitude or zero.
     pub vague: bool,
-    /// A scale without a number before it: 百, 万, 千万.
+    /// It consists of scales only: 百, 万, 千万.
     pub headless: bool,
 }
 
-/// The value of one digit of any width.
+/// Returns the value of a digit of any width.
 pub(in crate::fidelity::numerals) fn digit(c: char) -> Option<u32> {
     match c {
         '0'..='9' => Some(c as u32 - '0' as u32),
@@ -35,7 +35,7 @@ pub(in crate::fidelity::numerals) fn digit(c: char) -> Option<u32> {
     }
 }
 
-/// The value of a Chinese numeral below ten.
+/// Returns the value of a Chinese numeral below ten.
 fn numeral(c: char) -> Option<u32> {
     Some(match c {
         '零' | '〇' | '○' => 0,
@@ -69,12 +69,12 @@ fn large_scale(c: char) -> Option<u64> {
     }
 }
 
-/// Whether a number can begin with the character.
+/// Returns `true` if a number can begin with the character.
 pub(super) fn begins(c: char) -> bool {
     digit(c).is_some() || numeral(c).is_some() || small_scale(c).is_some() || large_scale(c).is_some()
 }
 
-/// The number that begins at `at`, which is the boundary of a character.
+/// Reads the number that begins at `at`, a character boundary.
 pub(super) fn scan(text: &str, at: usize) -> Option<ChineseNumber> {
     let first = text.get(at..)?.chars().next()?;
     if digit(first).is_some() { scan_digits(text, at) } else { scan_numerals(text, at) }
@@ -93,7 +93,7 @@ fn scan_digits(text: &str, at: usize) -> Option<ChineseNumber> {
         vague: false,
         headless: false,
     };
-    // `130 万`: a space may stand before the scale.
+    // A space can precede the scale: `130 万`.
     let spaces = leading_spaces(&text[end..]);
     let (more, after) = more_than(text, end + spaces);
     if text[after..].starts_with('几') {
@@ -108,7 +108,7 @@ fn scan_digits(text: &str, at: usize) -> Option<ChineseNumber> {
         number.scale = scale;
         number.plain_digits = 0;
         number.more = more;
-        // `1亿2000万`: a smaller amount of the same number.
+        // `1亿2000万` continues with a smaller part of the same number.
         if !more
             && text[end..].starts_with(|c| digit(c).is_some())
             && let Some(rest) = scan_digits(text, end).filter(|rest| rest.scale > Decimal::ONE)
@@ -126,7 +126,7 @@ fn scan_digits(text: &str, at: usize) -> Option<ChineseNumber> {
     Some(number)
 }
 
-/// The digits with their commas and decimals: value, end, and their count if there is nothing but digits.
+/// Reads digits with commas and decimals. Returns the value, the end, and the number of digits if there is nothing else.
 fn mantissa(text: &str, at: usize) -> Option<(Decimal, usize, usize)> {
     let mut plain = String::new();
     let mut end = at;
@@ -139,7 +139,7 @@ fn mantissa(text: &str, at: usize) -> Option<(Decimal, usize, usize)> {
             end = at + offset + c.len_utf8();
             continue;
         }
-        // A comma groups exactly three digits that no fourth follows; a wide comma only wide digits.
+        // A comma is followed by exactly three digits; a full-width comma, by full-width digits.
         let wide = c == '，';
         let group: Vec<char> = text[at + offset + c.len_utf8()..].chars().take(4).collect();
         let three = group.len() >= 3
@@ -169,7 +169,8 @@ fn mantissa(text: &str, at: usize) -> Option<(Decimal, usize, usize)> {
     Some((plain.parse().ok()?, end, if groups == 0 { digits } else { 0 }))
 }
 
-/// 多, 余, 来 at `at`, and where the text goes on; 来 only before a scale or a word for people and things.
+/// Reads a 多, 余 or 来 at `at`; 来 only before a scale or a classifier. Returns `true` if there is one, and the position
+/// after it.
 fn more_than(text: &str, at: usize) -> (bool, usize) {
     let mut chars = text[at..].chars();
     match chars.next() {
@@ -181,8 +182,8 @@ fn more_than(text: &str, at: usize) -> (bool, usize) {
     }
 }
 
-/// The product of the scale characters at `at` (万亿 is a trillion), and their end. The 千 of a unit of measure
-/// (千米, 千克, 千瓦) is none of them.
+/// Returns the product of the scale characters at `at` (万亿 is a trillion) and their end. Stops before the 千 of a unit
+/// of measure (千米, 千克, 千瓦).
 fn scale(text: &str, at: usize) -> (Decimal, usize) {
     let mut product = Decimal::ONE;
     let mut end = at;
@@ -196,7 +197,7 @@ fn scale(text: &str, at: usize) -> (Decimal, usize) {
         }
         let factor = small_scale(c).map(u64::from).or_else(|| large_scale(c));
         let Some(next) = factor.and_then(|f| product.checked_mul(Decimal::from(f))) else { break };
-        // More than a trillion times ten thousand is nothing that anyone writes.
+        // Nobody writes a scale greater than a trillion times ten thousand.
         if next > Decimal::from(10_000_000_000_000_000_u64) {
             break;
         }
@@ -216,7 +217,7 @@ fn scan_numerals(text: &str, at: usize) -> Option<ChineseNumber> {
     for c in text[at..].chars() {
         let rest = &text[end + c.len_utf8()..];
         let of_unit = c == '千' && rest.starts_with(['米', '克', '瓦', '伏', '卡', '帕', '赫']);
-        // 百分之 begins another number, `万一` and `百分点` end this one.
+        // 百分之 begins another number, and 百分点 ends this one.
         let of_percent = c == '百' && rest.starts_with('分');
         if of_percent || (of_unit && !run.is_empty()) {
             break;
@@ -227,7 +228,7 @@ fn scan_numerals(text: &str, at: usize) -> Option<ChineseNumber> {
         run.push(c);
         end += c.len_utf8();
     }
-    // 陆, 伍 and their like are surnames when they stand alone.
+    // On their own, 陆, 伍 and the like are surnames.
     if run.is_empty() || (run.len() == 1 && "壹贰叁肆伍陆柒捌玖拾佰仟".contains(run[0])) {
         return None;
     }
@@ -249,7 +250,7 @@ fn scan_numerals(text: &str, at: usize) -> Option<ChineseNumber> {
         return Some(number);
     }
     if run.len() > 1 && run.iter().all(|c| numeral(*c).is_some()) {
-        // 二〇二五, 一九四九; 七八 (seven or eight) is no value.
+        // 二〇二五 and 一九四九 are read digit by digit; 七八 (seven or eight) has no exact value.
         number.plain_digits = run.len();
         number.vague = run.len() < 4 && !run.contains(&'〇') && !run.contains(&'○');
         let digits: String =
@@ -262,7 +263,7 @@ fn scan_numerals(text: &str, at: usize) -> Option<ChineseNumber> {
         None => number.vague = true,
     }
     if text[end..].starts_with('几') {
-        // 十几亿: the scale behind says how large it is.
+        // The scale after 十几亿 gives the order of magnitude.
         let after = end + '几'.len_utf8();
         let (factor, scale_end) = scale(text, after);
         number.vague = true;
@@ -282,7 +283,7 @@ fn scan_numerals(text: &str, at: usize) -> Option<ChineseNumber> {
     if more {
         number.more = true;
         number.end = after;
-        // 三千多万: the scale goes on behind the 多.
+        // The scale continues after the 多 of 三千多万.
         let (factor, scale_end) = scale(text, after);
         if scale_end > after {
             number.value = number.value.checked_mul(factor)?;
@@ -293,7 +294,7 @@ fn scan_numerals(text: &str, at: usize) -> Option<ChineseNumber> {
     Some(number)
 }
 
-/// The decimals of 三点五, when something like a scale, a unit or a percentage makes clear that it is no time.
+/// Reads the decimals of 三点五, unless it is a time of day. Returns the whole value and its end.
 fn spoken_decimals(text: &str, at: usize, whole: Decimal) -> Option<(Decimal, usize)> {
     let rest = text[at..].strip_prefix('点')?;
     let decimals: String =
@@ -306,7 +307,7 @@ fn spoken_decimals(text: &str, at: usize, whole: Decimal) -> Option<(Decimal, us
     Some((format!("{whole}.{decimals}").parse().ok()?, at + '点'.len_utf8() + length))
 }
 
-/// The values that two neighbouring numerals name: 二三十 is 20 to 30, 十五六 15 to 16, 七八千 7,000 to 8,000.
+/// Returns the two values of neighboring numerals: 二三十 is 20 to 30, 十五六 is 15 to 16, 七八千 is 7,000 to 8,000.
 pub(super) fn neighbours(numerals: &str) -> Option<(Decimal, Decimal)> {
     let run: Vec<char> = numerals.chars().collect();
     let follows = |pair: &[char]| match (numeral(pair[0]), numeral(pair[1])) {
@@ -318,24 +319,25 @@ pub(super) fn neighbours(numerals: &str) -> Option<(Decimal, Decimal)> {
     without(first + 1).zip(without(first)).filter(|(lower, upper)| lower < upper)
 }
 
-/// The value of numerals with scales between them: 两千三百, 十二, 三亿五千万, 一万零八. None where they make no number.
+/// Returns the value of numerals with scales between them (两千三百, 十二, 三亿五千万, 一万零八), or `None` if they form no
+/// number.
 fn words(run: &[char]) -> Option<Decimal> {
     let mut total = Decimal::ZERO;
-    // The part below the next large scale, and the numeral that waits for its scale.
+    // The part below the next large scale, and a numeral whose scale has not been read yet.
     let mut part = 0_u64;
-    let mut waiting: Option<u64> = None;
+    let mut pending: Option<u64> = None;
     let mut last_small = u64::MAX;
     for (index, c) in run.iter().enumerate() {
         if let Some(value) = numeral(*c) {
-            if waiting.is_some_and(|w| w != 0) {
+            if pending.is_some_and(|w| w != 0) {
                 return None;
             }
-            waiting = Some(u64::from(value));
+            pending = Some(u64::from(value));
         } else if let Some(scale) = small_scale(*c).map(u64::from) {
             if scale >= last_small {
                 return None;
             }
-            let times = match waiting.take() {
+            let times = match pending.take() {
                 Some(0) | None if index == 0 || scale == 10 || part == 0 => 1,
                 Some(times) if times > 0 => times,
                 _ => return None,
@@ -344,12 +346,12 @@ fn words(run: &[char]) -> Option<Decimal> {
             last_small = scale;
         } else {
             let scale = Decimal::from(large_scale(*c)?);
-            part += waiting.take().unwrap_or(0);
+            part += pending.take().unwrap_or(0);
             if part == 0 && total.is_zero() {
                 part = 1;
             }
             let amount = Decimal::from(part);
-            // 万亿: the scale multiplies all that stands before it.
+            // The second scale of 万亿 multiplies everything before it.
             total = if part == 0 || (total < scale && !total.is_zero()) {
                 total.checked_add(amount)?.checked_mul(scale)?
             } else {
@@ -360,7 +362,7 @@ fn words(run: &[char]) -> Option<Decimal> {
         }
     }
     // 两千三 is 2,300.
-    let last = waiting.unwrap_or(0);
+    let last = pending.unwrap_or(0);
     let colloquial = run.len() >= 3
         && last > 0
         && last_small != u64::MAX
@@ -375,7 +377,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_of_every_writing_have_their_value() {
+    fn reads_digits_and_numerals_with_scales() {
         for (text, value) in [
             ("3.5万", "35000"),
             ("1.2亿", "120000000"),
@@ -412,7 +414,7 @@ mod tests {
     }
 
     #[test]
-    fn what_names_no_value_is_vague() {
+    fn recognizes_vague_numbers() {
         for text in ["十几", "七八", "20几"] {
             assert!(scan(text, 0).unwrap().vague, "{text}");
         }

@@ -1,6 +1,6 @@
-//! Chinese quantities that are written as words: plans, known days, 第几, 翻番, 半, 百分之.
+//! Reads Chinese quantities with words of their own: five-year plans, well-known days, 第几, 翻番, 半, 百分之.
 //!
-//! Called by `zh` at the character that can begin one.
+//! Called by the reader at a character that can begin one.
 
 use rust_decimal::Decimal;
 
@@ -13,7 +13,7 @@ use crate::fidelity::numerals::{
     units::Unit,
 };
 
-/// Places and things that begin with a numeral and go on with what could be a counting word.
+/// Names and idioms that look like a numeral with a classifier.
 pub(super) const NAMES: &[&str] = &[
     "五台山",
     "九寨沟",
@@ -41,7 +41,7 @@ pub(super) const NAMES: &[&str] = &[
     "百分百",
 ];
 
-/// Days that are known by their numerals, with month and day.
+/// Days that are known by their numbers, with month and day.
 const DAYS: &[(&str, u8, u8)] = &[
     ("九一八", 9, 18),
     ("七七事变", 7, 7),
@@ -69,7 +69,7 @@ const DAYS: &[(&str, u8, u8)] = &[
     ("双１２", 12, 12),
 ];
 
-/// The five-year plans, and days that are known by their number.
+/// Reads a five-year plan or a well-known day.
 pub(super) fn named(text: &str, at: usize) -> Option<Parsed> {
     let rest = &text[at..];
     let quoted = rest.strip_prefix('“').unwrap_or(rest);
@@ -101,7 +101,7 @@ pub(super) fn named(text: &str, at: usize) -> Option<Parsed> {
     Parsed::some(Quantity::new(span, Decimal::from(plan), QuantityKind::FiveYearPlan))
 }
 
-/// 百分之三, 千分之五, and their ranges.
+/// Reads 百分之三 or 千分之五; the number begins at `number_at`.
 pub(super) fn percent_of(text: &str, at: usize, number_at: usize, per_mille: bool) -> Option<Parsed> {
     let number = number::scan(text, number_at).filter(|n| !n.vague)?;
     let value = if per_mille { number.value / Decimal::TEN } else { number.value };
@@ -110,11 +110,11 @@ pub(super) fn percent_of(text: &str, at: usize, number_at: usize, per_mille: boo
     Parsed::some(quantity)
 }
 
-/// 第50万辆, 第三季度, 第十五个五年规划.
+/// Reads an ordinal: 第50万辆, 第三季度, 第十五个五年规划.
 pub(super) fn ordinal(text: &str, at: usize) -> Option<Parsed> {
     let number_at = at + '第'.len_utf8();
     let spaces = text[number_at..].len() - text[number_at..].trim_start_matches(' ').len();
-    // 第二多 is the second most: its 多 is no part of the number.
+    // 第二多 means `second most`: its 多 is not part of the number.
     let number = number::scan(text, number_at + spaces).filter(|n| !n.vague)?;
     let number = ChineseNumber { end: number.bare_end, ..number };
     let rest = &text[number.end..];
@@ -123,7 +123,7 @@ pub(super) fn ordinal(text: &str, at: usize) -> Option<Parsed> {
         return Parsed::some(Quantity::new(span, number.value, QuantityKind::FiveYearPlan));
     }
     let mut quantity = Quantity::new(at..number.end, number.value, QuantityKind::Ordinal);
-    // 第一时间, 第三方, 第一产业: a word more often than a place.
+    // Small ordinals are often part of a word: 第一时间, 第三方, 第一产业.
     quantity.required = number.digits || number.value > Decimal::TEN;
     if rest.starts_with("季度") {
         quantity.unit = Some(Unit::Quarter);
@@ -132,14 +132,14 @@ pub(super) fn ordinal(text: &str, at: usize) -> Option<Parsed> {
     Parsed::some(quantity)
 }
 
-/// 翻番, 翻一番, 翻了两番, 翻倍, 翻了一倍.
+/// Reads a multiple: 翻番, 翻一番, 翻了两番, 翻倍, 翻了一倍.
 pub(super) fn doubled(text: &str, at: usize) -> Option<Parsed> {
     let after = at + '翻'.len_utf8();
-    let le = if text[after..].starts_with('了') { after + '了'.len_utf8() } else { after };
-    let (doublings, end) = if text[le..].starts_with(['番', '倍']) {
-        (1, le + 3)
+    let after_le = if text[after..].starts_with('了') { after + '了'.len_utf8() } else { after };
+    let (doublings, end) = if text[after_le..].starts_with(['番', '倍']) {
+        (1, after_le + 3)
     } else {
-        let number = number::scan(text, le)?;
+        let number = number::scan(text, after_le)?;
         let rest = &text[number.end..];
         if rest.starts_with('番') && number.value <= Decimal::TEN {
             (u32::try_from(number.value).ok()?, number.end + 3)
@@ -156,7 +156,7 @@ pub(super) fn doubled(text: &str, at: usize) -> Option<Parsed> {
     Parsed::some(Quantity::new(at..end, Decimal::from(2_u64.checked_pow(doublings)?), QuantityKind::Times))
 }
 
-/// 半数, 过半, 大半, 半年: a half, said so vaguely that a translation need not hold it.
+/// Reads a half, which is too vague to be required: 半数, 过半, 大半, 半年.
 pub(super) fn half(text: &str, at: usize) -> Option<Parsed> {
     for (word, value, unit) in [
         ("半年", 6, Unit::Month),

@@ -1,6 +1,6 @@
-//! Dates and times of day of an English text.
+//! Reads the dates and times of day of an English text.
 //!
-//! Called by `en` at every token. Four digits without a unit are a year; `compare` knows that they may be a number.
+//! Called by the reader at each token. Reads four digits without a unit as a year; `compare` also accepts them as a number.
 
 use rust_decimal::Decimal;
 
@@ -10,7 +10,7 @@ use crate::fidelity::numerals::{
     units::{self, Unit},
 };
 
-/// The month that a word in lower case names, from 1; `may` and `march` are among them.
+/// Returns the month that a lower-case word names, from 1, including `may` and `march`.
 pub(super) fn month(word: &str) -> Option<u8> {
     let whole = MONTHS.iter().position(|name| name.eq_ignore_ascii_case(word));
     let short = || {
@@ -29,7 +29,7 @@ fn weekday(word: &str) -> Option<u8> {
     WEEKDAYS.iter().position(named).map(|n| n as u8 + 1)
 }
 
-/// The date or time of day at a token, and the token behind it.
+/// Reads the date or time of day at a token, and returns the index of the next token.
 pub(super) fn read(reader: &EnglishReader, at: usize) -> Option<(Quantity, usize)> {
     let capital = reader.tokens.get(at)?.capital;
     if let Some(weekday) = weekday(reader.word(at)).filter(|_| capital) {
@@ -40,7 +40,7 @@ pub(super) fn read(reader: &EnglishReader, at: usize) -> Option<(Quantity, usize
     }
     let token = &reader.tokens[at];
     token.value?;
-    iso(reader, at)
+    numeric_date(reader, at)
         .or_else(|| clock(reader, at))
         .or_else(|| day_first(reader, at))
         .or_else(|| decade(reader, at))
@@ -60,7 +60,7 @@ fn dated(
     Some((quantity, next))
 }
 
-/// A day of the month in digits, with or without `th`; the token behind it.
+/// Reads a day of the month in digits, with or without `th`.
 fn day(reader: &EnglishReader, at: usize) -> Option<(u8, usize)> {
     let token = reader.tokens.get(at).filter(|t| t.plain && t.text.len() <= 2)?;
     let value = token.text.parse().ok().filter(|day| (1..=31).contains(day))?;
@@ -73,8 +73,8 @@ fn year_at(reader: &EnglishReader, at: usize) -> Option<u16> {
     token.text.parse().ok().filter(|year| (1000..3000).contains(year))
 }
 
-/// A year behind a day or month: `, 2017`, `2017`, `of 2017`, `in 2017`; the token behind it.
-fn year_behind(reader: &EnglishReader, next: usize) -> (Option<u16>, usize) {
+/// Reads the year after a day or month: `, 2017`, `2017`, `of 2017`.
+fn year_after(reader: &EnglishReader, next: usize) -> (Option<u16>, usize) {
     let year = if matches!(reader.word(next), "," | "of") { next + 1 } else { next };
     match year_at(reader, year).filter(|_| scan(reader.tokens, year).is_none_or(|n| n.year)) {
         Some(value) => (Some(value), year + 1),
@@ -82,7 +82,8 @@ fn year_behind(reader: &EnglishReader, next: usize) -> (Option<u16>, usize) {
     }
 }
 
-/// `January 9`, `Jan. 9, 2017`, `January 2017`, `Dec. 3-5`, `May` where it is no verb.
+/// Reads a date that begins with the month: `January 9`, `Jan. 9, 2017`, `January 2017`, `Dec. 3-5`, `May` unless it is a
+/// verb.
 fn month_first(reader: &EnglishReader, at: usize) -> Option<(Quantity, usize)> {
     let word = reader.word(at);
     let month = month(word)?;
@@ -94,7 +95,6 @@ fn month_first(reader: &EnglishReader, at: usize) -> Option<(Quantity, usize)> {
     let mut upper = None;
     let scaled = scan(reader.tokens, next).is_some_and(|n| n.scale > Decimal::ONE);
     if let Some((day_value, after)) = day(reader, next).filter(|_| !scaled) {
-        // `May 5 million`, `June 3 percent` are none; neither is a clock behind a month.
         date.day = Some(day_value);
         next = after;
         if matches!(reader.word(next), "-" | "–" | "to" | "—")
@@ -105,7 +105,7 @@ fn month_first(reader: &EnglishReader, at: usize) -> Option<(Quantity, usize)> {
             next = after;
         }
     }
-    let (year, after) = year_behind(reader, next);
+    let (year, after) = year_after(reader, next);
     date.year = year;
     next = after;
     let before = at.checked_sub(1).map_or("", |before| reader.word(before));
@@ -136,7 +136,7 @@ fn month_first(reader: &EnglishReader, at: usize) -> Option<(Quantity, usize)> {
             | "-"
             | "–"
     );
-    // `May` and `March` begin sentences as verbs, `Mar` and `Jan` are names.
+    // `May` and `March` can be verbs at the start of a sentence, `Mar` and `Jan` can be names.
     let certain = !matches!(word, "may" | "march" | "mar" | "jan" | "jun" | "dec" | "sep" | "august");
     if !certain && date.day.is_none() && date.year.is_none() && !introduced {
         return None;
@@ -144,7 +144,7 @@ fn month_first(reader: &EnglishReader, at: usize) -> Option<(Quantity, usize)> {
     dated(reader, at, next, date, upper)
 }
 
-/// `9 January 2017`, `the 9th of January`, `3-5 December`.
+/// Reads a date that begins with the day: `9 January 2017`, `the 9th of January`, `3-5 December`.
 fn day_first(reader: &EnglishReader, at: usize) -> Option<(Quantity, usize)> {
     let (first, mut next) = day(reader, at)?;
     let mut upper = None;
@@ -163,13 +163,13 @@ fn day_first(reader: &EnglishReader, at: usize) -> Option<(Quantity, usize)> {
     if reader.word(next) == "." && year_at(reader, next + 1).is_some() {
         next += 1;
     }
-    let (year, next) = year_behind(reader, next);
+    let (year, next) = year_after(reader, next);
     let date = Date { year, month: Some(month), day: Some(first), weekday: None };
     dated(reader, at, next, date, upper)
 }
 
-/// `2025-12-06`, `12/6/2025`.
-fn iso(reader: &EnglishReader, at: usize) -> Option<(Quantity, usize)> {
+/// Reads a date in digits: `2025-12-06`, `12/6/2025`.
+fn numeric_date(reader: &EnglishReader, at: usize) -> Option<(Quantity, usize)> {
     let sign = reader.word(at + 1);
     if !matches!(sign, "-" | "/") || reader.word(at + 3) != sign || !(1..5).all(|n| reader.glued(at + n)) {
         return None;
@@ -183,7 +183,7 @@ fn iso(reader: &EnglishReader, at: usize) -> Option<(Quantity, usize)> {
     dated(reader, at, at + 5, date, None)
 }
 
-/// `1980s`, `the 90s`, `1990's`.
+/// Reads a decade: `1980s`, `the 90s`, `1990's`.
 fn decade(reader: &EnglishReader, at: usize) -> Option<(Quantity, usize)> {
     let token = reader
         .tokens
@@ -198,7 +198,7 @@ fn decade(reader: &EnglishReader, at: usize) -> Option<(Quantity, usize)> {
     dated(reader, at, s + 1, date, None)
 }
 
-/// `2017`, `2014-2015`, `2014-15`: four digits that count nothing.
+/// Reads a year or a range of years, that is four digits without a unit: `2017`, `2014-2015`, `2014-15`.
 fn year(reader: &EnglishReader, at: usize) -> Option<(Quantity, usize)> {
     let year = year_at(reader, at).filter(|year| (1300..2200).contains(year))?;
     let number = scan(reader.tokens, at).filter(|n| n.year)?;
@@ -233,7 +233,7 @@ fn year(reader: &EnglishReader, at: usize) -> Option<(Quantity, usize)> {
     dated(reader, at, at + 1, date, None)
 }
 
-/// `11:29`, `3 p.m.`, `8:30 am`.
+/// Reads a time of day: `11:29`, `3 p.m.`, `8:30 am`.
 fn clock(reader: &EnglishReader, at: usize) -> Option<(Quantity, usize)> {
     let token = reader.tokens.get(at).filter(|t| t.plain && t.text.len() <= 2)?;
     let hour: u8 = token.text.parse().ok().filter(|h| *h <= 24)?;

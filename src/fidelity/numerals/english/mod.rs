@@ -1,7 +1,7 @@
-//! Quantities of an English text.
+//! Reads the quantities of an English text.
 //!
-//! Goes through the tokens once; at every token that can begin a number, `number` reads the number, `dates` and this
-//! file look at what stands around it.
+//! Walks through the tokens once. At each token that can begin a quantity, `dates` and `words` try their forms; then
+//! `number` reads a number, and this file adds its currency sign, unit and range. Called by `compare`.
 
 mod dates;
 mod number;
@@ -15,7 +15,7 @@ use super::{
     units::{self, Currency, Unit},
 };
 
-/// The quantities of an English text, in order; their spans do not overlap.
+/// Returns the quantities of an English text, in order and without overlaps.
 ///
 /// ```
 /// use yizhai::fidelity::numerals::{Currency, QuantityKind, read_en};
@@ -42,30 +42,34 @@ pub fn read_en(text: &str) -> Vec<Quantity> {
     found
 }
 
+/// The tokens of a text. The readers take the index of a token and return the index of the token that follows.
 struct EnglishReader<'a> {
     text: &'a str,
     tokens: &'a [EnglishToken],
 }
 
 impl EnglishReader<'_> {
+    /// Returns a token in lower case; empty after the last one.
     fn word(&self, at: usize) -> &str {
         self.tokens.get(at).map_or("", |token| token.text.as_str())
     }
 
+    /// Returns the start of a token, in bytes.
     fn start(&self, at: usize) -> usize {
         self.tokens.get(at).map_or(self.text.len(), |token| token.span.start)
     }
 
-    /// The end of the token before `next`.
+    /// Returns the end of the token before `next`, in bytes.
     fn end(&self, next: usize) -> usize {
         next.checked_sub(1).and_then(|last| self.tokens.get(last)).map_or(0, |token| token.span.end)
     }
 
+    /// Returns `true` if no space separates a token from the one before it.
     fn glued(&self, at: usize) -> bool {
         self.tokens.get(at).is_some_and(|token| token.glued)
     }
 
-    /// The quantity at a token, or only where the text goes on, behind a name with digits in it.
+    /// Reads the quantity at a token. Returns no quantity, only the next token, after a name with digits in it.
     fn read(&self, at: usize) -> Option<(Option<Quantity>, usize)> {
         if let Some(next) = self.identifier(at) {
             return Some((self.group(at, next), next));
@@ -85,7 +89,7 @@ impl EnglishReader<'_> {
         Some((Some(self.approximate(quantity)), next))
     }
 
-    /// A name with digits: letters that touch the digits behind them (`T5`, `COVID-19`). The token behind it.
+    /// Skips a name with digits, that is letters that touch the digits after them: `T5`, `COVID-19`.
     fn identifier(&self, at: usize) -> Option<usize> {
         let token = &self.tokens[at];
         if token.value.is_some() || !token.text.starts_with(char::is_alphabetic) {
@@ -97,7 +101,7 @@ impl EnglishReader<'_> {
         if !digits(first) || units::english_sign(&token.text).is_some() {
             return None;
         }
-        // Quarters: Q3.
+        // `Q3` is a quarter.
         if token.text == "q" && self.tokens[first].plain && self.tokens[first].text.len() == 1 {
             return None;
         }
@@ -112,7 +116,7 @@ impl EnglishReader<'_> {
         Some(next)
     }
 
-    /// `G20` is 二十国集团: the number of a name with one letter counts when the source has it.
+    /// Reads the number in a name with a single letter, which the source can write as a quantity: `G20` is 二十国集团.
     fn group(&self, at: usize, next: usize) -> Option<Quantity> {
         let letter = self.tokens[at].text.chars().count() == 1;
         let value = self.tokens.get(at + 1).filter(|token| letter && token.plain && next == at + 2)?.value?;
@@ -121,14 +125,14 @@ impl EnglishReader<'_> {
         Some(quantity)
     }
 
-    /// A number with its sign before and its unit behind it.
+    /// Adds the currency sign before a number and the unit after it.
     fn measured(&self, at: usize, number: &EnglishNumber) -> Option<(Quantity, usize)> {
         let mut start = self.start(at);
         let mut next = number.next;
         let mut quantity = Quantity::new(start..self.end(next), number.value, QuantityKind::Count);
-        // `a thousand words` is a way of speaking.
-        let spoken = matches!(self.word(at), "a" | "an");
-        quantity.required = !number.spelled || (number.value > Decimal::TEN && !spoken);
+        // `a thousand words` is a figure of speech.
+        let figurative = matches!(self.word(at), "a" | "an");
+        quantity.required = !number.spelled || (number.value > Decimal::TEN && !figurative);
         if number.ordinal || (self.glued(next) && matches!(self.word(next), "th" | "st" | "nd" | "rd")) {
             next += usize::from(!number.ordinal);
             quantity.kind = QuantityKind::Ordinal;
@@ -159,7 +163,7 @@ impl EnglishReader<'_> {
             }
         }
         quantity.required |= sign.is_some();
-        if let Some((kind, unit, end)) = self.unit_behind(next, sign.map(|s| s.0), number) {
+        if let Some((kind, unit, end)) = self.unit_after(next, sign.map(|s| s.0)) {
             quantity.kind = kind;
             quantity.unit = unit;
             quantity.span.end = end;
@@ -167,7 +171,7 @@ impl EnglishReader<'_> {
                 number.value > Decimal::TWO && unit.is_some_and(|u| u != Unit::Second) && !number.spelled;
             next = self.tokens.partition_point(|token| token.span.start < end);
         } else if self.glued(next) && self.word(next).starts_with(char::is_alphabetic) && !number.spelled {
-            // `5G`, `4K`, `90s`: the letters belong to the number.
+            // In `5G`, `4K` and `90s`, the letters belong to the number.
             if self.word(next) == "k"
                 && number.scale == Decimal::ONE
                 && number.value < Decimal::ONE_THOUSAND
@@ -175,7 +179,7 @@ impl EnglishReader<'_> {
             {
                 quantity.value = quantity.value.checked_mul(Decimal::ONE_THOUSAND)?;
             }
-            // `4x4`
+            // `4x4` is not a count.
             quantity.required &= !matches!(self.word(next), "x");
             next += 1;
         }
@@ -183,23 +187,18 @@ impl EnglishReader<'_> {
         Some((quantity, next))
     }
 
-    /// The currency sign that ends where a number starts, and its length with the space behind it.
+    /// Returns the currency sign before a number that begins at byte `start`, and its length including a space.
     fn sign_before(&self, start: usize) -> Option<(Currency, usize)> {
         let before = &self.text[..start];
         let trimmed = before.trim_end_matches(' ');
         let (currency, length) = units::english_sign(trimmed)?;
         let spaces = before.len() - trimmed.len();
-        // `euro 5` and `yuan 5` are signs only where they are written so on purpose.
         (spaces <= 1).then_some((currency, length + spaces))
     }
 
-    /// What stands behind a number that begins no later than token `next`: kind, unit and its end in bytes.
-    fn unit_behind(
-        &self,
-        next: usize,
-        sign: Option<Currency>,
-        number: &EnglishNumber,
-    ) -> Option<(QuantityKind, Option<Unit>, usize)> {
+    /// Reads the unit at token `next`, after a number. Returns the kind and unit that it gives the number, and its end in
+    /// bytes.
+    fn unit_after(&self, next: usize, sign: Option<Currency>) -> Option<(QuantityKind, Option<Unit>, usize)> {
         let mut at = next;
         if matches!(self.word(at), "-" | "‑") && self.glued(at) && self.glued(at + 1) {
             at += 1;
@@ -226,15 +225,14 @@ impl EnglishReader<'_> {
             return Some((QuantityKind::Money(currency), None, start + length));
         }
         let (unit, length) = units::english_unit(&lower)?;
-        // A single letter is a unit only where it touches the number: `100m`, `5 m` but not `5 l`.
-        if length == 1 && !(self.glued(next) || unit == Unit::Metre) {
+        // A single letter is a unit only if it touches the number, except for meters: `100m`, `5 m`, but not `5 l`.
+        if length == 1 && !(self.glued(next) || unit == Unit::Meter) {
             return None;
         }
-        let _ = number;
         Some((QuantityKind::Count, Some(unit), start + length))
     }
 
-    /// `3 to 5 million`, `6-7 million`, `between 30,000 and 50,000`, `6% to 7%`.
+    /// Reads the upper end of a range: `3 to 5 million`, `6-7 million`, `between 30,000 and 50,000`, `6% to 7%`.
     fn range(
         &self,
         at: usize,
@@ -290,12 +288,13 @@ impl EnglishReader<'_> {
         }
         upper.upper = Some(upper.value);
         upper.value = value;
-        // `twenty or thirty` says no value.
+        // `twenty or thirty` is no exact value.
         upper.required = (upper.required || lower.required) && !(number.spelled && self.word(next) == "or");
         upper.span.start = lower.span.start;
         Some((upper, end))
     }
 
+    /// Adds the exactness that the words before a quantity state.
     fn approximate(&self, mut quantity: Quantity) -> Quantity {
         let before = units::tail(self.text[..quantity.span.start].trim_end(), 20).to_lowercase();
         let ends = |words: &[&str]| words.iter().any(|word| before.ends_with(word));

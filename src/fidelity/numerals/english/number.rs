@@ -1,28 +1,28 @@
-//! English tokens, and one English number made of them: digits or words, with the scale behind.
+//! Splits English text into tokens and reads a number from them, in digits or words, with its scale.
 //!
-//! Called by `en` and `dates`, which look at what stands around the number. Knows no units.
+//! Called by the reader, `dates` and `words`, which look at the text around the number. Knows no units.
 
 use std::ops::Range;
 
 use rust_decimal::Decimal;
 
-/// A word, a number in digits or one other character; white space is none.
+/// A word, a number in digits, or any other character except white space.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct EnglishToken {
     pub span: Range<usize>,
-    /// In lower case.
+    /// The token in lower case.
     pub text: String,
-    /// Begins with a capital letter.
+    /// The token begins with a capital letter.
     pub capital: bool,
-    /// No space stands before it.
+    /// No space separates it from the token before it.
     pub glued: bool,
-    /// The value, if it is a number in digits.
+    /// The value of a number in digits.
     pub value: Option<Decimal>,
-    /// Digits and nothing else.
+    /// The token consists of digits only.
     pub plain: bool,
 }
 
-/// Takes a text apart. Letters and digits that touch are two tokens (`1.35bn`, `US$1`).
+/// Splits a text into tokens. Letters and digits that touch become separate tokens (`1.35bn`, `US$1`).
 pub(super) fn tokens(text: &str) -> Vec<EnglishToken> {
     let mut found = Vec::new();
     let mut at = 0;
@@ -55,7 +55,7 @@ pub(super) fn tokens(text: &str) -> Vec<EnglishToken> {
     found
 }
 
-/// The end of the digits at `at`, with commas before groups of three and with decimals.
+/// Returns the end of a number in digits, including grouping commas and decimals.
 fn digits_end(text: &str, at: usize) -> usize {
     let bytes = text.as_bytes();
     let run = |from: usize| bytes[from..].iter().take_while(|b| b.is_ascii_digit()).count();
@@ -75,15 +75,15 @@ fn digits_end(text: &str, at: usize) -> usize {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct EnglishNumber {
     pub value: Decimal,
-    /// The index of the token behind it.
+    /// The index of the token after it.
     pub next: usize,
-    /// The factor of the scale behind the digits: a million for `3.5 million`; 1 without one.
+    /// The factor of its scale: a million for `3.5 million`; 1 without a scale.
     pub scale: Decimal,
-    /// Written in words.
+    /// The number is written in words.
     pub spelled: bool,
-    /// Four digits and nothing else: may be a year.
+    /// The number consists of four digits, so it can be a year.
     pub year: bool,
-    /// Ended by a word such as `third`.
+    /// The number ends with a word such as `third`.
     pub ordinal: bool,
 }
 
@@ -157,7 +157,7 @@ pub(super) fn ordinal_word(word: &str) -> Option<u32> {
     WORDS.iter().position(|w| *w == word).map(|n| n as u32).or_else(tens).or_else(|| scale().map(|s| s.1))
 }
 
-/// The factor of a word for a scale; the short ones only behind digits.
+/// Returns the factor of a scale word. `short` also accepts the abbreviations that follow digits.
 pub(super) fn scale_word(word: &str, short: bool) -> Option<Decimal> {
     Some(Decimal::from(match word {
         "hundred" => 100_u64,
@@ -172,7 +172,7 @@ pub(super) fn scale_word(word: &str, short: bool) -> Option<Decimal> {
     }))
 }
 
-/// The number that begins with token `at`.
+/// Reads the number that begins with token `at`.
 pub(super) fn scan(tokens: &[EnglishToken], at: usize) -> Option<EnglishNumber> {
     let token = tokens.get(at)?;
     match token.value {
@@ -195,7 +195,7 @@ fn scan_digits(tokens: &[EnglishToken], at: usize, value: Decimal) -> Option<Eng
         year: token.plain && token.text.len() == 4,
         ordinal: false,
     };
-    // `2. 4 trillion`: a space that does not belong there.
+    // `2. 4 trillion` has a stray space.
     if is(tokens, at + 1, ".")
         && tokens[at + 1].glued
         && let Some(decimals) = tokens.get(at + 2).filter(|t| t.plain && !t.glued && token.plain)
@@ -208,7 +208,7 @@ fn scan_digits(tokens: &[EnglishToken], at: usize, value: Decimal) -> Option<Eng
     Some(number)
 }
 
-/// Takes the scale words behind digits, with or without a hyphen.
+/// Multiplies a number by the scale words that follow it, with or without a hyphen.
 fn scales(tokens: &[EnglishToken], number: &mut EnglishNumber) -> Option<()> {
     loop {
         let hyphen = is(tokens, number.next, "-") && tokens[number.next].glued;
@@ -284,7 +284,7 @@ fn scan_words(tokens: &[EnglishToken], at: usize) -> Option<EnglishNumber> {
             (after_tens, after_ones) = (false, false);
             scale = scale.max(factor);
         } else if let Some(value) = ordinal_word(word).filter(|v| *v < 100) {
-            // `second` is a unit of time behind a number, and the end of one only behind tens and scales.
+            // `second` is an ordinal only after tens and scales; after other numbers it is a unit of time.
             if after_ones
                 || (here > at && value >= 10 && after_tens)
                 || (here > at && !after_tens && scale == Decimal::ONE)
@@ -341,7 +341,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_in_digits_and_words_have_their_value() {
+    fn reads_numbers_in_digits_and_words() {
         for (text, value) in [
             ("1,234.5", "1234.5"),
             ("3.5 million", "3500000"),
@@ -368,7 +368,7 @@ mod tests {
     }
 
     #[test]
-    fn words_that_are_no_numbers_are_left() {
+    fn ignores_words_that_are_not_numbers() {
         for text in ["a man", "half of", "hundreds of", "million", "and"] {
             assert_eq!(scan(&tokens(text), 0), None, "{text}");
         }

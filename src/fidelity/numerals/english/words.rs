@@ -1,6 +1,6 @@
-//! English quantities that are written as words: plans, fractions, `doubled`, `tens of thousands`, `a year`.
+//! Reads English quantities that are written in words: five-year plans, fractions, `doubled`, `tens of thousands`, `a year`.
 //!
-//! Called by `en` at the token that can begin one.
+//! Called by the reader at each token.
 
 use rust_decimal::Decimal;
 
@@ -14,7 +14,7 @@ use crate::fidelity::numerals::{
 };
 
 impl EnglishReader<'_> {
-    /// `15th Five-Year Plan`.
+    /// Reads a five-year plan: `15th Five-Year Plan`.
     pub(super) fn plan(&self, at: usize) -> Option<(Quantity, usize)> {
         let number = scan(self.tokens, at)?;
         let suffix = usize::from(matches!(self.word(number.next), "th" | "st" | "nd" | "rd"));
@@ -32,7 +32,7 @@ impl EnglishReader<'_> {
         Some((Quantity::new(self.start(at)..self.end(next), number.value, QuantityKind::FiveYearPlan), next))
     }
 
-    /// `doubled`, `twice`, `threefold`.
+    /// Reads a multiple: `doubled`, `twice`, `threefold`.
     pub(super) fn times_word(&self, at: usize) -> Option<(Quantity, usize)> {
         let value = match self.word(at) {
             "doubled" | "doubling" | "double" | "doubles" | "twice" | "twofold" => 2,
@@ -48,7 +48,7 @@ impl EnglishReader<'_> {
         Some((quantity, at + 1))
     }
 
-    /// `thousands`, `tens of thousands`, `several million`.
+    /// Reads an order of magnitude: `thousands`, `tens of thousands`, `several million`.
     pub(super) fn magnitude(&self, at: usize) -> Option<(Quantity, usize)> {
         let plural =
             |at: usize| self.word(at).strip_suffix('s').and_then(|word| number::scale_word(word, false));
@@ -66,7 +66,7 @@ impl EnglishReader<'_> {
         Some((quantity, next))
     }
 
-    /// `half`, `two-thirds`, `a quarter of`, `1/3`.
+    /// Reads a fraction: `half`, `two-thirds`, `a quarter`, `one in five`, `1/3`.
     pub(super) fn fraction(&self, at: usize) -> Option<(Quantity, usize)> {
         let (numerator, denominator, next, required) = self.fraction_parts(at)?;
         let value = Decimal::from(numerator).checked_div(Decimal::from(denominator))?;
@@ -76,6 +76,7 @@ impl EnglishReader<'_> {
         Some((quantity, next))
     }
 
+    /// Returns numerator, denominator, the next token, and `true` if the other text must contain the fraction.
     fn fraction_parts(&self, at: usize) -> Option<(u32, u32, usize, bool)> {
         let part = |word: &str| match word {
             "half" | "halves" => Some(2),
@@ -124,7 +125,7 @@ impl EnglishReader<'_> {
         let word = self.word(next + hyphen);
         let denominator = part(word)?;
         let named = word.ends_with('s') || (numerator == 1 && word != "second");
-        // `three quarters` of a year are periods: three months each; whoever compares knows both.
+        // `three quarters` can also be quarters of a year; `compare` accepts both.
         (named && numerator < 100 && number.spelled).then_some((
             numerator,
             denominator,
@@ -133,7 +134,7 @@ impl EnglishReader<'_> {
         ))
     }
 
-    /// `a year`, `an hour`, `a decade`: one of a unit of time, which the source may have as a number.
+    /// Reads a single unit of time, which the source can write as a number: `a year`, `an hour`, `per day`.
     pub(super) fn one_unit(&self, at: usize) -> Option<(Quantity, usize)> {
         if !matches!(self.word(at), "a" | "an" | "per" | "each" | "every") {
             return None;
