@@ -1,7 +1,7 @@
-//! yizhai (译摘): Chinese newspaper text in; for every section of every article a Chinese summary and an
-//! English translation out, by an open model on this machine.
+//! yizhai (译摘): summarizes and translates Chinese newspaper text with an open model on this machine.
 //!
-//! The parts and how they hang together are described in ARCHITECTURE.md. Imports point one way:
+//! For every section of every article, it writes a Chinese summary and an English translation. ARCHITECTURE.md describes
+//! the modules. Imports point one way:
 //! `cli → client, server → pipeline → document, fidelity, tokenizer, engine → model → kernels`.
 
 pub mod catalog;
@@ -21,11 +21,11 @@ pub mod task;
 pub mod telemetry;
 pub mod tokenizer;
 
-/// The API, generated from `proto/yizhai/v1/digest.proto`.
+/// The API types, generated from `proto/yizhai/v1/digest.proto`.
 #[allow(missing_docs, unreachable_pub, clippy::all, clippy::unwrap_used)]
 pub mod pb {
     tonic::include_proto!("yizhai.v1");
 
-    /// The descriptors of the API, for reflection.
+    /// The file descriptors of the API, for server reflection.
     pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/yizhai_descriptor.bin"));
 }

@@ -1,4 +1,4 @@
-//! The `yizhai` program: see [`yizhai::cli`].
+//! The `yizhai` program. See [`yizhai::cli`].
 
 fn main() -> std::process::ExitCode {
     yizhai::cli::main()

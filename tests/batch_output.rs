@@ -144,7 +144,7 @@ async fn findings_are_structured_in_json_and_marked_in_html() {
     folder.write("a.txt", "投资35亿元，建设工厂。");
     let script: Script = Arc::new(|_| Answer::Text("They invested 350 million yuan, CNN said.".to_owned()));
     let server = served(script).await;
-    let arguments = |format| ["--format", format, "--task", "translation", "--max-attempts", "1"];
+    let arguments = |format| ["--format", format, "--tasks", "translation", "--max-attempts", "1"];
     let url = server.url();
     for format in ["json", "html"] {
         let output = output(folder.digest(&url, &arguments(format))).await;
@@ -178,7 +178,7 @@ async fn progress_for_programs_is_one_object_a_line_and_quiet_is_quiet() {
     let items: Vec<&Value> = events.iter().filter(|event| event["event"] == "item").collect();
     assert_eq!(items.len(), 2);
     let done = items.iter().find(|item| item["outcome"] == "done").unwrap();
-    assert_eq!((&done["characters"], &done["kept"]), (&7.into(), &false.into()));
+    assert_eq!((&done["characters"], &done["from_store"]), (&7.into(), &false.into()));
     assert!(items.iter().any(|item| item["error"].as_str().is_some_and(|error| error.contains("empty"))));
     let end = events.last().unwrap();
     assert_eq!(

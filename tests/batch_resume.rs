@@ -49,7 +49,7 @@ async fn what_is_done_is_not_done_again_and_what_changed_is() {
     };
     let (sent, said) = run(&["--format", "json"]).await;
     assert_eq!(sent, 3, "the same text was sent twice");
-    assert!(said.contains("1 files with other endings"), "{said}");
+    assert!(said.contains("skipped 1 file with other extensions"), "{said}");
     let names = ["a.txt.json", "b.txt.json", "deep/c.txt.json", "run.json", "same.txt.json"];
     assert_eq!(folder.results(), names);
     let first = folder.read("a.txt.json");
@@ -107,7 +107,7 @@ async fn what_failed_is_reported_and_tried_again_only_when_asked() {
     let (code, said, sent) = run(&["--format", "markdown"]).await;
     assert_eq!((code, sent), (Some(3), 4), "{said}");
     assert!(
-        said.contains("unlucky.txt: it took too long") && said.contains("2 done, 0 in part, 3 failed"),
+        said.contains("unlucky.txt: it took too long") && said.contains("2 done, 0 partly done, 3 failed"),
         "{said}"
     );
     let first = reasons();
@@ -266,7 +266,7 @@ async fn ctrl_c_finishes_what_is_in_flight_and_a_second_one_stops() {
     let output = tokio::task::spawn_blocking(|| child.wait_with_output().unwrap()).await.unwrap();
     let said = stderr(&output);
     assert_eq!(output.status.code(), Some(3), "{said}");
-    assert!(said.contains("stopping:") && said.contains("the same command goes on"), "{said}");
+    assert!(said.contains("stopping:") && said.contains("run the same command again to resume"), "{said}");
     let sent = proxy.seen().len();
     let written = folder.results().iter().filter(|name| name.ends_with(".txt.json")).count();
     assert_eq!(written, sent, "what was in flight was not finished");

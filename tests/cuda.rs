@@ -9,7 +9,7 @@ use std::{path::Path, sync::Arc};
 
 use support::tiny_gguf::{self, IM_END};
 use yizhai::{
-    catalog::{Catalog, Store},
+    catalog::{Catalog, ModelStore},
     engine::{Engine, EngineConfig, GenerationEvent, Priority, Prompt, Sampling, TokenMask, Turn},
     model::{self, Batch, DeviceChoice, KV_BLOCK_TOKENS, ModelOptions},
 };
@@ -92,7 +92,7 @@ fn the_tiny_model_has_the_logits_of_the_cpu() {
 fn the_real_model_has_the_logits_of_the_cpu() {
     let catalog = Catalog::builtin().unwrap();
     let manifest = catalog.get("qwen2.5-coder-0.5b-instruct-q4_k_m").unwrap();
-    let path = Store::from_env().unwrap().installed(manifest).expect("the model has been pulled");
+    let path = ModelStore::from_env().unwrap().installed(manifest).expect("the model has been pulled");
     let (file, _) = model::load_path(&path, &options(DeviceChoice::Cpu)).unwrap();
     let tokens = |text: &str| file.tokenizer().unwrap().encode(text, false).unwrap().get_ids().to_vec();
     let prompts =

@@ -6,7 +6,7 @@
 use candle_core::{Device, Tensor, quantized::gguf_file};
 use candle_transformers::models::quantized_qwen2;
 use yizhai::{
-    catalog::{Catalog, Store},
+    catalog::{Catalog, ModelStore},
     model::{self, BackendChoice, Batch, GgufFile, KV_BLOCK_TOKENS, ModelOptions},
     tokenizer::{Message, Role, Tokenizer},
 };
@@ -17,7 +17,7 @@ const STEPS: usize = 48;
 
 fn path_of(id: &str) -> std::path::PathBuf {
     let catalog = Catalog::builtin().unwrap();
-    Store::from_env().unwrap().installed(catalog.get(id).unwrap()).expect("the model has been pulled")
+    ModelStore::from_env().unwrap().installed(catalog.get(id).unwrap()).expect("the model has been pulled")
 }
 
 fn path() -> std::path::PathBuf {

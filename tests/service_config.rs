@@ -62,7 +62,7 @@ fn what_is_wrong_with_the_settings_is_named_before_anything_is_started() {
         ("max_requests = 5\n", "table"),
         ("[limits]\nmax_requests = 0\n", "at least 1"),
         ("[limits]\nmax_requests = \"many\"\n", "many"),
-        ("[limits\n", "no TOML"),
+        ("[limits\n", "not valid TOML"),
         ("[security]\ntls_certificate = \"x.pem\"\n", "tls-key"),
         ("[security]\ngrpc_web_origin = [\"https://a.example\", \"https://b.example/\"]\n", "https://HOST"),
     ];

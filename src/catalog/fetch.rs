@@ -1,7 +1,7 @@
 //! A pull's order of events.
 //!
 //! Owns the decisions: lock, know the hash, look on this machine, see that there is room, give each remote source its
-//! turn at the one partial file, check, install. Called through [`Store::pull`]. A file found on this machine is linked
+//! turn at the one partial file, check, install. Called through [`ModelStore::pull`]. A file found on this machine is linked
 //! to, not copied. Retrying within a source is the source's business, never done here; but a partial file that an
 //! earlier pull left is not held against the source that completed it: with a wrong hash that source starts anew once.
 
@@ -10,12 +10,12 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::error::CatalogError;
-use super::manifest::{Manifest, Source};
-use super::partial::Partial;
-use super::source::{Download, Expected, Remote, hub};
-use super::store::{Authority, Progress, Pulled, Receipt, Store, check_file};
+use super::manifest::{Manifest, ModelSource};
+use super::partial::PartialFile;
+use super::source::{ExpectedFile, RemoteSource, SourceDownload, hub};
+use super::store::{Authority, ModelStore, PullProgress, Pulled, Receipt, check_file};
 
-impl Store {
+impl ModelStore {
     /// Makes sure that the model's file is there, and says where. Returns at once when it is installed; goes on where
     /// an earlier pull broke off; waits while another process pulls the same file.
     ///
@@ -23,7 +23,7 @@ impl Store {
     /// [`CatalogError::AllSourcesFailed`] with every source's reason; [`CatalogError::NoSpace`] before any download;
     /// [`CatalogError::NoPublishedHash`] for an unverified model whose hub cannot be asked; [`CatalogError::Io`] when
     /// the cache directory cannot be used.
-    pub fn pull(&self, manifest: &Manifest, progress: &mut dyn Progress) -> Result<Pulled, CatalogError> {
+    pub fn pull(&self, manifest: &Manifest, progress: &mut dyn PullProgress) -> Result<Pulled, CatalogError> {
         let cached = |path| Pulled { path, source: "cache".to_owned(), bytes_downloaded: 0 };
         if let Some(path) = self.installed(manifest) {
             return Ok(cached(path));
@@ -47,7 +47,7 @@ impl Store {
     }
 
     /// Held until the value is dropped or the process dies. The file stays: to remove it would let two hold "the" lock.
-    fn lock(&self, manifest: &Manifest, progress: &mut dyn Progress) -> Result<File, CatalogError> {
+    fn lock(&self, manifest: &Manifest, progress: &mut dyn PullProgress) -> Result<File, CatalogError> {
         let path = self.beside(manifest, "lock");
         let file = File::create(&path).map_err(CatalogError::io("create", &path))?;
         match file.try_lock() {
@@ -62,13 +62,17 @@ impl Store {
     }
 
     /// The manifest's size and hash, or else those that the hub publishes.
-    fn expected(&self, manifest: &Manifest, progress: &mut dyn Progress) -> Result<Expected, CatalogError> {
+    fn expected(
+        &self,
+        manifest: &Manifest,
+        progress: &mut dyn PullProgress,
+    ) -> Result<ExpectedFile, CatalogError> {
         if let (Some(size_bytes), Some(sha256)) = (manifest.size_bytes, manifest.sha256) {
-            return Ok(Expected { size_bytes, sha256, authority: Authority::Manifest });
+            return Ok(ExpectedFile { size_bytes, sha256, authority: Authority::Manifest });
         }
         let mut failure = None;
         for source in &manifest.sources {
-            let Source::Hub(source) = source else { continue };
+            let ModelSource::Hub(source) = source else { continue };
             match hub::published(source, &self.settings().hub) {
                 Ok(expected) => {
                     progress.note(&format!(
@@ -89,14 +93,14 @@ impl Store {
 
     /// Files on this machine that may be the model, each with a name for people. The first is one that was put into
     /// the cache directory by hand.
-    fn local_files(&self, manifest: &Manifest, expected: &Expected) -> Vec<(String, PathBuf)> {
+    fn local_files(&self, manifest: &Manifest, expected: &ExpectedFile) -> Vec<(String, PathBuf)> {
         let in_model_path = self.settings().model_path.iter().map(|path| {
             if path.ends_with(&manifest.file) { path.clone() } else { path.join(&manifest.file) }
         });
         let in_sources = manifest.sources.iter().filter_map(|source| match source {
-            Source::File(file) => Some(file.path.clone()),
-            Source::Hub(hub) => hub::cached(hub, &self.settings().hub, &expected.sha256),
-            Source::Wheels(_) => None,
+            ModelSource::File(file) => Some(file.path.clone()),
+            ModelSource::Hub(hub) => hub::cached(hub, &self.settings().hub, &expected.sha256),
+            ModelSource::Wheels(_) => None,
         });
         std::iter::once(self.path(manifest))
             .chain(in_model_path)
@@ -112,8 +116,8 @@ impl Store {
         manifest: &Manifest,
         label: &str,
         path: &Path,
-        expected: &Expected,
-        progress: &mut dyn Progress,
+        expected: &ExpectedFile,
+        progress: &mut dyn PullProgress,
     ) -> Result<Pulled, CatalogError> {
         check_file(path, expected, label, "it is not used", progress)?;
         let target = self.path(manifest);
@@ -136,28 +140,28 @@ impl Store {
     fn download(
         &self,
         manifest: &Manifest,
-        expected: &Expected,
+        expected: &ExpectedFile,
         mut failures: Vec<CatalogError>,
-        progress: &mut dyn Progress,
+        progress: &mut dyn PullProgress,
     ) -> Result<Pulled, CatalogError> {
         let target = self.path(manifest);
         let scratch = self.beside(manifest, "scratch");
-        let remotes: Vec<_> = manifest.sources.iter().filter_map(Remote::of).collect();
-        if Partial::path_for(&target).exists() {
+        let remotes: Vec<_> = manifest.sources.iter().filter_map(RemoteSource::of).collect();
+        if PartialFile::path_for(&target).exists() {
             progress.note("an earlier pull broke off; reading what it left");
         }
-        let mut partial = Partial::open(&target, expected.size_bytes)?;
-        let scratch_bytes = remotes.iter().map(Remote::scratch_bytes).max().unwrap_or(0);
+        let mut partial = PartialFile::open(&target, expected.size_bytes)?;
+        let scratch_bytes = remotes.iter().map(RemoteSource::scratch_bytes).max().unwrap_or(0);
         self.check_space(manifest, expected.size_bytes - partial.len() + scratch_bytes)?;
 
         let mut bytes_downloaded = 0;
         for (i, remote) in remotes.iter().enumerate() {
             let label = remote.label();
-            let next = remotes.get(i + 1).map(Remote::label);
+            let next = remotes.get(i + 1).map(RemoteSource::label);
             loop {
                 let already_bytes = partial.len();
                 progress.started(expected.size_bytes, &label, already_bytes);
-                let fetched = remote.fetch(&mut Download {
+                let fetched = remote.fetch(&mut SourceDownload {
                     partial: &mut partial,
                     expected,
                     settings: self.settings(),
@@ -208,10 +212,10 @@ impl Store {
     fn done(
         &self,
         manifest: &Manifest,
-        expected: &Expected,
+        expected: &ExpectedFile,
         source: String,
         bytes_downloaded: u64,
-        progress: &mut dyn Progress,
+        progress: &mut dyn PullProgress,
     ) -> Result<Pulled, CatalogError> {
         let path = self.path(manifest);
         let receipt = Receipt {
@@ -222,7 +226,7 @@ impl Store {
         };
         self.write_receipt(manifest, &receipt)?;
         // What an interrupted download left, when the file then turned up on this machine.
-        let leftover = Partial::path_for(&path);
+        let leftover = PartialFile::path_for(&path);
         if let Err(e) = fs::remove_file(&leftover)
             && e.kind() != io::ErrorKind::NotFound
         {
@@ -239,7 +243,7 @@ fn give_up(
     e: CatalogError,
     next: Option<String>,
     failures: &mut Vec<CatalogError>,
-    progress: &mut dyn Progress,
+    progress: &mut dyn PullProgress,
 ) {
     tracing::debug!(error = %e, "source given up");
     progress.note(&match next {

@@ -7,6 +7,7 @@ use serde::Deserialize;
 
 use super::error::CatalogError;
 use super::verify::ContentHash;
+use crate::task::Task;
 
 /// A model that can be pulled by its id.
 #[derive(Debug, Clone, Deserialize)]
@@ -26,12 +27,10 @@ pub struct Manifest {
     /// Hash of the file; `None` only while `verified` is false.
     #[serde(default)]
     pub sha256: Option<ContentHash>,
-    /// SPDX identifier of the weights' licence.
-    pub licence: String,
-    /// How a conversation is written for this model.
-    pub chat_format: ChatFormat,
-    /// What it can be asked for; both where the manifest does not say.
-    #[serde(default = "Task::all")]
+    /// SPDX identifier of the license of the weights.
+    pub license: String,
+    /// The tasks that the model supports. Default: all.
+    #[serde(default = "all_tasks")]
     pub tasks: Vec<Task>,
     /// Longest prompt and answer together that the model was trained for, in tokens.
     pub context_length: u32,
@@ -42,7 +41,7 @@ pub struct Manifest {
     pub default: bool,
     /// Where the file can be had, tried in turn.
     #[serde(rename = "source")]
-    pub sources: Vec<Source>,
+    pub sources: Vec<ModelSource>,
 }
 
 /// A GGUF file's `general.architecture`, as far as this program reads it.
@@ -71,64 +70,10 @@ impl Architecture {
     }
 }
 
-/// What a model can be asked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Task {
-    /// A Chinese summary.
-    Summary,
-    /// An English translation.
-    Translation,
-}
-
-impl Task {
-    /// Both.
-    pub fn all() -> Vec<Self> {
-        vec![Self::Summary, Self::Translation]
-    }
-
-    /// The name used in manifests.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Summary => "summary",
-            Self::Translation => "translation",
-        }
-    }
-}
-
-/// How system, user and assistant turns are marked in a prompt.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum ChatFormat {
-    /// `<|im_start|>role … <|im_end|>`.
-    Chatml,
-    /// ChatML in which an empty `<think>` block before the answer switches the reasoning off.
-    Qwen3,
-    /// `<|start_header_id|>role<|end_header_id|> … <|eot_id|>`.
-    Llama3,
-    /// `<start_of_turn>role … <end_of_turn>`.
-    Gemma,
-    /// None: a base model, which has no tasks.
-    None,
-}
-
-impl ChatFormat {
-    /// The name used in manifests.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Chatml => "chatml",
-            Self::Qwen3 => "qwen3",
-            Self::Llama3 => "llama3",
-            Self::Gemma => "gemma",
-            Self::None => "none",
-        }
-    }
-}
-
 /// One place where a model's file can be had.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(tag = "kind", rename_all = "lowercase")]
-pub enum Source {
+pub enum ModelSource {
     /// A file of a model repository on the hub.
     Hub(HubSource),
     /// The file cut into parts, each the data of one Python wheel.
@@ -212,16 +157,13 @@ impl Manifest {
         if self.size_bytes == Some(0) || self.context_length == 0 {
             return Err("`size_bytes` and `context_length` must be above 0".to_owned());
         }
-        if self.chat_format == ChatFormat::None && !self.tasks.is_empty() {
-            return Err("a model without a chat format takes `tasks = []`".to_owned());
-        }
         if self.sources.is_empty() {
             return Err("at least one [[source]] is needed".to_owned());
         }
         self.sources.iter().try_for_each(|source| match source {
-            Source::Hub(hub) => hub.check(),
-            Source::Wheels(wheels) => wheels.check(self.size_bytes),
-            Source::File(_) => Ok(()),
+            ModelSource::Hub(hub) => hub.check(),
+            ModelSource::Wheels(wheels) => wheels.check(self.size_bytes),
+            ModelSource::File(_) => Ok(()),
         })
     }
 }
@@ -284,6 +226,10 @@ impl WheelSource {
         }
         Ok(())
     }
+}
+
+fn all_tasks() -> Vec<Task> {
+    Task::ALL.to_vec()
 }
 
 /// Letters, digits and `-_.+`, begun by a letter or digit: safe as an argument, a file name and a part of an address.

@@ -1,6 +1,6 @@
 //! The models this program knows, and how their files come onto this machine.
 //!
-//! Owns the list of manifests (`models/*.toml`, compiled in) and, in [`Store`], the cache of verified files. Called by
+//! Owns the list of manifests (`models/*.toml`, compiled in) and, in [`ModelStore`], the cache of verified files. Called by
 //! `cli` (the `models` subcommand, `--model`) and by whoever starts the engine. It blocks: an async caller wraps it in
 //! a blocking task. It never opens a model, knows nothing of the rest of the crate, and never prints.
 //!
@@ -22,9 +22,9 @@ mod store;
 mod verify;
 
 pub use error::CatalogError;
-pub use manifest::{Architecture, ChatFormat, FileSource, HubSource, Manifest, Source, Task, WheelSource};
-pub use settings::{HubSettings, Settings};
-pub use store::{Authority, Progress, Pulled, Receipt, Store};
+pub use manifest::{Architecture, FileSource, HubSource, Manifest, ModelSource, WheelSource};
+pub use settings::{HubSettings, PullSettings};
+pub use store::{Authority, ModelStore, PullProgress, Pulled, Receipt};
 pub use verify::{ContentHash, InvalidHash, hash_file};
 
 macro_rules! builtin {

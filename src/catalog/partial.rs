@@ -11,11 +11,11 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest as _, Sha256};
 
 use super::error::CatalogError;
-use super::source::Expected;
+use super::source::ExpectedFile;
 use super::verify::{ContentHash, hash_reader};
 
 /// An open partial file and the running hash of all that is in it.
-pub(super) struct Partial {
+pub(super) struct PartialFile {
     file: File,
     path: PathBuf,
     len: u64,
@@ -23,12 +23,12 @@ pub(super) struct Partial {
 }
 
 /// A state to go back to, for bytes that turn out wrong after they were appended.
-pub(super) struct Mark {
+pub(super) struct Checkpoint {
     len: u64,
     hasher: Sha256,
 }
 
-impl Partial {
+impl PartialFile {
     /// The path of the partial file for `target`.
     pub(super) fn path_for(target: &Path) -> PathBuf {
         let mut name = target.as_os_str().to_owned();
@@ -70,12 +70,12 @@ impl Partial {
     }
 
     /// The present state, for [`Self::rewind`].
-    pub(super) fn mark(&self) -> Mark {
-        Mark { len: self.len, hasher: self.hasher.clone() }
+    pub(super) fn mark(&self) -> Checkpoint {
+        Checkpoint { len: self.len, hasher: self.hasher.clone() }
     }
 
     /// Forgets all that was appended since `mark`.
-    pub(super) fn rewind(&mut self, mark: Mark) -> Result<(), CatalogError> {
+    pub(super) fn rewind(&mut self, mark: Checkpoint) -> Result<(), CatalogError> {
         self.file
             .set_len(mark.len)
             .and_then(|()| self.file.seek(SeekFrom::Start(mark.len)))
@@ -87,11 +87,11 @@ impl Partial {
 
     /// Back to nothing.
     pub(super) fn clear(&mut self) -> Result<(), CatalogError> {
-        self.rewind(Mark { len: 0, hasher: Sha256::new() })
+        self.rewind(Checkpoint { len: 0, hasher: Sha256::new() })
     }
 
     /// Whether all bytes are there and right; `source` stands in the error.
-    pub(super) fn check(&self, expected: &Expected, source: &str) -> Result<(), CatalogError> {
+    pub(super) fn check(&self, expected: &ExpectedFile, source: &str) -> Result<(), CatalogError> {
         let advice = "the download was thrown away";
         if self.len != expected.size_bytes {
             return Err(CatalogError::SizeMismatch {

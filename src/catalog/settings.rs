@@ -1,6 +1,6 @@
 //! What the environment decides about pulling, read once and passed on as values.
 //!
-//! Owns [`Settings`]. Made by `Store::new` (from the environment) or by a test (by hand). Never does network or disk
+//! Owns [`PullSettings`]. Made by `ModelStore::new` (from the environment) or by a test (by hand). Never does network or disk
 //! work beyond reading the hub's token file.
 
 use std::env;
@@ -12,7 +12,7 @@ use std::time::Duration;
 
 /// Where and how the sources are reached.
 #[derive(Debug, Clone)]
-pub struct Settings {
+pub struct PullSettings {
     /// The hub and its cache.
     pub hub: HubSettings,
     /// Python commands to try, in order, for `-m pip download`.
@@ -44,7 +44,7 @@ pub struct HubSettings {
     pub backoff: Duration,
 }
 
-impl Settings {
+impl PullSettings {
     /// From the environment: `YIZHAI_MODEL_PATH` (a list like `PATH`), `HF_ENDPOINT`, `HF_TOKEN`, `HF_HOME`,
     /// `HF_HUB_CACHE`, `HF_HUB_OFFLINE`.
     pub fn from_env() -> Self {

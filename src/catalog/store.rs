@@ -10,12 +10,12 @@ use serde::{Deserialize, Serialize};
 
 use super::error::CatalogError;
 use super::manifest::Manifest;
-use super::settings::Settings;
-use super::source::Expected;
+use super::settings::PullSettings;
+use super::source::ExpectedFile;
 use super::verify::{ContentHash, hash_file};
 
 /// Told what a pull or a verification does, as it does it.
-pub trait Progress {
+pub trait PullProgress {
     /// A source begins: of `total_bytes` in all, `already_bytes` are there. Said again when another source takes over,
     /// and then replaces what was said before.
     fn started(&mut self, total_bytes: u64, source: &str, already_bytes: u64);
@@ -28,7 +28,7 @@ pub trait Progress {
 }
 
 /// Tells nobody.
-impl Progress for () {
+impl PullProgress for () {
     fn started(&mut self, _total_bytes: u64, _source: &str, _already_bytes: u64) {}
     fn advanced(&mut self, _bytes: u64) {}
     fn note(&mut self, _message: &str) {}
@@ -71,19 +71,19 @@ pub struct Pulled {
 
 /// The cache of model files in one directory.
 #[derive(Debug, Clone)]
-pub struct Store {
+pub struct ModelStore {
     root: PathBuf,
-    settings: Settings,
+    settings: PullSettings,
 }
 
-impl Store {
+impl ModelStore {
     /// A store in `cache_dir`, which is made when the first model is pulled, with the environment's settings.
     pub fn new(cache_dir: impl Into<PathBuf>) -> Self {
-        Self::with_settings(cache_dir, Settings::from_env())
+        Self::with_settings(cache_dir, PullSettings::from_env())
     }
 
     /// As [`Self::new`], with settings made by the caller.
-    pub fn with_settings(cache_dir: impl Into<PathBuf>, settings: Settings) -> Self {
+    pub fn with_settings(cache_dir: impl Into<PathBuf>, settings: PullSettings) -> Self {
         Self { root: cache_dir.into(), settings }
     }
 
@@ -141,7 +141,7 @@ impl Store {
     pub fn verify(
         &self,
         manifest: &Manifest,
-        progress: &mut dyn Progress,
+        progress: &mut dyn PullProgress,
     ) -> Result<ContentHash, CatalogError> {
         let path = self.path(manifest);
         if !path.is_file() {
@@ -157,7 +157,7 @@ impl Store {
             reason: "the file was not put there by a pull".to_owned(),
             source: None,
         })?;
-        let expected = Expected { size_bytes, sha256, authority: Authority::Manifest };
+        let expected = ExpectedFile { size_bytes, sha256, authority: Authority::Manifest };
         let advice = "remove the file and pull the model again";
         check_file(&path, &expected, "verify", advice, progress)?;
         progress.finished();
@@ -180,7 +180,7 @@ impl Store {
         self.root.join(format!("{}.{suffix}", manifest.file))
     }
 
-    pub(super) fn settings(&self) -> &Settings {
+    pub(super) fn settings(&self) -> &PullSettings {
         &self.settings
     }
 }
@@ -188,10 +188,10 @@ impl Store {
 /// Reads all of `path`; `label` is what `progress` is told, `advice` stands in the error.
 pub(super) fn check_file(
     path: &Path,
-    expected: &Expected,
+    expected: &ExpectedFile,
     label: &str,
     advice: &'static str,
-    progress: &mut dyn Progress,
+    progress: &mut dyn PullProgress,
 ) -> Result<(), CatalogError> {
     let file = || path.display().to_string();
     let actual_bytes = fs::metadata(path).map_err(CatalogError::io("read", path))?.len();

@@ -1,63 +1,58 @@
-//! The command line: one file a subcommand. It always speaks gRPC, to a server elsewhere or to one that
-//! it starts in its own process.
+//! The command line: parses the arguments, runs one command, and turns its outcome into an exit code.
 //!
-//! stdout carries results and nothing else; progress and logs go to stderr.
+//! ```text
+//! args ─▶ commands ─▶ setup (model, glossaries, server connection) ─▶ input ─▶ batch ─▶ output
+//! ```
+//!
+//! Commands always speak gRPC, either to a remote server or to one that they start in their own process. Only results
+//! go to stdout; progress and logs go to stderr.
 
 mod args;
 mod batch;
-mod bench;
-mod digest;
-mod embedded;
-mod glossary;
+mod commands;
 mod input;
-mod manual;
-mod model;
-mod models;
 mod output;
 mod progress;
-mod segment;
-mod serve;
-mod serve_args;
-mod settings;
+mod setup;
 
 use std::process::ExitCode;
 
-use args::{Args, Command};
+use args::{Args, Command, config_file};
 
-/// How a command ended, as the process's exit code.
+/// The outcome of a command that did not fail as a whole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Outcome {
-    /// Everything was done.
-    Done,
-    /// Some inputs or sections failed; the others were done.
+enum CommandOutcome {
+    /// Everything succeeded.
+    Complete,
+    /// Some inputs or sections failed; the others succeeded.
     Partial,
-    /// Everything was done and the checks found something, which was asked to be a failure.
+    /// Everything succeeded, but the checks reported findings and `--strict` is set.
     Findings,
 }
 
-/// Nothing could be done.
+/// Exit code if the command failed as a whole.
 const FAILED: u8 = 1;
-/// The arguments or the configuration file are wrong.
-const WRONG_ARGUMENTS: u8 = 2;
-/// Some inputs or sections failed.
+/// Exit code for invalid arguments or an invalid configuration file.
+const INVALID_ARGUMENTS: u8 = 2;
+/// Exit code for [`CommandOutcome::Partial`].
 const PARTIAL: u8 = 3;
-/// `--strict`, and the checks found something.
+/// Exit code for [`CommandOutcome::Findings`].
 const FINDINGS: u8 = 4;
 
-/// Runs the command that the process was started with.
+/// Runs the command given by the process arguments.
 pub fn main() -> ExitCode {
-    let args = match settings::parse(std::env::args_os()) {
+    let args = match config_file::parse_args(std::env::args_os()) {
         Ok(args) => args,
         Err(error) => {
             anstream::eprintln!("yizhai: {error:#}");
-            return ExitCode::from(WRONG_ARGUMENTS);
+            return ExitCode::from(INVALID_ARGUMENTS);
         }
     };
     match run(args) {
-        Ok(Outcome::Done) => ExitCode::SUCCESS,
-        Ok(Outcome::Partial) => ExitCode::from(PARTIAL),
-        Ok(Outcome::Findings) => ExitCode::from(FINDINGS),
-        // A reader that has seen enough, such as `head`, is no failure of ours.
+        Ok(CommandOutcome::Complete) => ExitCode::SUCCESS,
+        Ok(CommandOutcome::Partial) => ExitCode::from(PARTIAL),
+        Ok(CommandOutcome::Findings) => ExitCode::from(FINDINGS),
+        // The reader of stdout, such as `head`, closed it early: not an error.
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             anstream::eprintln!("yizhai: {error:#}");
@@ -66,25 +61,25 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn run(args: Args) -> anyhow::Result<Outcome> {
+fn run(args: Args) -> anyhow::Result<CommandOutcome> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let telemetry = {
-        let _within = runtime.enter();
-        crate::telemetry::init(&args.log_filter(), args.log_format, args.collector())?
+        let _entered = runtime.enter();
+        crate::telemetry::init(&args.log_filter(), args.log_format, args.otlp_endpoint())?
     };
     let outcome = runtime.block_on(async {
         match args.command {
-            Command::Digest(args) => digest::run(args).await,
-            Command::Serve(args) => serve::run(*args).await,
-            Command::Segment(args) => segment::run(args).await,
-            Command::Models(args) => models::run(args).await,
-            Command::Bench(args) => bench::run(args).await,
-            Command::Man(args) => manual::man(&args),
-            Command::Completions(args) => manual::completions(&args),
+            Command::Digest(args) => commands::digest::run(*args).await,
+            Command::Serve(args) => commands::serve::run(*args).await,
+            Command::Segment(args) => commands::segment::run(args).await,
+            Command::Models(args) => commands::models::run(args).await,
+            Command::Bench(args) => commands::bench::run(args).await,
+            Command::Man(args) => commands::manual::man(&args),
+            Command::Completions(args) => commands::manual::completions(&args),
         }
     });
     drop(telemetry);
-    // Threads that still compute for nobody are not waited for.
+    // Does not wait for engine threads that are still computing abandoned results.
     runtime.shutdown_background();
     outcome
 }

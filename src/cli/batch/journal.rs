@@ -1,5 +1,6 @@
-//! The journal of an output directory: one JSON line for every item that was tried, appended when its result is
-//! stored. For people, and for the plot of a run; what is done is decided by the store alone.
+//! The journal of an output directory: one JSON object per line for every processed item.
+//!
+//! It is read by people and by [`Throughput`](super::Throughput). Whether an item is done is decided by the store alone.
 
 use std::{
     fs::{File, OpenOptions},
@@ -11,20 +12,20 @@ use std::{
 use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
 
-/// One item that was tried.
+/// A processed item.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(super) struct Line {
-    /// When it was done, in milliseconds since 1970.
+pub(super) struct JournalEntry {
+    /// Time at which the result was stored, in milliseconds since 1970.
     pub(super) time_ms: u64,
-    /// When its run began, likewise: tells runs apart.
+    /// Start of the run, in milliseconds since 1970. Identifies the run.
     pub(super) run_ms: u64,
     pub(super) input: String,
     pub(super) key: Option<String>,
-    /// "done", "partial" or "failed".
+    /// `done`, `partial` or `failed`.
     pub(super) outcome: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) error: Option<String>,
-    /// Of the source, white space not counted.
+    /// Characters of the source, without white space.
     pub(super) characters: u64,
     pub(super) sections: u64,
     pub(super) findings: u64,
@@ -38,7 +39,7 @@ pub(super) struct Journal {
 }
 
 impl Journal {
-    /// Opens a journal to go on with it. A line that a killed run left half-written is closed.
+    /// Opens a journal for appending. Terminates the last line if a killed run left it incomplete.
     pub(super) fn open(path: PathBuf) -> anyhow::Result<Self> {
         let open = || -> io::Result<File> {
             let mut file = OpenOptions::new().read(true).append(true).create(true).open(&path)?;
@@ -56,20 +57,20 @@ impl Journal {
         Ok(Self { path, file })
     }
 
-    pub(super) fn append(&mut self, line: &Line) -> anyhow::Result<()> {
-        let mut text = serde_json::to_vec(line)?;
+    pub(super) fn append(&mut self, entry: &JournalEntry) -> anyhow::Result<()> {
+        let mut text = serde_json::to_vec(entry)?;
         text.push(b'\n');
         self.file.write_all(&text).with_context(|| format!("cannot write {}", self.path.display()))
     }
 
-    /// Every line that is whole, in order.
-    pub(super) fn lines(path: &Path) -> io::Result<impl Iterator<Item = Line> + use<>> {
+    /// Reads the entries in order. Skips incomplete lines.
+    pub(super) fn entries(path: &Path) -> io::Result<impl Iterator<Item = JournalEntry> + use<>> {
         let lines = BufReader::new(File::open(path)?).split(b'\n');
         Ok(lines.map_while(Result::ok).filter_map(|line| serde_json::from_slice(&line).ok()))
     }
 }
 
-/// Milliseconds since 1970.
+/// Returns the current time in milliseconds since 1970.
 pub(super) fn now_ms() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis().try_into().unwrap_or(0))
 }
@@ -79,10 +80,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_torn_line_costs_itself_and_nothing_else() {
+    fn skips_only_the_incomplete_line() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("journal.jsonl");
-        let line = |name: &str| Line {
+        let entry = |name: &str| JournalEntry {
             time_ms: 2,
             run_ms: 1,
             input: name.to_owned(),
@@ -95,9 +96,9 @@ mod tests {
             prompt_tokens: 5,
             completion_tokens: 7,
         };
-        Journal::open(path.clone()).unwrap().append(&line("一")).unwrap();
+        Journal::open(path.clone()).unwrap().append(&entry("一")).unwrap();
         OpenOptions::new().append(true).open(&path).unwrap().write_all(b"{\"time_ms\": 4, \"inp").unwrap();
-        Journal::open(path.clone()).unwrap().append(&line("二")).unwrap();
-        assert_eq!(Journal::lines(&path).unwrap().collect::<Vec<_>>(), [line("一"), line("二")]);
+        Journal::open(path.clone()).unwrap().append(&entry("二")).unwrap();
+        assert_eq!(Journal::entries(&path).unwrap().collect::<Vec<_>>(), [entry("一"), entry("二")]);
     }
 }

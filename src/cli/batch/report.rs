@@ -1,29 +1,29 @@
-//! The report of a run: what failed and why, and the sums, as files of the output directory.
+//! The report of a run: `failures.jsonl` and `run.json` in the output directory.
 
 use std::{io::Write as _, path::Path};
 
 use serde_json::json;
 
-use super::{Done, Outcome, Tally, store::Store, throughput::Throughput, writer};
+use super::{FinishedItem, ItemOutcome, ResultStore, RunTotals, Throughput};
 
-/// Lists what failed, as it comes; put in place at the end.
-pub(super) struct Failures {
+/// The list of failures. It is written to a temporary file, and put in place at the end of the run.
+pub(super) struct FailureList {
     file: tempfile::NamedTempFile,
     count: u64,
 }
 
-impl Failures {
-    pub(super) const NAME: &str = "failures.jsonl";
+impl FailureList {
+    const FILE_NAME: &str = "failures.jsonl";
 
-    pub(super) fn new(store: &Store) -> anyhow::Result<Self> {
+    pub(super) fn new(store: &ResultStore) -> anyhow::Result<Self> {
         Ok(Self { file: store.temporary_file()?, count: 0 })
     }
 
-    /// Lists an item if anything of it failed.
-    pub(super) fn add(&mut self, done: &Done) -> anyhow::Result<()> {
-        let (code, message, sections) = match &done.outcome {
-            Outcome::Failed(failure) => (format!("{:?}", failure.code), failure.message.clone(), None),
-            Outcome::Digest(digest) if writer::failed_sections(digest) > 0 => {
+    /// Adds an item if it failed, as a whole or in part.
+    pub(super) fn add(&mut self, item: &FinishedItem) -> anyhow::Result<()> {
+        let (code, message, sections) = match &item.outcome {
+            ItemOutcome::Failed(failure) => (format!("{:?}", failure.code), failure.message.clone(), None),
+            ItemOutcome::Digest(digest) => {
                 let failed = digest.sections.iter().filter_map(|section| {
                     let error = section.error.as_ref()?;
                     let (article, section) = (section.article_index, section.section_index);
@@ -32,22 +32,28 @@ impl Failures {
                     )
                 });
                 let failed: Vec<_> = failed.collect();
+                if failed.is_empty() {
+                    return Ok(());
+                }
                 let message = format!("{} of {} sections failed", failed.len(), digest.sections.len());
                 ("Partial".to_owned(), message, Some(failed))
             }
-            Outcome::Digest(_) => return Ok(()),
         };
         self.count += 1;
-        let mut line = json!({ "input": done.entry.name, "code": code, "error": message });
-        done.entry.id.iter().for_each(|id| line["id"] = id.clone());
-        sections.into_iter().for_each(|sections| line["sections"] = sections.into());
+        let mut line = json!({ "input": item.header.name, "code": code, "error": message });
+        if let Some(id) = &item.header.id {
+            line["id"] = id.clone();
+        }
+        if let Some(sections) = sections {
+            line["sections"] = sections.into();
+        }
         writeln!(self.file, "{line}")?;
         Ok(())
     }
 
-    /// Puts the list in place; without failures there is none.
-    pub(super) fn finish(self, store: &Store, directory: &Path) -> anyhow::Result<()> {
-        let path = directory.join(Self::NAME);
+    /// Puts the list in place, or removes an old list if there are no failures.
+    pub(super) fn finish(self, store: &ResultStore, directory: &Path) -> anyhow::Result<()> {
+        let path = directory.join(Self::FILE_NAME);
         if self.count > 0 {
             return store.put_in_place(self.file, &path);
         }
@@ -58,11 +64,11 @@ impl Failures {
     }
 }
 
-/// The sums of a run.
-pub(super) fn sums(tally: &Tally, run: Option<&Throughput>) -> serde_json::Value {
+/// Returns the content of `run.json`.
+pub(super) fn run_report(totals: &RunTotals, run: Option<&Throughput>) -> serde_json::Value {
     json!({
-        "inputs": tally,
-        "last_working_run": run.map(|run| json!({
+        "inputs": totals,
+        "last_active_run": run.map(|run| json!({
             "inputs": run.items,
             "seconds": run.elapsed_ms as f64 / 1000.0,
             "characters": run.characters,

@@ -1,71 +1,68 @@
-//! Digests as Markdown: an article is a chapter, a section a part of it, source and translation one after the other.
+//! Digests as Markdown, with each paragraph of the source followed by its translation as a quotation.
 
-use std::fmt::Write as _;
+use std::io::{self, Write};
 
-use super::{place, sections, text};
+use super::{element_text, finding_location};
 use crate::pb;
 
-/// One input.
-pub(super) fn page(name: &str, digest: &pb::DigestResponse) -> String {
-    let mut out = format!("# {}\n", escaped(name));
-    for (article, section) in sections(digest) {
-        if section.section_index == 0 {
-            head(&mut out, article);
-        }
-        body(&mut out, article, section);
-    }
-    out
+/// Writes the name of the input as the title.
+pub(super) fn title(out: &mut dyn Write, name: &str) -> io::Result<()> {
+    writeln!(out, "# {}", escaped(name))
 }
 
-fn head(out: &mut String, article: &pb::Article) {
-    let headline = text(article.headline.as_ref()).unwrap_or("(no headline)");
-    line(out, format_args!("\n## {}\n", escaped(headline)));
+/// Writes the headline and the other elements above the first section of an article.
+pub(super) fn article(out: &mut dyn Write, article: &pb::Article) -> io::Result<()> {
+    let headline = element_text(article.headline.as_ref()).unwrap_or("(no headline)");
+    writeln!(out, "\n## {}\n", escaped(headline))?;
     let elements = [&article.kicker, &article.subtitle, &article.dateline, &article.byline];
-    let parts: Vec<String> = elements.into_iter().filter_map(|e| text(e.as_ref())).map(escaped).collect();
-    if !parts.is_empty() {
-        line(out, format_args!("*{}*\n", parts.join(" · ")));
+    let elements = elements.into_iter().filter_map(|e| element_text(e.as_ref()));
+    let line: Vec<String> = elements.map(escaped).collect();
+    if !line.is_empty() {
+        writeln!(out, "*{}*\n", line.join(" · "))?;
     }
+    Ok(())
 }
 
-fn body(out: &mut String, article: &pb::Article, digest: &pb::SectionDigest) {
+/// Writes a section: its heading, summary, paragraphs with their translations, and findings.
+pub(super) fn section(
+    out: &mut dyn Write,
+    article: &pb::Article,
+    digest: &pb::SectionDigest,
+) -> io::Result<()> {
     let source = usize::try_from(digest.section_index).ok().and_then(|index| article.sections.get(index));
-    if let Some(heading) = source.and_then(|section| text(section.heading.as_ref())) {
-        line(out, format_args!("### {}\n", escaped(heading)));
+    if let Some(heading) = source.and_then(|section| element_text(section.heading.as_ref())) {
+        writeln!(out, "### {}\n", escaped(heading))?;
     }
     if let Some(error) = &digest.error {
-        line(out, format_args!("> ⚠ This section could not be done: {}\n", escaped(&error.message)));
+        writeln!(out, "> ⚠ This section failed: {}\n", escaped(&error.message))?;
     }
     if let Some(summary) = &digest.summary {
-        line(out, format_args!("**摘要** {}\n", escaped(&summary.text)));
+        writeln!(out, "**摘要** {}\n", escaped(&summary.text))?;
     }
     let translation = digest.translation.as_ref();
     if let Some(heading) = translation.map(|t| t.heading.as_str()).filter(|heading| !heading.is_empty()) {
-        line(out, format_args!("**{}**\n", escaped(heading)));
+        writeln!(out, "**{}**\n", escaped(heading))?;
     }
     for (index, paragraph) in source.iter().flat_map(|section| &section.paragraphs).enumerate() {
-        line(out, format_args!("{}\n", escaped(&paragraph.text)));
+        writeln!(out, "{}\n", escaped(&paragraph.text))?;
         let english = translation
             .and_then(|t| t.paragraphs.iter().find(|p| usize::try_from(p.paragraph_index) == Ok(index)));
         if let Some(english) = english {
             let quoted: Vec<String> =
                 english.text.lines().map(|line| format!("> {}", escaped(line))).collect();
-            line(out, format_args!("{}\n", quoted.join("\n")));
+            writeln!(out, "{}\n", quoted.join("\n"))?;
         }
     }
     for finding in digest.verdict.iter().flat_map(|verdict| &verdict.findings) {
-        line(out, format_args!("- ⚠ {}: {}", place(finding), escaped(&finding.message)));
+        writeln!(out, "- ⚠ {}: {}", finding_location(finding), escaped(&finding.message))?;
     }
     if digest.verdict.as_ref().is_some_and(|verdict| !verdict.findings.is_empty()) {
-        out.push('\n');
+        writeln!(out)?;
     }
+    Ok(())
 }
 
-fn line(out: &mut String, text: std::fmt::Arguments<'_>) {
-    // Writing to a String cannot fail.
-    let _ = writeln!(out, "{text}");
-}
-
-/// The text as it is meant, whatever Markdown would see in it.
+/// Escapes characters that Markdown would interpret.
 fn escaped(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for (index, char) in text.char_indices() {
@@ -88,11 +85,11 @@ mod tests {
     use super::escaped;
 
     #[test]
-    fn markdown_reads_what_was_written() {
+    fn a_markdown_parser_restores_the_escaped_text() {
         use pulldown_cmark::{Event, Parser};
         for text in ["# 题", "1. 一", "*a* _b_ `c` <d> [e](f) & g", "- 点", "\\", "2025年3.5%"] {
             let escaped = escaped(text);
-            let read: String = Parser::new(&escaped)
+            let parsed: String = Parser::new(&escaped)
                 .filter_map(|event| match event {
                     Event::Text(text) => Some(text.into_string()),
                     Event::Start(tag) => Some(format!("{tag:?}").replace("Paragraph", "")),
@@ -100,7 +97,7 @@ mod tests {
                     other => Some(format!("{other:?}")),
                 })
                 .collect();
-            assert_eq!(read, text);
+            assert_eq!(parsed, text);
         }
     }
 }

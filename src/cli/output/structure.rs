@@ -1,6 +1,4 @@
-//! The structure of a page: as JSON, and drawn for a person.
-//!
-//! `segment` writes what the server answered; nothing here decides anything about the text.
+//! The structure of a page as JSON and as text, for `yizhai segment`.
 
 use std::fmt::Write as _;
 
@@ -8,26 +6,27 @@ use anstyle::{AnsiColor, Effects, Style};
 use serde::Serialize;
 use serde_json::Value;
 
-use super::text;
+use super::element_text;
 use crate::pb;
 
 const HEADLINE: Style = Style::new().bold();
 const LABEL: Style = AnsiColor::Cyan.on_default();
 const ASIDE: Style = Style::new().effects(Effects::DIMMED);
 
-/// The structure as JSON: what is absent is null, and `spans` beside the texts holds the byte ranges
-/// `{"start", "end"}` of each under the same names. A record's id comes along.
+/// The structure as JSON.
+///
+/// Absent elements are `null`. Next to the texts, `spans` has their byte ranges `{"start", "end"}` under the same names.
 #[derive(Debug, Serialize)]
-pub(crate) struct Structure<'a> {
+pub(in crate::cli) struct StructureJson<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     id: Option<&'a Value>,
-    articles: Vec<Article<'a>>,
-    others: Vec<Other<'a>>,
+    articles: Vec<ArticleJson<'a>>,
+    others: Vec<OtherJson<'a>>,
     encoding: &'a str,
 }
 
 #[derive(Debug, Serialize)]
-struct Article<'a> {
+struct ArticleJson<'a> {
     headline: Option<&'a str>,
     subtitle: Option<&'a str>,
     kicker: Option<&'a str>,
@@ -35,73 +34,73 @@ struct Article<'a> {
     byline: Option<&'a str>,
     continued: bool,
     captions: Vec<&'a str>,
-    sections: Vec<Section<'a>>,
-    others: Vec<Other<'a>>,
-    spans: ArticleSpans,
+    sections: Vec<SectionJson<'a>>,
+    others: Vec<OtherJson<'a>>,
+    spans: ArticleSpansJson,
 }
 
 #[derive(Debug, Serialize)]
-struct ArticleSpans {
-    headline: Option<Vec<Span>>,
-    subtitle: Option<Vec<Span>>,
-    kicker: Option<Vec<Span>>,
-    dateline: Option<Vec<Span>>,
-    byline: Option<Vec<Span>>,
-    captions: Vec<Vec<Span>>,
+struct ArticleSpansJson {
+    headline: Option<Vec<SpanJson>>,
+    subtitle: Option<Vec<SpanJson>>,
+    kicker: Option<Vec<SpanJson>>,
+    dateline: Option<Vec<SpanJson>>,
+    byline: Option<Vec<SpanJson>>,
+    captions: Vec<Vec<SpanJson>>,
 }
 
 #[derive(Debug, Serialize)]
-struct Section<'a> {
+struct SectionJson<'a> {
     heading: Option<&'a str>,
     paragraphs: Vec<&'a str>,
-    spans: SectionSpans,
+    spans: SectionSpansJson,
 }
 
 #[derive(Debug, Serialize)]
-struct SectionSpans {
-    heading: Option<Vec<Span>>,
-    paragraphs: Vec<Vec<Span>>,
+struct SectionSpansJson {
+    heading: Option<Vec<SpanJson>>,
+    paragraphs: Vec<Vec<SpanJson>>,
 }
 
 #[derive(Debug, Serialize)]
-struct Other<'a> {
+struct OtherJson<'a> {
     label: &'a str,
     text: &'a str,
-    spans: Vec<Span>,
+    spans: Vec<SpanJson>,
 }
 
 #[derive(Debug, Serialize)]
-struct Span {
+struct SpanJson {
     start: i64,
     end: i64,
 }
 
-impl<'a> Structure<'a> {
-    /// What `document`, the answer to the record with this id, looks like in JSON.
-    pub(crate) fn of(document: &'a pb::Document, id: Option<&'a Value>) -> Self {
+impl<'a> StructureJson<'a> {
+    /// Describes a document; `id` is the id of its JSONL record.
+    pub(in crate::cli) fn new(document: &'a pb::Document, id: Option<&'a Value>) -> Self {
         Self {
             id,
-            articles: document.articles.iter().map(Article::of).collect(),
+            articles: document.articles.iter().map(ArticleJson::new).collect(),
             others: others(&document.others),
             encoding: &document.encoding,
         }
     }
 }
 
-impl<'a> Article<'a> {
-    fn of(article: &'a pb::Article) -> Self {
+impl<'a> ArticleJson<'a> {
+    fn new(article: &'a pb::Article) -> Self {
         let spans = |element: &Option<pb::Text>| element.as_ref().map(spans);
         Self {
-            headline: text(article.headline.as_ref()),
-            subtitle: text(article.subtitle.as_ref()),
-            kicker: text(article.kicker.as_ref()),
-            dateline: text(article.dateline.as_ref()),
-            byline: text(article.byline.as_ref()),
+            headline: element_text(article.headline.as_ref()),
+            subtitle: element_text(article.subtitle.as_ref()),
+            kicker: element_text(article.kicker.as_ref()),
+            dateline: element_text(article.dateline.as_ref()),
+            byline: element_text(article.byline.as_ref()),
             continued: article.continued,
             captions: texts(&article.captions),
-            sections: article.sections.iter().map(Section::of).collect(),
+            sections: article.sections.iter().map(SectionJson::new).collect(),
             others: others(&article.others),
-            spans: ArticleSpans {
+            spans: ArticleSpansJson {
                 headline: spans(&article.headline),
                 subtitle: spans(&article.subtitle),
                 kicker: spans(&article.kicker),
@@ -113,12 +112,12 @@ impl<'a> Article<'a> {
     }
 }
 
-impl<'a> Section<'a> {
-    fn of(section: &'a pb::Section) -> Self {
+impl<'a> SectionJson<'a> {
+    fn new(section: &'a pb::Section) -> Self {
         Self {
-            heading: text(section.heading.as_ref()),
+            heading: element_text(section.heading.as_ref()),
             paragraphs: texts(&section.paragraphs),
-            spans: SectionSpans {
+            spans: SectionSpansJson {
                 heading: section.heading.as_ref().map(spans),
                 paragraphs: all_spans(&section.paragraphs),
             },
@@ -126,59 +125,59 @@ impl<'a> Section<'a> {
     }
 }
 
-impl<'a> Other<'a> {
-    fn of(labelled: &'a pb::LabelledText) -> Self {
-        let element = labelled.text.as_ref();
+impl<'a> OtherJson<'a> {
+    fn new(labeled: &'a pb::LabelledText) -> Self {
+        let element = labeled.text.as_ref();
         Self {
-            label: &labelled.label,
-            text: text(element).unwrap_or_default(),
+            label: &labeled.label,
+            text: element_text(element).unwrap_or_default(),
             spans: element.map(spans).unwrap_or_default(),
         }
     }
 }
 
-fn others(labelled: &[pb::LabelledText]) -> Vec<Other<'_>> {
-    labelled.iter().map(Other::of).collect()
+fn others(labeled: &[pb::LabelledText]) -> Vec<OtherJson<'_>> {
+    labeled.iter().map(OtherJson::new).collect()
 }
 
 fn texts(elements: &[pb::Text]) -> Vec<&str> {
     elements.iter().map(|element| element.text.as_str()).collect()
 }
 
-fn all_spans(elements: &[pb::Text]) -> Vec<Vec<Span>> {
+fn all_spans(elements: &[pb::Text]) -> Vec<Vec<SpanJson>> {
     elements.iter().map(spans).collect()
 }
 
-fn spans(element: &pb::Text) -> Vec<Span> {
-    element.spans.iter().map(|span| Span { start: span.start_byte, end: span.end_byte }).collect()
+fn spans(element: &pb::Text) -> Vec<SpanJson> {
+    element.spans.iter().map(|span| SpanJson { start: span.start_byte, end: span.end_byte }).collect()
 }
 
-/// The structure drawn for a person: titles in full, of long paragraphs the beginning, the end and the length.
-pub(crate) fn drawing(document: &pb::Document) -> String {
+/// Renders a document as text. Long paragraphs are abbreviated to their beginning, end and length.
+pub(in crate::cli) fn outline(document: &pb::Document) -> String {
     let mut out = String::new();
     // Writing to a String cannot fail.
-    let _ = draw(document, &mut out);
+    let _ = write_outline(document, &mut out);
     out
 }
 
-fn draw(document: &pb::Document, out: &mut String) -> std::fmt::Result {
+fn write_outline(document: &pb::Document, out: &mut String) -> std::fmt::Result {
     let articles = &document.articles;
     let sections = articles.iter().map(|article| article.sections.len()).sum();
     let paragraphs = articles.iter().flat_map(|a| &a.sections).map(|section| section.paragraphs.len()).sum();
     let mut counts = [(articles.len(), "article"), (sections, "section"), (paragraphs, "paragraph")]
-        .map(|(count, what)| format!("{count} {what}{}", if count == 1 { "" } else { "s" }))
+        .map(|(count, noun)| format!("{count} {noun}{}", if count == 1 { "" } else { "s" }))
         .join(" · ");
     if !document.encoding.is_empty() {
         let _ = write!(counts, " · {}", document.encoding);
     }
     writeln!(out, "{ASIDE}{counts}{ASIDE:#}\n")?;
     for (index, article) in articles.iter().enumerate() {
-        let headline = text(article.headline.as_ref()).unwrap_or("(no headline)");
+        let headline = element_text(article.headline.as_ref()).unwrap_or("(no headline)");
         writeln!(out, "{HEADLINE}━━━ {}/{}  {headline}{HEADLINE:#}", index + 1, articles.len())?;
-        draw_article(article, out)?;
+        write_article(article, out)?;
     }
     for other in &document.others {
-        line(out, &other.label, text(other.text.as_ref()).unwrap_or_default())?;
+        line(out, &other.label, element_text(other.text.as_ref()).unwrap_or_default())?;
     }
     if !document.others.is_empty() {
         writeln!(out)?;
@@ -186,7 +185,7 @@ fn draw(document: &pb::Document, out: &mut String) -> std::fmt::Result {
     Ok(())
 }
 
-fn draw_article(article: &pb::Article, out: &mut String) -> std::fmt::Result {
+fn write_article(article: &pb::Article, out: &mut String) -> std::fmt::Result {
     let elements = [
         ("kicker", &article.kicker),
         ("subtitle", &article.subtitle),
@@ -203,11 +202,11 @@ fn draw_article(article: &pb::Article, out: &mut String) -> std::fmt::Result {
     }
     writeln!(out)?;
     for section in &article.sections {
-        if let Some(heading) = text(section.heading.as_ref()) {
+        if let Some(heading) = element_text(section.heading.as_ref()) {
             writeln!(out, "{HEADLINE}── {heading}{HEADLINE:#}\n")?;
         }
         for paragraph in &section.paragraphs {
-            let (shown, length) = shortened(&paragraph.text);
+            let (shown, length) = abbreviated(&paragraph.text);
             write!(out, "   {LABEL}¶{LABEL:#} {shown}")?;
             if let Some(length) = length {
                 write!(out, "  {ASIDE}{length} characters{ASIDE:#}")?;
@@ -217,10 +216,10 @@ fn draw_article(article: &pb::Article, out: &mut String) -> std::fmt::Result {
         writeln!(out)?;
     }
     for caption in &article.captions {
-        line(out, "caption", &shortened(&caption.text).0)?;
+        line(out, "caption", &abbreviated(&caption.text).0)?;
     }
     for other in &article.others {
-        line(out, &other.label, &shortened(text(other.text.as_ref()).unwrap_or_default()).0)?;
+        line(out, &other.label, &abbreviated(element_text(other.text.as_ref()).unwrap_or_default()).0)?;
     }
     if !(article.captions.is_empty() && article.others.is_empty()) {
         writeln!(out)?;
@@ -232,8 +231,8 @@ fn line(out: &mut String, label: &str, value: &str) -> std::fmt::Result {
     writeln!(out, "    {LABEL}{label:<12}{LABEL:#} {value}")
 }
 
-/// Of a long text the first and last characters and its length; a short one as it is.
-fn shortened(text: &str) -> (String, Option<usize>) {
+/// Abbreviates a long text to its first and last characters, and returns its length.
+fn abbreviated(text: &str) -> (String, Option<usize>) {
     const HEAD: usize = 24;
     const TAIL: usize = 8;
     let length = text.chars().count();
@@ -269,24 +268,24 @@ mod tests {
     }
 
     #[test]
-    fn json_has_null_for_what_is_absent_and_spans_beside_the_texts() {
+    fn json_has_null_for_absent_elements_and_spans_next_to_the_texts() {
         let document = document();
         let id = Value::from(7);
-        let json = serde_json::to_value(Structure::of(&document, Some(&id))).unwrap();
+        let json = serde_json::to_value(StructureJson::new(&document, Some(&id))).unwrap();
         assert_eq!(json["id"], 7);
         let article = &json["articles"][0];
         assert!(article["dateline"].is_null() && article.get("byline").is_some_and(Value::is_null));
         assert_eq!(article["captions"], serde_json::json!(["图为桥。"]));
         assert_eq!(article["spans"]["headline"], serde_json::json!([{ "start": 0, "end": 3 }]));
         assert_eq!(article["sections"][0]["spans"]["paragraphs"][0][0]["end"], 3);
-        let written = serde_json::to_string(&Structure::of(&document, None)).unwrap();
+        let written = serde_json::to_string(&StructureJson::new(&document, None)).unwrap();
         assert!(written.starts_with(r#"{"articles":[{"headline":"桥通车","#), "{written}");
     }
 
     #[test]
-    fn a_drawing_shows_titles_in_full_and_paragraphs_by_their_ends() {
-        let drawn = anstream::adapter::strip_str(&drawing(&document())).to_string();
-        for shown in [
+    fn an_outline_has_complete_titles_and_abbreviated_paragraphs() {
+        let outline = anstream::adapter::strip_str(&outline(&document())).to_string();
+        for line in [
             "1 article · 1 section · 1 paragraph · UTF-8",
             "━━━ 1/1  桥通车",
             "kicker       交通",
@@ -294,7 +293,7 @@ mod tests {
             "⋯ 美。很美。很美。  60 characters",
             "caption      图为桥。",
         ] {
-            assert!(drawn.contains(shown), "{shown} is not in\n{drawn}");
+            assert!(outline.contains(line), "{line} is missing in\n{outline}");
         }
     }
 }

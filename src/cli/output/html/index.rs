@@ -1,4 +1,4 @@
-//! The index of an output directory: what was done, how fast, and every input with its headlines and summaries.
+//! The index of an output directory: totals, throughput, and every input with its headlines and summaries.
 
 use std::path::{Component, Path};
 
@@ -9,52 +9,52 @@ use serde::{Deserialize, Serialize};
 use super::{SCRIPT, STYLE, source_language};
 use crate::{
     cli::{
-        batch::{
-            Outcome,
-            progress::{duration, grouped},
-            throughput::Throughput,
+        batch::Throughput,
+        output::{
+            DigestCounts, element_text, sections,
+            units::{duration, grouped},
         },
-        output::{Counts, sections, text},
     },
     pb,
 };
 
-/// What may stand in a link as it is.
+/// Characters that links need not percent-encode.
 const IN_LINKS: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 
-/// An input, as the index lists it.
+/// The entry of an input in the index.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub(in crate::cli) struct Listed {
+pub(in crate::cli) struct IndexEntry {
     name: String,
-    /// Where its page is.
+    /// The link to the page.
     href: String,
     lang: String,
-    articles: Vec<ListedArticle>,
+    articles: Vec<IndexArticle>,
     sections: u64,
     failed_sections: u64,
     findings: u64,
     characters: u64,
-    /// Why there is no page.
+    /// The reason why there is no page.
     error: Option<String>,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
-struct ListedArticle {
+struct IndexArticle {
     headline: Option<String>,
     english: String,
-    /// The summaries of its sections, one after the other.
+    /// The summaries of the sections, concatenated.
     summary: String,
 }
 
-impl Listed {
-    pub(in crate::cli) fn new(name: &str, path: &Path, outcome: &Outcome) -> Self {
-        let counts = Counts::of(outcome);
-        let (articles, lang, error) = match outcome {
-            Outcome::Digest(digest) => {
+impl IndexEntry {
+    /// Describes an input by its digest, or by the error message of its failure.
+    pub(in crate::cli) fn new(name: &str, path: &Path, result: Result<&pb::DigestResponse, &str>) -> Self {
+        let counts = result.map(DigestCounts::new).unwrap_or_default();
+        let (articles, lang, error) = match result {
+            Ok(digest) => {
                 let encoding = digest.document.as_ref().map_or("", |document| &document.encoding);
                 (articles(digest), source_language(encoding), None)
             }
-            Outcome::Failed(failure) => (Vec::new(), "zh-Hans", Some(failure.message.clone())),
+            Err(message) => (Vec::new(), "zh-Hans", Some(message.to_owned())),
         };
         Self {
             name: name.to_owned(),
@@ -69,14 +69,14 @@ impl Listed {
         }
     }
 
-    /// Whether somebody should look at it.
-    fn needs_a_look(&self) -> bool {
+    /// Returns `true` if the input has findings or failures.
+    fn needs_attention(&self) -> bool {
         self.findings > 0 || self.failed_sections > 0 || self.error.is_some()
     }
 }
 
-fn articles(digest: &pb::DigestResponse) -> Vec<ListedArticle> {
-    let mut articles: Vec<ListedArticle> = Vec::new();
+fn articles(digest: &pb::DigestResponse) -> Vec<IndexArticle> {
+    let mut articles: Vec<IndexArticle> = Vec::new();
     let mut current = None;
     for (article, section) in sections(digest) {
         let translation = section.translation.as_ref().map_or("", |translation| &translation.heading);
@@ -85,8 +85,8 @@ fn articles(digest: &pb::DigestResponse) -> Vec<ListedArticle> {
             Some(last) if current == Some(section.article_index) => last.summary.push_str(summary),
             _ => {
                 current = Some(section.article_index);
-                articles.push(ListedArticle {
-                    headline: text(article.headline.as_ref()).map(str::to_owned),
+                articles.push(IndexArticle {
+                    headline: element_text(article.headline.as_ref()).map(str::to_owned),
                     english: translation.to_owned(),
                     summary: summary.to_owned(),
                 });
@@ -96,7 +96,7 @@ fn articles(digest: &pb::DigestResponse) -> Vec<ListedArticle> {
     articles
 }
 
-/// A relative path as a link.
+/// Converts a relative path to a link.
 fn href(path: &Path) -> String {
     let parts = path.components().filter_map(|part| match part {
         Component::Normal(name) => Some(utf8_percent_encode(&name.to_string_lossy(), IN_LINKS).to_string()),
@@ -105,9 +105,9 @@ fn href(path: &Path) -> String {
     parts.collect::<Vec<_>>().join("/")
 }
 
-/// Sums over all inputs of a directory.
+/// Totals over all inputs of a directory.
 #[derive(Debug, Clone, Copy, Default)]
-pub(in crate::cli) struct Sums {
+pub(in crate::cli) struct IndexTotals {
     inputs: u64,
     failed: u64,
     articles: u64,
@@ -117,8 +117,8 @@ pub(in crate::cli) struct Sums {
     characters: u64,
 }
 
-impl Sums {
-    pub(in crate::cli) fn add(&mut self, listed: &Listed) {
+impl IndexTotals {
+    pub(in crate::cli) fn add(&mut self, listed: &IndexEntry) {
         self.inputs += 1;
         self.failed += u64::from(listed.error.is_some());
         self.articles += listed.articles.len() as u64;
@@ -129,70 +129,70 @@ impl Sums {
     }
 }
 
-/// The file of a page of the index, from 0.
-pub(in crate::cli) fn index_name(page: usize) -> String {
+/// Returns the file name of a page of the index, counted from 0.
+pub(in crate::cli) fn index_file_name(page: usize) -> String {
     if page == 0 { "index.html".to_owned() } else { format!("index-{}.html", page + 1) }
 }
 
 #[derive(Template)]
 #[template(path = "index.html")]
-struct Index<'a> {
+struct IndexTemplate<'a> {
     style: &'static str,
     script: &'static str,
     tiles: Vec<(&'static str, String)>,
-    plot: Option<Plot>,
-    items: &'a [Listed],
-    /// All pages of the index: number, file, whether it is this one.
+    plot: Option<ThroughputPlot>,
+    items: &'a [IndexEntry],
+    /// The pages of the index: number, file name, and `true` for the current page.
     pages: Vec<(usize, String, bool)>,
 }
 
-/// One page of the index.
-pub(in crate::cli) fn index(
-    sums: &Sums,
+/// Renders one page of the index.
+pub(in crate::cli) fn index_page(
+    totals: &IndexTotals,
     run: Option<&Throughput>,
-    items: &[Listed],
+    items: &[IndexEntry],
     page: usize,
     pages: usize,
 ) -> anyhow::Result<String> {
-    let index = Index {
+    let index = IndexTemplate {
         style: STYLE,
         script: SCRIPT,
         tiles: vec![
-            ("Pages", grouped(sums.inputs - sums.failed)),
-            ("Articles", grouped(sums.articles)),
-            ("Sections", grouped(sums.sections)),
-            ("Characters", grouped(sums.characters)),
-            ("Findings", grouped(sums.findings)),
-            ("Failed", failed(sums)),
+            ("Pages", grouped(totals.inputs - totals.failed)),
+            ("Articles", grouped(totals.articles)),
+            ("Sections", grouped(totals.sections)),
+            ("Characters", grouped(totals.characters)),
+            ("Findings", grouped(totals.findings)),
+            ("Failed", failed(totals)),
         ],
-        plot: run.filter(|run| !run.steps.is_empty()).map(Plot::new),
+        plot: run.filter(|run| !run.characters_by_interval.is_empty()).map(ThroughputPlot::new),
         items,
-        pages: (0..pages).map(|number| (number + 1, index_name(number), number == page)).collect(),
+        pages: (0..pages).map(|number| (number + 1, index_file_name(number), number == page)).collect(),
     };
     Ok(index.render()?)
 }
 
-fn failed(sums: &Sums) -> String {
-    match sums.failed_sections {
-        0 => grouped(sums.failed),
-        sections => format!("{} + {} sections", grouped(sums.failed), grouped(sections)),
+fn failed(totals: &IndexTotals) -> String {
+    match totals.failed_sections {
+        0 => grouped(totals.failed),
+        sections => format!("{} + {} sections", grouped(totals.failed), grouped(sections)),
     }
 }
 
-/// The throughput of a run as columns.
-struct Plot {
-    columns: Vec<Column>,
-    /// The rate at the top, in characters a minute, as text.
+/// The throughput of a run as a bar chart.
+struct ThroughputPlot {
+    bars: Vec<PlotBar>,
+    /// The labels of the vertical axis, in characters per minute.
     top: String,
     middle: String,
+    /// The labels of the time axis.
     end: String,
     half: String,
-    /// The run in words.
     caption: String,
 }
 
-/// In the units of the drawing.
-struct Column {
+/// One bar, in units of the drawing.
+struct PlotBar {
     x: f64,
     y: f64,
     width: f64,
@@ -200,46 +200,46 @@ struct Column {
     title: String,
 }
 
-impl Plot {
-    /// Of the columns alone, without the labels.
+impl ThroughputPlot {
+    /// The size of the plot area, without the labels.
     const WIDTH: f64 = 640.0;
     const HEIGHT: f64 = 140.0;
 
     fn new(run: &Throughput) -> Self {
-        // A last step that is not over would look slow: it counts for the time that it had.
-        let length_ms = |step: usize| {
-            let rest = run.elapsed_ms.saturating_sub(step as u64 * run.step_ms);
-            rest.clamp(run.step_ms / 4 + 1, run.step_ms)
+        // The last interval is shorter than the others, so its rate is computed from its actual length.
+        let length_ms = |interval: usize| {
+            let rest = run.elapsed_ms.saturating_sub(interval as u64 * run.interval_ms);
+            rest.clamp(run.interval_ms / 4 + 1, run.interval_ms)
         };
         let rates: Vec<f64> = run
-            .steps
+            .characters_by_interval
             .iter()
             .enumerate()
-            .map(|(step, characters)| *characters as f64 * 60_000.0 / length_ms(step) as f64)
+            .map(|(interval, characters)| *characters as f64 * 60_000.0 / length_ms(interval) as f64)
             .collect();
         let top = rounded_up(rates.iter().copied().fold(1.0, f64::max));
         let width = Self::WIDTH / rates.len() as f64;
-        let columns = rates.iter().enumerate().map(|(step, rate)| Column {
-            x: step as f64 * width,
+        let bars = rates.iter().enumerate().map(|(interval, rate)| PlotBar {
+            x: interval as f64 * width,
             y: Self::HEIGHT * (1.0 - rate / top),
             width: (width - 1.0).max(width * 0.7),
             height: Self::HEIGHT * rate / top,
             title: format!(
-                "from {}: {} characters a minute",
-                duration((step as u64 * run.step_ms) as f64 / 1000.0),
+                "from {}: {} characters per minute",
+                duration((interval as u64 * run.interval_ms) as f64 / 1000.0),
                 grouped(rate.round() as u64)
             ),
         });
         let seconds = run.elapsed_ms as f64 / 1000.0;
-        let axis = run.steps.len() as f64 * run.step_ms as f64 / 1000.0;
+        let axis = run.characters_by_interval.len() as f64 * run.interval_ms as f64 / 1000.0;
         Self {
-            columns: columns.collect(),
+            bars: bars.collect(),
             top: grouped(top as u64),
             middle: grouped((top / 2.0) as u64),
             end: duration(axis),
             half: duration(axis / 2.0),
             caption: format!(
-                "The last run that had work to do: {} pages and {} characters in {}; {:.1} tokens a second written, {} pages an hour.",
+                "The last run with work to do: {} pages and {} characters in {}; {:.1} tokens generated per second, {} pages per hour.",
                 grouped(run.items),
                 grouped(run.characters),
                 duration(seconds),
@@ -250,7 +250,7 @@ impl Plot {
     }
 }
 
-/// The next of 1, 2 and 5 times a power of ten.
+/// Rounds up to 1, 2 or 5 times a power of ten.
 fn rounded_up(value: f64) -> f64 {
     let power = 10f64.powf(value.log10().floor());
     [1.0, 2.0, 5.0, 10.0].map(|step| step * power).into_iter().find(|top| *top >= value).unwrap_or(value)
@@ -261,9 +261,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn links_lead_to_files_of_any_name() {
+    fn encodes_links_and_rounds_axes() {
         assert_eq!(href(Path::new("a b/第1版#?.txt.html")), "a%20b/%E7%AC%AC1%E7%89%88%23%3F.txt.html");
-        assert_eq!([0, 1].map(index_name), ["index.html", "index-2.html"]);
+        assert_eq!([0, 1].map(index_file_name), ["index.html", "index-2.html"]);
         assert_eq!([7.0, 20.0, 312.0].map(rounded_up), [10.0, 20.0, 500.0]);
     }
 }

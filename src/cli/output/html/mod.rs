@@ -1,21 +1,21 @@
-//! Digests as HTML: one page an input that needs nothing but itself, and an index of a directory.
+//! Digests as HTML: a self-contained page per input, and the index of an output directory.
 //!
-//! Templates lie beside this file and are compiled in; everything that comes from a text is escaped by them. Only the
-//! styles and scripts of this folder go in as they are.
+//! The templates in this folder are compiled into the program. They escape all text except the style sheet and the
+//! script of this folder.
 
 mod index;
 mod marks;
 mod page;
 
-pub(in crate::cli) use index::{Listed, Sums, index, index_name};
+pub(in crate::cli) use index::{IndexEntry, IndexTotals, index_file_name, index_page};
 pub(super) use page::page;
 
-/// The styles of both kinds of page.
+/// The style sheet of result pages and index pages.
 const STYLE: &str = include_str!("style.css");
-/// What both kinds of page do.
+/// The script of result pages and index pages.
 const SCRIPT: &str = include_str!("script.js");
 
-/// The language of a source: traditional characters come in Big5, the others as good as always are simplified.
+/// Guesses the language tag of a source from its encoding: Big5 means traditional characters.
 fn source_language(encoding: &str) -> &'static str {
     if encoding == "Big5" { "zh-Hant" } else { "zh-Hans" }
 }

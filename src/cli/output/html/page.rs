@@ -12,7 +12,7 @@ use super::{
     source_language,
 };
 use crate::{
-    cli::output::{Rendered, text},
+    cli::output::{ResultLabels, element_text as text},
     pb,
 };
 
@@ -82,7 +82,7 @@ struct ParagraphView<'a> {
 
 /// Renders the page of one input.
 pub(in crate::cli::output) fn page(
-    rendered: &Rendered<'_>,
+    labels: &ResultLabels<'_>,
     digest: &pb::DigestResponse,
 ) -> anyhow::Result<String> {
     let empty = pb::Document::default();
@@ -94,10 +94,10 @@ pub(in crate::cli::output) fn page(
     let page = PageTemplate {
         style: STYLE,
         script: SCRIPT,
-        name: rendered.name,
+        name: labels.name,
         lang: source_language(&document.encoding),
         encoding: &document.encoding,
-        index: rendered.index,
+        index: labels.index,
         articles: articles.collect(),
         others: document.others.iter().filter_map(|other| text(other.text.as_ref())).collect(),
         findings: digest.sections.iter().flat_map(|s| &s.verdict).map(|v| v.findings.len()).sum(),

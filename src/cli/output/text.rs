@@ -1,46 +1,46 @@
-//! Digests for people.
+//! Digests as human-readable text, colored for terminals.
 
 use std::io::{self, Write};
 
 use anstyle::{AnsiColor, Style};
 
-use super::{heading, place, text};
+use super::{element_text, finding_location, section_heading};
 use crate::pb;
 
 const HEADLINE: Style = Style::new().bold();
 const LABEL: Style = AnsiColor::Cyan.on_default();
 const WARNING: Style = AnsiColor::Yellow.on_default();
 
-/// Above the first section of an article.
-pub(crate) fn article(
+/// Writes the headline and the other elements above the first section of an article.
+pub(super) fn article(
     out: &mut dyn Write,
     index: usize,
     count: usize,
     article: &pb::Article,
 ) -> io::Result<()> {
-    let headline = text(article.headline.as_ref()).unwrap_or("(no headline)");
+    let headline = element_text(article.headline.as_ref()).unwrap_or("(no headline)");
     writeln!(out, "{HEADLINE}━━━ {}/{count}  {headline}{HEADLINE:#}", index + 1)?;
     let elements = [&article.kicker, &article.subtitle, &article.dateline, &article.byline];
-    let line: Vec<&str> = elements.into_iter().filter_map(|e| text(e.as_ref())).collect();
+    let line: Vec<&str> = elements.into_iter().filter_map(|e| element_text(e.as_ref())).collect();
     if !line.is_empty() {
         writeln!(out, "{}", line.join("  ·  "))?;
     }
     writeln!(out)
 }
 
-/// One section: its heading, its summary, its translation, and what the checks found.
-pub(crate) fn section(
+/// Writes the heading, the summary, the translation and the findings of a section.
+pub(super) fn section(
     out: &mut dyn Write,
     article: &pb::Article,
     digest: &pb::SectionDigest,
 ) -> io::Result<()> {
     let index = usize::try_from(digest.section_index).unwrap_or_default();
-    let own = article.sections.get(index).and_then(|s| text(s.heading.as_ref()));
-    if let Some(own) = own {
-        writeln!(out, "{HEADLINE}── {own}{HEADLINE:#}\n")?;
+    let heading = article.sections.get(index).and_then(|s| element_text(s.heading.as_ref()));
+    if let Some(heading) = heading {
+        writeln!(out, "{HEADLINE}── {heading}{HEADLINE:#}\n")?;
     }
     if let Some(error) = &digest.error {
-        let name = heading(article, index).unwrap_or("this section");
+        let name = section_heading(article, index).unwrap_or("this section");
         writeln!(out, "{WARNING}! {name} failed: {}{WARNING:#}\n", error.message)?;
         return Ok(());
     }
@@ -54,7 +54,7 @@ pub(crate) fn section(
         }
     }
     for finding in digest.verdict.iter().flat_map(|v| &v.findings) {
-        writeln!(out, "{WARNING}! {}: {}{WARNING:#}", place(finding), finding.message)?;
+        writeln!(out, "{WARNING}! {}: {}{WARNING:#}", finding_location(finding), finding.message)?;
     }
     if digest.verdict.as_ref().is_some_and(|v| !v.findings.is_empty()) {
         writeln!(out)?;
@@ -62,10 +62,10 @@ pub(crate) fn section(
     Ok(())
 }
 
-/// The result of one task on one line, for inputs whose every line is a section.
-pub(crate) fn line(out: &mut dyn Write, digest: &pb::SectionDigest) -> io::Result<()> {
+/// Writes the result of the only task on one line.
+pub(super) fn line(out: &mut dyn Write, digest: &pb::SectionDigest) -> io::Result<()> {
     let summary = digest.summary.iter().map(|s| s.text.as_str());
     let translation = digest.translation.iter().flat_map(|t| t.paragraphs.iter().map(|p| p.text.as_str()));
-    let parts: Vec<&str> = summary.chain(translation).flat_map(str::split_whitespace).collect();
-    writeln!(out, "{}", parts.join(" "))
+    let words: Vec<&str> = summary.chain(translation).flat_map(str::split_whitespace).collect();
+    writeln!(out, "{}", words.join(" "))
 }

@@ -1,4 +1,4 @@
-//! `yizhai bench`: how fast this machine reads and writes tokens, and how long a whole page takes.
+//! `yizhai bench`: measures prefill and decode speed, or the digest of whole pages.
 
 use std::{io::Write as _, sync::Arc, time::Instant};
 
@@ -6,14 +6,13 @@ use anyhow::Context as _;
 use futures::StreamExt as _;
 use serde_json::{Value, json};
 
-use super::{
-    Outcome,
-    args::{BenchArgs, InputArgs},
-    embedded::Connection,
-    input::{Source, Sources},
-    model,
-};
 use crate::{
+    cli::{
+        CommandOutcome,
+        args::{BenchArgs, InputArgs},
+        input::{Source, Sources},
+        setup::{connection::ServerConnection, model},
+    },
     config::ModelConfig,
     engine::EngineConfig,
     model::{Batch, KV_BLOCK_TOKENS, KvCache, Model, load_path},
@@ -21,37 +20,38 @@ use crate::{
     task::Task,
 };
 
-pub(super) async fn run(args: BenchArgs) -> anyhow::Result<Outcome> {
+pub(in crate::cli) async fn run(args: BenchArgs) -> anyhow::Result<CommandOutcome> {
     let config = ModelConfig::from(args.model.clone());
     if args.pages.is_empty() {
-        tokio::task::spawn_blocking(move || steps(&args, &config)).await??;
+        tokio::task::spawn_blocking(move || measure_model(&args, &config)).await??;
     } else {
         let input = InputArgs { files: args.pages.clone(), ..InputArgs::default() };
         let sources = Sources::new(&input, None)?;
-        let connection = Connection::with_model(&config, true).await?;
+        let connection = ServerConnection::in_process(config.options);
+        connection.load_model(&config, true).await?;
         for source in &sources.list {
-            print(&page(&connection, &config, source).await?)?;
+            print(&measure_page(&connection, &config, source).await?)?;
         }
         connection.close().await;
     }
-    Ok(Outcome::Done)
+    Ok(CommandOutcome::Complete)
 }
 
-/// Writes one JSON line at once, so that a long run can be watched.
+/// Prints one JSON object and flushes it, so that a long run can be watched.
 fn print(value: &Value) -> anyhow::Result<()> {
     let mut out = anstream::stdout();
     writeln!(out, "{value}")?;
     Ok(out.flush()?)
 }
 
-/// Measures the bare model at every batch size: all prompts first, then a token of every sequence a step.
-fn steps(args: &BenchArgs, config: &ModelConfig) -> anyhow::Result<()> {
+/// Measures the model without the engine, for every batch size.
+fn measure_model(args: &BenchArgs, config: &ModelConfig) -> anyhow::Result<()> {
     let located = model::locate(config.model(Task::Translation), false)?;
     let (_, mut model) = load_path(&located.path, &config.options)?;
     let positions = args.prompt + args.generate;
     anyhow::ensure!(
         positions <= model.max_positions(),
-        "--prompt and --generate are {positions} tokens together; the model runs {} at most",
+        "--prompt and --generate add up to {positions} tokens; the model supports at most {}",
         model.max_positions()
     );
     let blocks = positions.div_ceil(KV_BLOCK_TOKENS);
@@ -59,11 +59,11 @@ fn steps(args: &BenchArgs, config: &ModelConfig) -> anyhow::Result<()> {
     let mut cache = model.new_cache(blocks * largest)?;
     for &size in &args.batch {
         let mut runs = (0..args.repeat)
-            .map(|_| Run::measure(model.as_mut(), &mut cache, size, args.prompt, args.generate))
+            .map(|_| BenchRun::measure(model.as_mut(), &mut cache, size, args.prompt, args.generate))
             .collect::<anyhow::Result<Vec<_>>>()?;
         let (prompt_tokens, generated_tokens) = (size * args.prompt, size * args.generate);
-        let read = median(&mut runs, |run| run.prefill_seconds);
-        let written = median(&mut runs, |run| run.decode_seconds);
+        let prefill = median(&mut runs, |run| run.prefill_seconds);
+        let decode = median(&mut runs, |run| run.decode_seconds);
         print(&json!({
             "engine": "yizhai",
             "model": located.id,
@@ -74,23 +74,24 @@ fn steps(args: &BenchArgs, config: &ModelConfig) -> anyhow::Result<()> {
             "runs": args.repeat,
             "prompt_tokens": prompt_tokens,
             "generated_tokens": generated_tokens,
-            "prompt_tokens_per_second": rate(prompt_tokens, read),
-            "generated_tokens_per_second": rate(generated_tokens, written),
+            "prompt_tokens_per_second": rate(prompt_tokens, prefill),
+            "generated_tokens_per_second": rate(generated_tokens, decode),
             "peak_memory_bytes": peak_memory_bytes(),
         }))?;
     }
     Ok(())
 }
 
-/// The times of one run.
-struct Run {
+/// The times of one measurement.
+struct BenchRun {
     prefill_seconds: f64,
     decode_seconds: f64,
 }
 
-impl Run {
-    /// Reads `size` prompts of `prompt` tokens, packed into full steps, and writes `generate` tokens after each. The
-    /// tokens are those of llama.cpp's batched bench, arbitrary ones; what the model would write is not asked for.
+impl BenchRun {
+    /// Prefills `size` prompts of `prompt` tokens, packed into full steps, and then decodes `generate` tokens of each.
+    ///
+    /// The tokens are arbitrary, as in the batched benchmark of llama.cpp; the output of the model is not used.
     fn measure(
         model: &mut dyn Model,
         cache: &mut KvCache,
@@ -134,13 +135,17 @@ impl Run {
     }
 }
 
-/// Runs a step to its end: a GPU is only told what to do.
+/// Runs a step and waits for its end: a GPU computes asynchronously.
 fn forward(model: &mut dyn Model, batch: &Batch, cache: &mut KvCache) -> anyhow::Result<()> {
     Ok(model.forward(batch, cache)?.device().synchronize()?)
 }
 
-/// Digests a page through the server in this process, as `yizhai digest` does, and tells what it took.
-async fn page(connection: &Connection, config: &ModelConfig, source: &Source) -> anyhow::Result<Value> {
+/// Digests a page through the in-process server, as `yizhai digest` does, and returns the measurements.
+async fn measure_page(
+    connection: &ServerConnection,
+    config: &ModelConfig,
+    source: &Source,
+) -> anyhow::Result<Value> {
     use pb::stream_digest_response::Event;
     let item = source.page()?;
     let request = pb::StreamDigestRequest { input: Some(item.input), ..Default::default() };
@@ -156,12 +161,12 @@ async fn page(connection: &Connection, config: &ModelConfig, source: &Source) ->
         }
     }
     let seconds = started.elapsed().as_secs_f64();
-    let statistics = statistics.context("the digest broke off")?;
+    let statistics = statistics.context("the digest ended early")?;
     let count = |tokens: i64| usize::try_from(tokens).unwrap_or_default();
     Ok(json!({
         "engine": "yizhai",
         "page": item.name,
-        "model": model::id(config)?,
+        "model": model::display_id(config)?,
         "device": config.options.device_name(),
         "cpu_features": config.options.cpu_features.to_string(),
         "kv_type": config.options.kv_type.to_string(),
@@ -179,7 +184,7 @@ async fn page(connection: &Connection, config: &ModelConfig, source: &Source) ->
     }))
 }
 
-fn median(runs: &mut [Run], seconds: impl Fn(&Run) -> f64) -> f64 {
+fn median(runs: &mut [BenchRun], seconds: impl Fn(&BenchRun) -> f64) -> f64 {
     runs.sort_by(|a, b| seconds(a).total_cmp(&seconds(b)));
     seconds(&runs[runs.len() / 2])
 }
@@ -192,7 +197,7 @@ fn rounded(value: f64) -> f64 {
     (value * 100.0).round() / 100.0
 }
 
-/// The most memory that this process has held, in bytes; Linux tells it.
+/// Returns the peak memory of this process in bytes. Only Linux reports it.
 fn peak_memory_bytes() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;

@@ -1,13 +1,14 @@
-//! From `--model` to a running pipeline: looked up, fetched when it is missing, loaded.
+//! `--model`: finds a model, downloads it if necessary, and loads it into a pipeline.
 
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 use sha2::{Digest as _, Sha256};
 
-use super::progress;
+use super::task_message;
 use crate::{
-    catalog::{self, Catalog, Store},
+    catalog::{self, Catalog, ModelStore},
+    cli::progress::DownloadProgress,
     config::{ModelConfig, ModelRef},
     model::{
         GgufFile, ModelOptions,
@@ -18,26 +19,26 @@ use crate::{
     task::{Task, Tasks},
 };
 
-/// A model on this machine.
+/// A model whose files are on this machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Located {
-    pub(super) id: String,
-    pub(super) path: PathBuf,
-    /// Known from the catalog; computed when the model is a file of the user's.
+pub(in crate::cli) struct LocatedModel {
+    pub(in crate::cli) id: String,
+    pub(in crate::cli) path: PathBuf,
+    /// The hash from the catalog; `None` for a file of the user, which is hashed when it is loaded.
     weights_sha256: Option<String>,
-    /// What it can be asked for.
+    /// The tasks that the model supports.
     tasks: Tasks,
 }
 
-/// The models of the tasks on this machine; both may be one.
+/// The model of each task; both may be the same.
 #[derive(Debug, Clone)]
-pub(super) struct LocatedModels {
-    summary: Located,
-    translation: Located,
+pub(in crate::cli) struct LocatedModels {
+    summary: LocatedModel,
+    translation: LocatedModel,
 }
 
-/// Names the models without touching the network: their ids, for messages.
-pub(super) fn id(config: &ModelConfig) -> anyhow::Result<String> {
+/// Returns the ids of the models for display, without downloading anything.
+pub(in crate::cli) fn display_id(config: &ModelConfig) -> anyhow::Result<String> {
     let id = |task| {
         Ok::<_, anyhow::Error>(match config.model(task) {
             Some(ModelRef::Path(path)) => file_id(path),
@@ -52,57 +53,56 @@ pub(super) fn id(config: &ModelConfig) -> anyhow::Result<String> {
     })
 }
 
-/// Finds a model, fetching it first when it is one of the catalog and not here yet; `None` is the default. Blocks.
-pub(super) fn locate(model: Option<&ModelRef>, quiet: bool) -> anyhow::Result<Located> {
+/// Finds a model, and downloads it if it is in the catalog but not on this machine. `None` means the default model.
+///
+/// Blocks the thread.
+pub(in crate::cli) fn locate(model: Option<&ModelRef>, quiet: bool) -> anyhow::Result<LocatedModel> {
     let catalog = Catalog::builtin()?;
     let manifest = match model {
         Some(ModelRef::Path(path)) => {
-            // Opened here for its errors first: a wrong path is told before anything else is done.
+            // Opened only to report an invalid file early.
             let tasks = match path.is_dir() {
-                true => tasks_of(&ModelDirectory::open(path)?),
+                true => declared_tasks(&ModelDirectory::open(path)?),
                 false => GgufFile::open(path).map(|_| Tasks::default())?,
             };
             let (id, path) = (file_id(path), path.clone());
-            return Ok(Located { id, path, weights_sha256: None, tasks });
+            return Ok(LocatedModel { id, path, weights_sha256: None, tasks });
         }
         Some(ModelRef::Id(id)) => catalog.get(id)?,
         None => catalog.default(),
     };
-    let store = Store::from_env()?;
-    let pulled = store.pull(manifest, &mut progress::Download::new(&manifest.id, quiet))?;
+    let store = ModelStore::from_env()?;
+    let pulled = store.pull(manifest, &mut DownloadProgress::new(&manifest.id, quiet))?;
     let weights_sha256 = store.sha256(manifest).map(|hash| hash.to_string());
-    let tasks = Tasks {
-        summary: manifest.tasks.contains(&catalog::Task::Summary),
-        translation: manifest.tasks.contains(&catalog::Task::Translation),
-    };
-    Ok(Located { id: manifest.id.clone(), path: pulled.path, weights_sha256, tasks })
+    let tasks = manifest.tasks.iter().copied().collect();
+    Ok(LocatedModel { id: manifest.id.clone(), path: pulled.path, weights_sha256, tasks })
 }
 
 /// Finds the models of both tasks, as [`locate`] does.
 ///
 /// # Errors
-/// As well when a model was given a task, or all of them, that it cannot do.
-pub(super) fn locate_all(config: &ModelConfig, quiet: bool) -> anyhow::Result<LocatedModels> {
+/// Returns an error if [`locate`] does, or if a model does not support the task that it was chosen for.
+pub(in crate::cli) fn locate_all(config: &ModelConfig, quiet: bool) -> anyhow::Result<LocatedModels> {
     let translation = locate(config.model(Task::Translation), quiet)?;
-    let is_one = config.model(Task::Summary) == config.model(Task::Translation);
-    let summary = if is_one { translation.clone() } else { locate(config.model(Task::Summary), quiet)? };
-    match (is_one, summary.tasks.summary, translation.tasks.translation) {
-        (true, false, false) => bail!("{} can be given no task: it only goes on with a text", summary.id),
-        (false, false, _) => bail!("{} cannot make summaries", summary.id),
-        (false, _, false) => bail!("{} cannot make translations", translation.id),
+    let is_shared = config.model(Task::Summary) == config.model(Task::Translation);
+    let summary = if is_shared { translation.clone() } else { locate(config.model(Task::Summary), quiet)? };
+    match (is_shared, summary.tasks.summary, translation.tasks.translation) {
+        (true, false, false) => bail!("{} is a base model and supports no task", summary.id),
+        (false, false, _) => bail!("{} does not support summaries", summary.id),
+        (false, _, false) => bail!("{} does not support translation", translation.id),
         _ => Ok(LocatedModels { summary, translation }),
     }
 }
 
-/// Loads the models. Blocks for seconds.
-pub(super) fn load(located: LocatedModels, config: &ModelConfig) -> anyhow::Result<Pipeline> {
-    // Read first: a file with a mistake is told before seconds are spent on the weights.
-    let prompts = config.prompts.as_deref().map(prompts).transpose()?;
+/// Loads the models. Blocks the thread for several seconds.
+pub(in crate::cli) fn load(located: LocatedModels, config: &ModelConfig) -> anyhow::Result<Pipeline> {
+    // Read before the weights are loaded, so that an error is reported at once.
+    let prompts = config.prompts.as_deref().map(read_prompts).transpose()?;
     let LocatedModels { summary, translation } = located;
-    let is_one = summary == translation;
+    let is_shared = summary == translation;
     let mut weights = weights_bytes(&translation.path);
     let mut pipeline = load_one(translation, config)?;
-    if !is_one {
+    if !is_shared {
         weights += weights_bytes(&summary.path);
         pipeline = pipeline.with_summaries_of(load_one(summary, config)?);
     }
@@ -111,7 +111,7 @@ pub(super) fn load(located: LocatedModels, config: &ModelConfig) -> anyhow::Resu
         weights_mebibytes = weights >> 20,
         kv_mebibytes = kv >> 20,
         total_mebibytes = (weights + kv) >> 20,
-        "the memory of all models"
+        "loaded all models"
     );
     Ok(match prompts {
         Some(prompts) => pipeline.with_prompts(prompts),
@@ -119,11 +119,11 @@ pub(super) fn load(located: LocatedModels, config: &ModelConfig) -> anyhow::Resu
     })
 }
 
-fn load_one(located: Located, config: &ModelConfig) -> anyhow::Result<Pipeline> {
-    let Located { id, path, weights_sha256, tasks } = located;
+fn load_one(located: LocatedModel, config: &ModelConfig) -> anyhow::Result<Pipeline> {
+    let LocatedModel { id, path, weights_sha256, tasks } = located;
     let weights_sha256 = match weights_sha256 {
         Some(hash) => hash,
-        None => hash(&path)?,
+        None => sha256(&path)?,
     };
     let started = std::time::Instant::now();
     let model = ModelInfo { id: id.clone(), weights_sha256, tasks };
@@ -133,29 +133,29 @@ fn load_one(located: Located, config: &ModelConfig) -> anyhow::Result<Pipeline> 
         weights_mebibytes = weights_bytes(&path) >> 20,
         max_sequences = config.engine.max_sequences,
         load_time_ms = started.elapsed().as_millis() as u64,
-        "the model is loaded"
+        "loaded the model"
     );
     Ok(pipeline)
 }
 
-/// What the file of a directory says that its model can be asked for.
-fn tasks_of(directory: &ModelDirectory) -> Tasks {
+/// Returns the tasks that the description file of an encoder-decoder declares.
+fn declared_tasks(directory: &ModelDirectory) -> Tasks {
     let tasks = &directory.about().tasks;
     Tasks { summary: tasks.contains(&TaskName::Summary), translation: tasks.contains(&TaskName::Translation) }
 }
 
-/// The files of a model: itself, or those of its directory.
+/// Returns the files of a model: the file itself, or the files in its directory.
 fn files(path: &Path) -> Vec<PathBuf> {
     if path.is_dir() { ModelDirectory::files(path) } else { vec![path.to_owned()] }
 }
 
-/// The bytes of a model's files, which are little else than weights.
+/// Returns the size of the files of a model, which is a close estimate of the size of its weights.
 fn weights_bytes(path: &Path) -> u64 {
     files(path).iter().filter_map(|file| std::fs::metadata(file).ok()).map(|file| file.len()).sum()
 }
 
-/// The SHA-256 of a model: that of its file; of a directory, over the hashes and names of its files.
-fn hash(path: &Path) -> anyhow::Result<String> {
+/// Returns the SHA-256 of a model: of its file, or for a directory of a list of the hashes and names of its files.
+fn sha256(path: &Path) -> anyhow::Result<String> {
     let hash = |file: &Path| {
         catalog::hash_file(file, &mut |_| {}).with_context(|| format!("cannot read {}", file.display()))
     };
@@ -170,27 +170,29 @@ fn hash(path: &Path) -> anyhow::Result<String> {
     Ok(all.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
-fn prompts(path: &Path) -> anyhow::Result<Prompts> {
+fn read_prompts(path: &Path) -> anyhow::Result<Prompts> {
     let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
     Prompts::parse(&text).with_context(|| path.display().to_string())
 }
 
-/// Tells what a server with these options tells of the models that this build knows.
-pub(super) fn known_models(options: ModelOptions) -> Box<dyn Fn() -> Vec<pb::Model> + Send + Sync> {
+/// Returns a function that lists the models of the catalog for ListModels.
+pub(in crate::cli) fn catalog_models(options: ModelOptions) -> Box<dyn Fn() -> Vec<pb::Model> + Send + Sync> {
     let device = options.device_name();
     Box::new(move || {
-        let (Ok(catalog), store) = (Catalog::builtin(), Store::from_env().ok()) else { return Vec::new() };
+        let (Ok(catalog), store) = (Catalog::builtin(), ModelStore::from_env().ok()) else {
+            return Vec::new();
+        };
         let is_installed = |manifest| store.as_ref().is_some_and(|store| store.installed(manifest).is_some());
         let models = catalog.iter().map(|manifest| pb::Model {
             id: manifest.id.clone(),
             architecture: manifest.architecture.as_str().to_owned(),
-            license: manifest.licence.clone(),
+            license: manifest.license.clone(),
             size_bytes: manifest.size_bytes.and_then(|size| size.try_into().ok()).unwrap_or_default(),
             sha256: manifest.sha256.map(|hash| hash.to_string()).unwrap_or_default(),
             verified: manifest.verified,
             installed: is_installed(manifest),
             running: false,
-            tasks: manifest.tasks.iter().map(|task| task_message(*task).into()).collect(),
+            tasks: manifest.tasks.iter().map(|task| task_message(*task)).collect(),
             context_length: manifest.context_length.try_into().unwrap_or(i32::MAX),
             quantization: manifest.quantization(),
             device: device.clone(),
@@ -199,14 +201,7 @@ pub(super) fn known_models(options: ModelOptions) -> Box<dyn Fn() -> Vec<pb::Mod
     })
 }
 
-fn task_message(task: catalog::Task) -> pb::Task {
-    match task {
-        catalog::Task::Summary => pb::Task::Summary,
-        catalog::Task::Translation => pb::Task::Translation,
-    }
-}
-
-/// A file's id is its name without the ending.
+/// Returns the id of a model file: its name without the extension.
 fn file_id(path: &Path) -> String {
     path.file_stem().unwrap_or(path.as_os_str()).to_string_lossy().into_owned()
 }

@@ -1,42 +1,40 @@
-//! `yizhai man` and `yizhai completions`: the manual page and the shells' completions, made out of the arguments.
+//! `yizhai man` and `yizhai completions`: documents generated from the arguments.
 
 use std::io::Write as _;
 
 use anyhow::Context as _;
 use clap::CommandFactory as _;
 
-use super::{
-    Outcome,
+use crate::cli::{
+    CommandOutcome,
     args::{Args, CompletionsArgs, ManArgs},
 };
 
-pub(super) fn man(args: &ManArgs) -> anyhow::Result<Outcome> {
+pub(in crate::cli) fn man(args: &ManArgs) -> anyhow::Result<CommandOutcome> {
     let mut program = Args::command();
+    // Gives subcommands the names of their pages, such as yizhai-digest.
     program.build();
     let command = match &args.command {
         None => program,
         Some(name) => {
             let found = program.find_subcommand(name);
-            let found =
-                found.with_context(|| format!("there is no command `{name}`; see `yizhai --help`"))?;
-            // Built, it is called as man finds it: yizhai-digest.
-            found.clone()
+            found.with_context(|| format!("unknown command `{name}`; see `yizhai --help`"))?.clone()
         }
     };
     let mut page = Vec::new();
     clap_mangen::Man::new(command).render(&mut page)?;
-    write(&page)
+    print(&page)
 }
 
-pub(super) fn completions(args: &CompletionsArgs) -> anyhow::Result<Outcome> {
+pub(in crate::cli) fn completions(args: &CompletionsArgs) -> anyhow::Result<CommandOutcome> {
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut Args::command(), "yizhai", &mut script);
-    write(&script)
+    print(&script)
 }
 
-fn write(bytes: &[u8]) -> anyhow::Result<Outcome> {
+fn print(bytes: &[u8]) -> anyhow::Result<CommandOutcome> {
     let mut out = std::io::stdout().lock();
     out.write_all(bytes)?;
     out.flush()?;
-    Ok(Outcome::Done)
+    Ok(CommandOutcome::Complete)
 }

@@ -1,51 +1,53 @@
-//! `yizhai models`: the catalog and the cache of fetched files.
+//! `yizhai models`: the catalog and the downloaded models.
 
 use std::io::Write as _;
 
-use super::{
-    Outcome,
-    args::{ModelsArgs, ModelsCommand, OutputFormat},
-    progress::Download,
+use crate::{
+    catalog::{Catalog, Manifest, ModelStore},
+    cli::{
+        CommandOutcome,
+        args::{ModelsArgs, ModelsCommand, OutputFormat},
+        progress::DownloadProgress,
+    },
 };
-use crate::catalog::{Catalog, Manifest, Store};
 
-pub(super) async fn run(args: ModelsArgs) -> anyhow::Result<Outcome> {
+pub(in crate::cli) async fn run(args: ModelsArgs) -> anyhow::Result<CommandOutcome> {
     tokio::task::spawn_blocking(|| run_blocking(args)).await??;
-    Ok(Outcome::Done)
+    Ok(CommandOutcome::Complete)
 }
 
 fn run_blocking(args: ModelsArgs) -> anyhow::Result<()> {
     let catalog = Catalog::builtin()?;
-    let store = Store::from_env()?;
+    let store = ModelStore::from_env()?;
     let mut out = anstream::stdout();
     match args.command {
         ModelsCommand::List { format } => write!(out, "{}", list(&catalog, &store, format)?)?,
         ModelsCommand::Pull { id } => {
-            let pulled = store.pull(catalog.get(&id)?, &mut Download::new(&id, false))?;
+            let pulled = store.pull(catalog.get(&id)?, &mut DownloadProgress::new(&id, false))?;
             writeln!(out, "{}", pulled.path.display())?;
         }
         ModelsCommand::Verify { id } => {
-            let hash = store.verify(catalog.get(&id)?, &mut Download::new(&id, false))?;
-            writeln!(out, "{id}: SHA-256 {hash} is right")?;
+            let hash = store.verify(catalog.get(&id)?, &mut DownloadProgress::new(&id, false))?;
+            writeln!(out, "{id}: SHA-256 {hash} is correct")?;
         }
         ModelsCommand::Path { id } => {
             let manifest = catalog.get(&id)?;
-            let path = store.installed(manifest).ok_or_else(|| {
-                anyhow::anyhow!("{id} is not on this machine; fetch it with `yizhai models pull {id}`")
-            })?;
+            let path = store
+                .installed(manifest)
+                .ok_or_else(|| anyhow::anyhow!("{id} is not downloaded; run `yizhai models pull {id}`"))?;
             writeln!(out, "{}", path.display())?;
         }
     }
     Ok(())
 }
 
-fn list(catalog: &Catalog, store: &Store, format: OutputFormat) -> anyhow::Result<String> {
+fn list(catalog: &Catalog, store: &ModelStore, format: OutputFormat) -> anyhow::Result<String> {
     let row = |manifest: &Manifest| {
         serde_json::json!({
             "id": manifest.id,
             "name": manifest.name,
             "architecture": manifest.architecture.as_str(),
-            "licence": manifest.licence,
+            "license": manifest.license,
             "tasks": manifest.tasks.iter().map(|task| task.as_str()).collect::<Vec<_>>(),
             "quantization": manifest.quantization(),
             "context_length": manifest.context_length,
@@ -75,12 +77,12 @@ fn list(catalog: &Catalog, store: &Store, format: OutputFormat) -> anyhow::Resul
                 notes.extend((manifest.id == catalog.default().id).then_some("default"));
                 notes.extend(store.installed(manifest).is_some().then_some("installed"));
                 notes.extend(manifest.tasks.is_empty().then_some("no tasks"));
-                notes.extend((!manifest.verified).then_some("not verified yet"));
+                notes.extend((!manifest.verified).then_some("unverified"));
                 let line = format!(
                     "{:width$}  {:8}  {size:>12}  {:12}  {}",
                     manifest.id,
                     manifest.architecture.as_str(),
-                    manifest.licence,
+                    manifest.license,
                     notes.join(", ")
                 );
                 text += line.trim_end();
