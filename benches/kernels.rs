@@ -7,8 +7,8 @@
 use criterion::{BenchmarkId, Criterion, SamplingMode, Throughput, criterion_group, criterion_main};
 use std::time::Duration;
 use yizhai::kernels::{
-    AttentionBatch, AttentionSequence, CpuFeatures, InstructionSet, KV_BLOCK_TOKENS, Kernels, KvShape,
-    KvStore, KvType, QuantMatrix, QuantType, RopeStyle, RopeTable, attention, rms_norm, silu_mul,
+    AttentionBatch, AttentionSequence, CpuFeatures, GgufMatrix, InstructionSet, KV_BLOCK_TOKENS, Kernels,
+    KvShape, KvStore, KvType, QuantMatrix, QuantType, RopeStyle, RopeTable, attention, rms_norm, silu_mul,
 };
 
 /// Valid blocks of any quants with small factors.
@@ -42,10 +42,11 @@ fn gemm(c: &mut Criterion) {
     let (rows, columns) = (8960, 1536);
     for ty in [QuantType::Q4_K, QuantType::Q6_K, QuantType::Q5_0, QuantType::Q8_0, QuantType::F16] {
         let data = tensor(ty, rows, columns);
+        let matrix = GgufMatrix { ty, rows, columns, data: &data };
         for cpu in CpuFeatures::available() {
             let kernels = Kernels::new(cpu, 0);
             let matrices: Vec<QuantMatrix> = (0..300_000_000usize.div_ceil(data.len()))
-                .map(|_| QuantMatrix::from_gguf(&kernels, ty, rows, columns, &data).expect("a valid tensor"))
+                .map(|_| QuantMatrix::from_gguf(&kernels, matrix).expect("a valid tensor"))
                 .collect();
             let mut group = c.benchmark_group(format!("gemm/{ty:?}/{cpu}"));
             group.sampling_mode(SamplingMode::Flat).sample_size(10).measurement_time(Duration::from_secs(2));
@@ -78,10 +79,11 @@ fn attend(c: &mut Criterion) {
                 let mut store = KvStore::new(shape, ty, count * blocks).expect("a valid shape");
                 let tables: Vec<Vec<u32>> =
                     (0..count).map(|i| (0..blocks).map(|b| (i * blocks + b) as u32).collect()).collect();
-                let row = floats(width);
+                let rows = floats(context * width);
                 for table in &tables {
-                    (0..context)
-                        .for_each(|p| store.write(0, table[p / KV_BLOCK_TOKENS], p as u32, &row, &row));
+                    let places: Vec<(u32, u32)> =
+                        (0..context).map(|p| (table[p / KV_BLOCK_TOKENS], p as u32)).collect();
+                    store.write_rows(&kernels, 0, &places, &rows, &rows);
                 }
                 let sequences: Vec<AttentionSequence<'_>> = tables
                     .iter()

@@ -6,17 +6,16 @@
 #![no_main]
 
 #[allow(dead_code, unreachable_pub)]
-#[path = "../../src/kernels/blocks.rs"]
-mod blocks;
+#[path = "../../src/kernels/gemm/gguf_blocks.rs"]
+mod gguf_blocks;
 #[allow(dead_code, unreachable_pub)]
 #[path = "../../src/kernels/error.rs"]
 mod error;
 
-use error::KernelError;
-
 /// What the reader takes from the module `kernels`.
 mod kernels {
-    pub use super::blocks::QuantType;
+    pub use super::error::KernelError;
+    pub use super::gguf_blocks::QuantType;
 }
 
 #[allow(dead_code, unreachable_pub)]

@@ -1,29 +1,29 @@
-//! Which instructions the kernels may use: detection, the names for a forced choice, and a proof that a choice is
-//! present. `config` turns a flag or variable into a [`CpuFeatures`] with `parse`; this file never reads the environment.
+//! Selection of the instruction set: detection, parsing of a configured name, and [`CpuFeatures`], the proof that this
+//! machine has a set. `cli` parses its flag into a [`CpuFeatures`]; this file never reads the environment.
 
-#![allow(unsafe_code)] // the step into code compiled for a feature
+#![allow(unsafe_code)] // calls into code that is compiled for a CPU feature
 
 use super::KernelError;
 use std::fmt;
 use std::str::FromStr;
 
-/// A set of instructions that the kernels have a form for, least first.
+/// An instruction set that the kernels are implemented for, in ascending order of speed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum InstructionSet {
-    /// No intrinsics: the oracle of the tests, and the form for other CPUs.
+    /// No intrinsics: the reference in tests, and the fallback for other CPUs.
     Portable,
     /// AVX2, FMA and F16C: x86-64 since 2013 to 2015.
     Avx2,
     /// AVX-512 F, BW, DQ, VL and VNNI: Intel since Ice Lake, AMD since Zen 4.
     Avx512,
-    /// AMX with int8 tiles beside AVX-512: Intel since Sapphire Rapids, where the system permits it.
+    /// AMX with int8 tiles in addition to AVX-512: Intel since Sapphire Rapids, if the operating system permits it.
     Amx,
 }
 
 impl InstructionSet {
     const ALL: [Self; 4] = [Self::Portable, Self::Avx2, Self::Avx512, Self::Amx];
 
-    /// The name in configuration, logs and benchmarks.
+    /// Returns the name that is used in the configuration, logs and benchmarks.
     pub fn name(self) -> &'static str {
         match self {
             Self::Portable => "portable",
@@ -52,7 +52,7 @@ impl InstructionSet {
                     && is_x86_feature_detected!("avx512vnni")
             }
             #[cfg(target_arch = "x86_64")]
-            Self::Amx => Self::Avx512.is_present() && super::amx_tiles::is_present(),
+            Self::Amx => Self::Avx512.is_present() && super::gemm::amx_is_present(),
             #[cfg(not(target_arch = "x86_64"))]
             _ => false,
         }
@@ -65,59 +65,75 @@ impl fmt::Display for InstructionSet {
     }
 }
 
-/// Loops for [`CpuFeatures::compiled`], with what they work on. A trait and not a closure: a closure may stay a
-/// function of its own, compiled without the features.
+/// A loop nest and its operands, to be passed to [`CpuFeatures::compiled`]. A trait rather than a closure, because the
+/// compiler may leave a closure as a separate function, compiled without the CPU features.
 pub(super) trait Loops {
-    /// To be marked `#[inline(always)]`, as all that it calls.
+    /// Runs the loops. Implementations, and all functions that they call, must be `#[inline(always)]`.
     fn run(self);
 }
 
-/// An instruction set that this machine was seen to have. Only this file makes one, so the kernels may rely on it:
-/// it is what makes their calls of `#[target_feature]` functions sound.
+/// An instruction set that this machine has. Values are only created in this file, after detection, which makes the
+/// kernels' calls of `#[target_feature]` functions sound.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct CpuFeatures(InstructionSet);
 
 impl CpuFeatures {
-    /// The best set of this machine.
+    /// Detects the fastest instruction set of this machine.
     pub fn detect() -> Self {
         let best = InstructionSet::ALL.into_iter().rev().find(|set| set.is_present());
         Self(best.unwrap_or(InstructionSet::Portable))
     }
 
-    /// Exactly `set`, for tests and comparisons.
+    /// Returns the proof for exactly `set`.
     ///
     /// # Errors
-    /// [`KernelError::UnsupportedInstructionSet`] where this machine lacks it.
+    /// [`KernelError::UnsupportedInstructionSet`] if this machine lacks the set.
     pub fn request(set: InstructionSet) -> Result<Self, KernelError> {
         if set.is_present() { Ok(Self(set)) } else { Err(KernelError::UnsupportedInstructionSet(set.name())) }
     }
 
-    /// Every set of this machine, least first.
+    /// Returns all sets of this machine, slowest first.
     pub fn available() -> Vec<Self> {
         InstructionSet::ALL.into_iter().filter(|set| set.is_present()).map(Self).collect()
     }
 
-    /// Runs `work` compiled for this set: its plain loops become the set's vector instructions. The result is the
-    /// same on every set, because Rust never contracts or reorders float operations.
+    /// Runs `loops` compiled for this set, so that they are vectorized with its instructions. The result is the same on
+    /// every set, because Rust never contracts or reorders floating-point operations.
     #[inline(always)]
-    pub(super) fn compiled<W: Loops>(self, work: W) {
+    pub(super) fn compiled<L: Loops>(self, loops: L) {
         match self.0 {
-            InstructionSet::Portable => work.run(),
+            InstructionSet::Portable => loops.run(),
             #[cfg(target_arch = "x86_64")]
             // SAFETY: `self` is the proof that this machine has these features.
-            InstructionSet::Avx2 => unsafe { super::avx2::compiled(work) },
+            InstructionSet::Avx2 => unsafe { run_with_avx2(loops) },
             #[cfg(target_arch = "x86_64")]
             // SAFETY: as above.
-            InstructionSet::Avx512 | InstructionSet::Amx => unsafe { super::avx512::compiled(work) },
+            InstructionSet::Avx512 | InstructionSet::Amx => unsafe { run_with_avx512(loops) },
             #[cfg(not(target_arch = "x86_64"))]
-            _ => work.run(),
+            _ => loops.run(),
         }
     }
 
-    /// The set.
+    /// Returns the instruction set.
     pub fn instruction_set(self) -> InstructionSet {
         self.0
     }
+}
+
+/// Runs `loops` compiled for [`InstructionSet::Avx2`].
+#[cfg(target_arch = "x86_64")]
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+fn run_with_avx2<L: Loops>(loops: L) {
+    loops.run();
+}
+
+/// Runs `loops` compiled for [`InstructionSet::Avx512`].
+#[cfg(target_arch = "x86_64")]
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma,f16c")]
+fn run_with_avx512<L: Loops>(loops: L) {
+    loops.run();
 }
 
 impl fmt::Display for CpuFeatures {
@@ -129,13 +145,13 @@ impl fmt::Display for CpuFeatures {
 impl FromStr for CpuFeatures {
     type Err = KernelError;
 
-    /// `auto`, `portable`, `avx2`, `avx512` or `amx`, in any case.
+    /// Parses `auto`, `portable`, `avx2`, `avx512` or `amx`, ignoring case.
     fn from_str(name: &str) -> Result<Self, KernelError> {
-        let wanted = name.trim().to_ascii_lowercase();
-        if wanted == "auto" {
+        let lowercase = name.trim().to_ascii_lowercase();
+        if lowercase == "auto" {
             return Ok(Self::detect());
         }
-        match InstructionSet::ALL.into_iter().find(|set| set.name() == wanted) {
+        match InstructionSet::ALL.into_iter().find(|set| set.name() == lowercase) {
             Some(set) => Self::request(set),
             None => Err(KernelError::UnknownInstructionSet(name.to_owned())),
         }
@@ -147,7 +163,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_round_trip_and_auto_is_the_best() {
+    fn parses_every_name_and_auto_selects_the_fastest_set() {
         for cpu in CpuFeatures::available() {
             assert_eq!(cpu.to_string().to_uppercase().parse::<CpuFeatures>(), Ok(cpu));
         }

@@ -1,18 +1,18 @@
-//! Scalar arithmetic that gives the same bits on every instruction set, in a form that compilers turn into vector
-//! instructions. Used by the activations' quantization, the row operations and attention.
+//! Scalar arithmetic that returns the same bits on every instruction set, written so that compilers vectorize it. Used
+//! by the quantization of activations, the row operations and attention.
 
-/// `x` rounded to the nearest integer, ties to even, for `|x| <= 2^22`; a plain `f32::round_ties_even` is a function
-/// call where the CPU has no instruction for it.
+/// Rounds `x` to the nearest integer, ties to even; `|x|` must be at most 2^22. `f32::round_ties_even` would be a
+/// function call on CPUs without a rounding instruction.
 #[inline(always)]
 pub(super) fn round_ties_even(x: f32) -> i32 {
-    // 1.5 · 2^23: the sum has no fraction bits left, and its low mantissa bits are the integer.
+    // Adding 1.5 · 2^23 leaves no fraction bits; the low mantissa bits of the sum are the integer.
     let shifted = x + 12_582_912.0;
     shifted.to_bits().cast_signed().wrapping_sub(0x4b40_0000)
 }
 
-/// `e^x` to within 2 units in the last place for `x` from −87 to 88; 0 below, infinity above, NaN for NaN.
+/// Returns `e^x`, accurate to 2 units in the last place for `x` from −87 to 88; 0 below, infinity above, NaN for NaN.
 ///
-/// Cephes' `expf`: `e^x = 2^n · e^r`, `|r| <= ln 2 / 2`, a polynomial for `e^r`.
+/// The algorithm is `expf` of Cephes: `e^x = 2^n · e^r` with `|r| <= ln 2 / 2`, and a polynomial for `e^r`.
 #[inline(always)]
 pub(super) fn exp(x: f32) -> f32 {
     const LN2_HIGH: f32 = 0.693_359_4;
@@ -30,7 +30,7 @@ pub(super) fn exp(x: f32) -> f32 {
     p = p * r + 1.666_666_5e-1;
     p = p * r + 0.5;
     p = p * r * r + r + 1.0;
-    // n is -126 to 128; two factors keep both exponents in range.
+    // `n` is between -126 and 128; splitting it into two factors keeps both exponents in range.
     let half = n >> 1;
     let scale = |n: i32| f32::from_bits((n.wrapping_add(127) as u32) << 23);
     let value = p * scale(half) * scale(n - half);
@@ -43,6 +43,17 @@ pub(super) fn exp(x: f32) -> f32 {
     } else {
         value
     }
+}
+
+/// Returns the sum of 16 lanes, added as a tree: an order that vector registers can follow.
+#[inline(always)]
+pub(super) fn sum16(mut lanes: [f32; 16]) -> f32 {
+    for half in [8, 4, 2, 1] {
+        for lane in 0..half {
+            lanes[lane] += lanes[lane + half];
+        }
+    }
+    lanes[0]
 }
 
 #[cfg(test)]
@@ -59,7 +70,7 @@ mod tests {
     }
 
     #[test]
-    fn exp_is_accurate_and_keeps_its_edges() {
+    fn exp_is_accurate_and_handles_the_limits_of_its_range() {
         for i in -8700..=8800 {
             let x = i as f32 * 0.01;
             let want = f64::from(x).exp();

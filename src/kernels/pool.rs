@@ -1,11 +1,10 @@
-//! The threads of the kernels: a few workers that stay awake between the ~200 products of a step, because waking a
-//! sleeping thread costs more than a small product. Work is cut into chunks that the threads take one by one, so a
-//! thread that another process has pushed off its core delays one chunk, not half of the work.
+//! The threads of the kernels: a fixed set that keeps spinning between the roughly 200 products of a step, because waking
+//! a sleeping thread takes longer than a small product. Threads take the tasks of a job one by one, so that a preempted
+//! thread delays one task instead of half of the job.
 //!
-//! Called by every kernel of this module; knows nothing about what a chunk computes. A panic in a chunk is carried to
-//! the caller.
+//! All kernels run on it. A panic in a task is propagated to the caller.
 
-#![allow(unsafe_code)] // a job lives on the caller's stack while the workers run it
+#![allow(unsafe_code)] // a job lives on the caller's stack while the other threads run it
 
 use std::any::Any;
 use std::marker::PhantomData;
@@ -15,81 +14,82 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle, Thread};
 use std::time::{Duration, Instant};
 
-/// How long an idle worker stays awake: longer than the gaps inside a step, shorter than anyone would notice.
+/// The time that an idle thread spins before it sleeps: longer than the pauses within a step.
 const SPIN: Duration = Duration::from_micros(150);
 
-/// A fixed set of threads that run chunks of work. [`Pool::run`] takes the calling thread as one of them.
+/// A fixed set of threads that run the tasks of one job at a time. The thread that calls [`Pool::run`] is one of them.
 pub struct Pool {
-    shared: Arc<Shared>,
-    workers: Vec<Worker>,
-    /// Held while a job runs: one at a time.
+    state: Arc<PoolState>,
+    threads: Vec<PoolThread>,
+    /// Held while a job runs.
     running: Mutex<()>,
 }
 
-struct Worker {
+struct PoolThread {
     thread: Thread,
     asleep: Arc<AtomicBool>,
     handle: Option<JoinHandle<()>>,
 }
 
-/// A job: what to do with the chunk of a number. Lives on the stack of the `run` that made it.
-struct Job<'a> {
-    work: &'a (dyn Fn(usize) + Sync),
+/// A job: a function of the task's index. Lives on the stack of [`Pool::run`].
+struct PoolJob<'a> {
+    task: &'a (dyn Fn(usize) + Sync),
     finished: AtomicU32,
     panic: Mutex<Option<Box<dyn Any + Send>>>,
 }
 
-struct Shared {
-    /// High half: chunks of the current job; low half: the next one to take. A thread that takes a number below the
-    /// high half owns that chunk, and the job cannot end before the chunk is counted as finished.
+struct PoolState {
+    /// High half: the number of tasks of the current job; low half: the next task. A thread that takes a number below
+    /// the high half owns that task, and the job cannot end before the task is counted as finished.
     ticket: AtomicU64,
-    job: AtomicPtr<Job<'static>>,
+    job: AtomicPtr<PoolJob<'static>>,
     stop: AtomicBool,
 }
 
 impl Pool {
-    /// A pool of `threads`, the caller of `run` included; 0 means one for each CPU that this process may use.
+    /// Creates a pool of `threads`, including the caller of `run`; 0 means one for each CPU available to the process.
     pub fn new(threads: usize) -> Self {
         let threads = match threads {
             0 => thread::available_parallelism().map_or(1, usize::from),
             n => n,
         };
-        let shared = Arc::new(Shared {
+        let state = Arc::new(PoolState {
             ticket: AtomicU64::new(0),
             job: AtomicPtr::new(std::ptr::null_mut()),
             stop: AtomicBool::new(false),
         });
-        let workers = (1..threads).map_while(|i| Worker::spawn(i, &shared)).collect();
-        Self { shared, workers, running: Mutex::new(()) }
+        let threads = (1..threads).map_while(|i| PoolThread::spawn(i, &state)).collect();
+        Self { state, threads, running: Mutex::new(()) }
     }
 
-    /// Threads that work on a job, the caller included. Fewer than were asked for if the system refused some.
+    /// Returns the number of threads, including the caller of `run`. It is lower than requested if the operating system
+    /// failed to start some.
     pub fn threads(&self) -> usize {
-        self.workers.len() + 1
+        self.threads.len() + 1
     }
 
-    /// Runs `work(0)` to `work(chunks - 1)`, each once, in any order and on any thread, and returns when all are done.
+    /// Runs `task(0)` to `task(tasks - 1)`, each once, in any order and on any thread, and returns when all have finished.
     ///
-    /// Called while another `run` of the same pool is in progress, it does the work on the calling thread.
+    /// If another `run` of the same pool is in progress, the calling thread runs all tasks.
     ///
     /// # Panics
-    /// With the first panic of `work`, after all chunks have ended.
-    pub fn run(&self, chunks: usize, work: &(dyn Fn(usize) + Sync)) {
-        let total = u32::try_from(chunks).expect("a job has fewer than 2^32 chunks");
-        let guard = if total < 2 || self.workers.is_empty() { None } else { self.running.try_lock().ok() };
+    /// If a task panics: with the first panic, after all tasks have ended.
+    pub fn run(&self, tasks: usize, task: &(dyn Fn(usize) + Sync)) {
+        let total = u32::try_from(tasks).expect("a job has fewer than 2^32 tasks");
+        let guard = if total < 2 || self.threads.is_empty() { None } else { self.running.try_lock().ok() };
         let Some(_guard) = guard else {
-            return (0..chunks).for_each(work);
+            return (0..tasks).for_each(task);
         };
-        let job = Job { work, finished: AtomicU32::new(0), panic: Mutex::new(None) };
-        self.shared.job.store((&raw const job).cast_mut().cast(), Ordering::SeqCst);
-        self.shared.ticket.store(u64::from(total) << 32, Ordering::SeqCst);
-        for worker in &self.workers {
-            if worker.asleep.load(Ordering::SeqCst) {
-                worker.thread.unpark();
+        let job = PoolJob { task, finished: AtomicU32::new(0), panic: Mutex::new(None) };
+        self.state.job.store((&raw const job).cast_mut().cast(), Ordering::SeqCst);
+        self.state.ticket.store(u64::from(total) << 32, Ordering::SeqCst);
+        for thread in &self.threads {
+            if thread.asleep.load(Ordering::SeqCst) {
+                thread.thread.unpark();
             }
         }
-        self.shared.take_chunks();
-        // Every chunk is taken; the others' last ones may still run.
+        self.state.run_tasks();
+        // All tasks are taken; the last ones may still be running on other threads.
         let mut spins = 0u32;
         while job.finished.load(Ordering::Acquire) != total {
             spins += 1;
@@ -102,42 +102,42 @@ impl Pool {
         }
     }
 
-    /// Runs `work(start, part)` over `data` cut into parts of `len` elements (the last may be shorter).
-    pub(super) fn run_parts<T: Send>(
+    /// Splits `data` into slices of `len` elements (the last may be shorter) and runs `task(start, slice)` for each.
+    pub(super) fn run_slices<T: Send>(
         &self,
         data: &mut [T],
         len: usize,
-        work: &(dyn Fn(usize, &mut [T]) + Sync),
+        task: &(dyn Fn(usize, &mut [T]) + Sync),
     ) {
-        let (parts, total) = (data.len().div_ceil(len), data.len());
+        let (tasks, total) = (data.len().div_ceil(len), data.len());
         let shared = SharedMut::new(data);
-        self.run(parts, &|part| {
-            let start = part * len;
-            // SAFETY: parts do not overlap, and `run` hands each number to one thread, once.
+        self.run(tasks, &|index| {
+            let start = index * len;
+            // SAFETY: the slices do not overlap, and `run` passes each index to one thread, once.
             let slice = unsafe { shared.slice(start, len.min(total - start)) };
-            work(start, slice);
+            task(start, slice);
         });
     }
 }
 
-impl Shared {
-    /// Takes and runs chunks until none is left.
-    fn take_chunks(&self) {
+impl PoolState {
+    /// Takes and runs tasks until none is left.
+    fn run_tasks(&self) {
         loop {
             let ticket = self.ticket.load(Ordering::SeqCst);
             if ticket as u32 >= (ticket >> 32) as u32 {
                 return;
             }
             let ticket = self.ticket.fetch_add(1, Ordering::SeqCst);
-            let (chunk, total) = (ticket as u32, (ticket >> 32) as u32);
-            if chunk >= total {
+            let (task, total) = (ticket as u32, (ticket >> 32) as u32);
+            if task >= total {
                 return;
             }
-            // SAFETY: this thread owns a chunk that is not yet counted as finished, and `run` neither returns nor
+            // SAFETY: this thread owns a task that is not yet counted as finished, and `run` neither returns nor
             // replaces the job before `finished` reaches the total. So the pointer is that of the ticket's job, and
             // the job is alive until the `fetch_add` below, after which it is not touched.
             let job = unsafe { &*self.job.load(Ordering::SeqCst) };
-            if let Err(panic) = catch_unwind(AssertUnwindSafe(|| (job.work)(chunk as usize))) {
+            if let Err(panic) = catch_unwind(AssertUnwindSafe(|| (job.task)(task as usize))) {
                 let mut first = job.panic.lock().unwrap_or_else(PoisonError::into_inner);
                 first.get_or_insert(panic);
             }
@@ -146,32 +146,33 @@ impl Shared {
     }
 }
 
-impl Worker {
-    fn spawn(index: usize, shared: &Arc<Shared>) -> Option<Self> {
+impl PoolThread {
+    fn spawn(index: usize, state: &Arc<PoolState>) -> Option<Self> {
         let asleep = Arc::new(AtomicBool::new(false));
-        let (theirs, shared) = (Arc::clone(&asleep), Arc::clone(shared));
+        let (asleep_flag, state) = (Arc::clone(&asleep), Arc::clone(state));
         let builder = thread::Builder::new().name(format!("kernels-{index}"));
-        let handle = builder.spawn(move || Self::serve(&shared, &theirs)).ok()?;
+        let handle = builder.spawn(move || Self::serve(&state, &asleep_flag)).ok()?;
         Some(Self { thread: handle.thread().clone(), asleep, handle: Some(handle) })
     }
 
-    fn serve(shared: &Shared, asleep: &AtomicBool) {
-        let has_work = || {
-            let ticket = shared.ticket.load(Ordering::SeqCst);
+    /// Runs tasks until the pool is dropped.
+    fn serve(state: &PoolState, asleep: &AtomicBool) {
+        let has_tasks = || {
+            let ticket = state.ticket.load(Ordering::SeqCst);
             (ticket as u32) < (ticket >> 32) as u32
         };
-        while !shared.stop.load(Ordering::SeqCst) {
-            shared.take_chunks();
+        while !state.stop.load(Ordering::SeqCst) {
+            state.run_tasks();
             let idle_since = Instant::now();
-            while !has_work() && !shared.stop.load(Ordering::SeqCst) {
+            while !has_tasks() && !state.stop.load(Ordering::SeqCst) {
                 if idle_since.elapsed() < SPIN {
                     (0..32).for_each(|_| std::hint::spin_loop());
                     continue;
                 }
-                // The flag is up before the last look at the ticket, and `run` looks at the flag after it has set
-                // the ticket: one of the two sees the other, so no wake-up is lost.
+                // This thread sets the flag before it checks the ticket once more, and `run` reads the flag after it
+                // has set the ticket: one of the two sees the other's store, so no wake-up is lost.
                 asleep.store(true, Ordering::SeqCst);
-                if !has_work() && !shared.stop.load(Ordering::SeqCst) {
+                if !has_tasks() && !state.stop.load(Ordering::SeqCst) {
                     thread::park();
                 }
                 asleep.store(false, Ordering::SeqCst);
@@ -182,11 +183,11 @@ impl Worker {
 
 impl Drop for Pool {
     fn drop(&mut self) {
-        self.shared.stop.store(true, Ordering::SeqCst);
-        for worker in &mut self.workers {
-            worker.thread.unpark();
-            if let Some(handle) = worker.handle.take() {
-                let _ = handle.join(); // a worker catches the panics of its chunks and ends only here
+        self.state.stop.store(true, Ordering::SeqCst);
+        for thread in &mut self.threads {
+            thread.thread.unpark();
+            if let Some(handle) = thread.handle.take() {
+                let _ = handle.join(); // cannot fail: a thread catches the panics of its tasks
             }
         }
     }
@@ -198,15 +199,15 @@ impl std::fmt::Debug for Pool {
     }
 }
 
-/// A slice that the chunks of a job write at the same time, each in its own places.
+/// A slice that the tasks of a job write concurrently, each its own elements.
 pub(super) struct SharedMut<'a, T> {
     start: *mut T,
     len: usize,
     life: PhantomData<&'a mut [T]>,
 }
 
-// SAFETY: it is a `&mut [T]` whose parts go to other threads, which `T: Send` allows; keeping the parts apart is the
-// contract of `slice`.
+// SAFETY: it is a `&mut [T]` of which other threads get subslices, which `T: Send` allows; that these are disjoint is
+// the contract of `slice`.
 unsafe impl<T: Send> Sync for SharedMut<'_, T> {}
 
 impl<'a, T> SharedMut<'a, T> {
@@ -214,11 +215,13 @@ impl<'a, T> SharedMut<'a, T> {
         Self { start: slice.as_mut_ptr(), len: slice.len(), life: PhantomData }
     }
 
+    /// Returns `len` elements from `start`.
+    ///
     /// # Safety
-    /// No element of the part may be in another part that is alive.
+    /// The elements must not be in another subslice that is alive.
     #[allow(clippy::mut_from_ref)] // the point of the type
     pub(super) unsafe fn slice(&self, start: usize, len: usize) -> &mut [T] {
-        assert!(start <= self.len && len <= self.len - start, "part outside of the slice");
+        assert!(start <= self.len && len <= self.len - start, "subslice out of bounds");
         // SAFETY: in bounds by the assertion, exclusive by the caller's promise, alive for 'a.
         unsafe { std::slice::from_raw_parts_mut(self.start.add(start), len) }
     }
@@ -230,24 +233,24 @@ mod tests {
     use std::sync::atomic::AtomicUsize;
 
     #[test]
-    fn every_chunk_runs_once() {
+    fn runs_every_task_once() {
         for threads in [1, 2, 3] {
             let pool = Pool::new(threads);
-            for chunks in [0, 1, 2, 3, 17, 100] {
-                let counts: Vec<AtomicUsize> = (0..chunks).map(|_| AtomicUsize::new(0)).collect();
-                pool.run(chunks, &|i| {
+            for tasks in [0, 1, 2, 3, 17, 100] {
+                let counts: Vec<AtomicUsize> = (0..tasks).map(|_| AtomicUsize::new(0)).collect();
+                pool.run(tasks, &|i| {
                     counts[i].fetch_add(1, Ordering::Relaxed);
                 });
                 assert!(
                     counts.iter().all(|c| c.load(Ordering::Relaxed) == 1),
-                    "{threads} threads, {chunks} chunks"
+                    "{threads} threads, {tasks} tasks"
                 );
             }
         }
     }
 
     #[test]
-    fn many_jobs_in_a_row_and_after_a_sleep() {
+    fn runs_many_jobs_in_a_row_and_after_its_threads_slept() {
         let pool = Pool::new(2);
         let sum = AtomicUsize::new(0);
         let rounds = if cfg!(miri) { 20 } else { 2000 };
@@ -263,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn a_job_inside_a_job_runs_on_its_thread() {
+    fn runs_a_nested_job_on_the_calling_thread() {
         let pool = Pool::new(2);
         let count = AtomicUsize::new(0);
         pool.run(3, &|_| {
@@ -275,9 +278,9 @@ mod tests {
     }
 
     #[test]
-    fn a_panic_reaches_the_caller_and_the_pool_lives_on() {
+    fn propagates_a_panic_to_the_caller_and_stays_usable() {
         let pool = Pool::new(2);
-        let result = catch_unwind(AssertUnwindSafe(|| pool.run(8, &|i| assert!(i != 5, "chunk five"))));
+        let result = catch_unwind(AssertUnwindSafe(|| pool.run(8, &|i| assert!(i != 5, "task five"))));
         assert!(result.is_err());
         let count = AtomicUsize::new(0);
         pool.run(8, &|_| {
@@ -287,11 +290,11 @@ mod tests {
     }
 
     #[test]
-    fn parts_cover_the_slice() {
+    fn run_slices_covers_the_data() {
         let pool = Pool::new(2);
         let mut data = vec![0usize; 103];
-        pool.run_parts(&mut data, 10, &|start, part| {
-            part.iter_mut().enumerate().for_each(|(i, x)| *x = start + i);
+        pool.run_slices(&mut data, 10, &|start, slice| {
+            slice.iter_mut().enumerate().for_each(|(i, x)| *x = start + i);
         });
         assert!(data.iter().enumerate().all(|(i, &x)| i == x));
     }

@@ -1,10 +1,10 @@
-//! Helpers of the kernels' tests: reproducible random data, random valid GGUF blocks, every instruction set with one
-//! and with several threads, and a comparison that says where it failed.
+//! Helpers for tests of the kernels: reproducible random data, random valid GGUF tensors, every instruction set with one
+//! and with several threads, and a comparison within a tolerance.
 
 use super::{CpuFeatures, Kernels, QuantType};
 use half::{bf16, f16};
 
-/// A small reproducible generator (splitmix64).
+/// A small reproducible random number generator (splitmix64).
 pub(crate) struct Random(u64);
 
 impl Random {
@@ -20,12 +20,12 @@ impl Random {
         z ^ (z >> 31)
     }
 
-    /// A number below `end`.
+    /// Returns a number below `end`.
     pub(crate) fn below(&mut self, end: usize) -> usize {
         (self.next() % end as u64) as usize
     }
 
-    /// Roughly normal, with standard deviation `scale`.
+    /// Returns a number from a roughly normal distribution with standard deviation `scale`.
     pub(crate) fn float(&mut self, scale: f32) -> f32 {
         let sum: f32 = (0..4).map(|_| (self.next() >> 40) as f32 / (1u64 << 24) as f32 - 0.5).sum();
         sum * scale * 1.732
@@ -35,7 +35,7 @@ impl Random {
         (0..len).map(|_| self.float(scale)).collect()
     }
 
-    /// A valid tensor of the type: any quants and scales, small finite factors.
+    /// Returns the data of a valid tensor of the type: any quants and scales, small finite factors.
     pub(super) fn tensor(&mut self, ty: QuantType, rows: usize, columns: usize) -> Vec<u8> {
         let factors: &[usize] = match ty {
             QuantType::F32 => {
@@ -64,7 +64,7 @@ impl Random {
     }
 }
 
-/// Every instruction set of this machine, with one thread and with several.
+/// Returns every instruction set of this machine, with one thread and with several.
 pub(super) fn all_kernels() -> Vec<Kernels> {
     CpuFeatures::available()
         .into_iter()
@@ -72,12 +72,13 @@ pub(super) fn all_kernels() -> Vec<Kernels> {
         .collect()
 }
 
-/// Asserts that each value differs by at most `tolerance` relative to the largest of the wanted values around it.
+/// Asserts that each value of `actual` differs from the one of `expected` by at most `tolerance`, relative to it where it
+/// is larger than 1. `context` is part of the message.
 #[track_caller]
-pub(crate) fn close(got: &[f32], want: &[f32], tolerance: f32, what: &str) {
-    assert_eq!(got.len(), want.len(), "{what}: length");
-    for (i, (got, want)) in got.iter().zip(want).enumerate() {
-        let allowed = tolerance * want.abs().max(1.0);
-        assert!((got - want).abs() <= allowed, "{what}: at {i} got {got}, want {want}");
+pub(crate) fn assert_close(actual: &[f32], expected: &[f32], tolerance: f32, context: &str) {
+    assert_eq!(actual.len(), expected.len(), "{context}: length");
+    for (i, (actual, expected)) in actual.iter().zip(expected).enumerate() {
+        let allowed = tolerance * expected.abs().max(1.0);
+        assert!((actual - expected).abs() <= allowed, "{context}: expected {expected} at {i}, got {actual}");
     }
 }

@@ -26,7 +26,7 @@ pub(super) fn family(file: &GgufFile, shape: &Shape) -> Result<Family, ModelErro
         activation: Activation::Silu,
         embedding_scale: None,
         score_divisor: shape.head_dim,
-        rope: shape.rope(file, RopeStyle::Neighbours)?,
+        rope: shape.rope(file, RopeStyle::Neighbors)?,
         local: None,
     })
 }

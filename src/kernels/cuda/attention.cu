@@ -26,17 +26,17 @@ struct Tile {
 };
 
 // Rotates every head of a row by the row's position: `x`, `out` (tokens, heads, head_dim); `cosines`, `sines` (positions,
-// head_dim / 2). A pair is two neighbours, or an element of the first half and one of the second. One block a row.
+// head_dim / 2). A pair is two neighbors, or an element of the first half and one of the second. One block a row.
 extern "C" __global__ void rotate(const float* x, const float* cosines, const float* sines, const u32* positions,
-                                  float* out, u32 heads, u32 head_dim, u32 neighbours) {
+                                  float* out, u32 heads, u32 head_dim, u32 neighbors) {
   const u32 half = head_dim / 2;
   const size_t angle = (size_t)positions[blockIdx.x] * half;
   const size_t row = (size_t)blockIdx.x * heads * head_dim;
   for (u32 pair = threadIdx.x; pair < heads * half; pair += blockDim.x) {
     const u32 i = pair % half;
     const size_t head = row + (size_t)(pair / half) * head_dim;
-    const size_t a = head + (neighbours ? 2 * i : i);
-    const size_t b = a + (neighbours ? 1 : half);
+    const size_t a = head + (neighbors ? 2 * i : i);
+    const size_t b = a + (neighbors ? 1 : half);
     const float c = cosines[angle + i], s = sines[angle + i];
     out[a] = x[a] * c - x[b] * s;
     out[b] = x[a] * s + x[b] * c;

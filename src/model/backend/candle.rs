@@ -171,7 +171,7 @@ impl Backend for Candle {
         let by_head = split_heads(x, heads)?.unsqueeze(0)?.contiguous()?; // (1, heads, total_tokens, head_dim)
         let rotated = match rope.style {
             RopeStyle::Halves => candle_nn::rotary_emb::rope(&by_head, &cos, &sin)?,
-            RopeStyle::Neighbours => candle_nn::rotary_emb::rope_i(&by_head, &cos, &sin)?,
+            RopeStyle::Neighbors => candle_nn::rotary_emb::rope_i(&by_head, &cos, &sin)?,
         };
         *x = rotated.squeeze(0)?.transpose(0, 1)?.flatten_from(1)?;
         Ok(())

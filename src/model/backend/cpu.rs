@@ -10,7 +10,8 @@ use candle_core::{Device, Tensor};
 use super::{Backend, Heads, Rope};
 use crate::{
     kernels::{
-        self, AttentionBatch, AttentionSequence, Kernels, KvStore, KvType, Product, QuantMatrix, RopeTable,
+        self, AttentionBatch, AttentionSequence, GgufMatrix, Kernels, KvStore, KvType, Product, QuantMatrix,
+        RopeTable,
     },
     model::{Batch, GgufFile, KV_BLOCK_TOKENS, KvCache, KvShape, ModelError, ModelOptions},
 };
@@ -104,7 +105,8 @@ impl Backend for Cpu {
         input: usize,
     ) -> Result<QuantMatrix, ModelError> {
         let (quant_type, bytes) = file.tensor_bytes(name, &[out, input])?;
-        let packed = QuantMatrix::from_gguf(&self.kernels, quant_type, out, input, bytes);
+        let matrix = GgufMatrix { ty: quant_type, rows: out, columns: input, data: bytes };
+        let packed = QuantMatrix::from_gguf(&self.kernels, matrix);
         // The packed copy is what is used from now on.
         file.release(bytes);
         packed.map_err(|error| file.corrupt(format!("tensor {name}: {error}")))

@@ -119,11 +119,11 @@ impl Gpu {
         // SAFETY: `rotate` writes both elements of every pair.
         let mut out = unsafe { device.alloc::<f32>(tokens * width) }?;
         let [heads, head_dim] = [width / rope.head_dim, rope.head_dim].map(|n| n as u32);
-        let neighbours = u32::from(rope.style == RopeStyle::Neighbours);
+        let neighbors = u32::from(rope.style == RopeStyle::Neighbors);
         let (stream, function) = (device.cuda_stream(), function(device, "rotate")?);
         let mut launch = stream.launch_builder(&function);
         launch.arg(&x).arg(&cos).arg(&sin).arg(&positions).arg(&mut out);
-        launch.arg(&heads).arg(&head_dim).arg(&neighbours);
+        launch.arg(&heads).arg(&head_dim).arg(&neighbors);
         // SAFETY: the shapes are those that were asked for above, and the engine runs no sequence beyond the positions
         // that the angles were made for.
         unsafe { launch.launch(row_by_row(tokens)) }.map_err(Error::wrap)?;

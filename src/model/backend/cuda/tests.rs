@@ -8,7 +8,7 @@ use crate::{
         self, AttentionBatch, AttentionSequence, CpuFeatures, KV_BLOCK_TOKENS, Kernels, KvShape, KvStore,
         KvType, RopeStyle, RopeTable,
         cuda::emulator::{floats, run, to_floats, words},
-        testing::{Random, close},
+        testing::{Random, assert_close},
     },
     model::Batch,
 };
@@ -86,7 +86,7 @@ fn attention_agrees(heads: usize, shape: KvShape, window: Option<usize>, context
         word(window.unwrap_or(u32::MAX as usize)),
     ];
     run("attend", (plan.tiles.len() / TILE_WORDS, kv_heads), WARPS * 32, &mut arguments);
-    close(&to_floats(&arguments[5]), &want, 2e-5, "attention");
+    assert_close(&to_floats(&arguments[5]), &want, 2e-5, "attention");
 }
 
 #[test]
@@ -105,7 +105,7 @@ fn attention_of_many_sequences_in_one_launch_is_that_of_the_cpu() {
 fn rotation_is_that_of_the_cpu() {
     let (random, kernels) = (&mut Random::new(3), portable());
     let (heads, head_dim, positions) = (3, 48, [0u32, 1, 17, 99]);
-    for style in [RopeStyle::Halves, RopeStyle::Neighbours] {
+    for style in [RopeStyle::Halves, RopeStyle::Neighbors] {
         let x = random.floats(positions.len() * heads * head_dim, 1.0);
         let table = RopeTable::new(style, head_dim, head_dim, 10_000.0, &[], 100).unwrap();
         let mut want = x.clone();
@@ -123,9 +123,9 @@ fn rotation_is_that_of_the_cpu() {
             floats(&vec![f32::NAN; x.len()]),
             words(&[heads as u32]),
             words(&[head_dim as u32]),
-            words(&[u32::from(style == RopeStyle::Neighbours)]),
+            words(&[u32::from(style == RopeStyle::Neighbors)]),
         ];
         run("rotate", (positions.len(), 1), 32, &mut arguments);
-        close(&to_floats(&arguments[4]), &want, 1e-5, "rotation");
+        assert_close(&to_floats(&arguments[4]), &want, 1e-5, "rotation");
     }
 }

@@ -1,21 +1,23 @@
-//! Unpacking of weights into AVX-512 registers: the step before `avx512`'s products, and used by nothing else.
+//! Unpacking of weights into AVX-512 registers, for the products in `avx512` and `amx`.
 
 #![allow(unsafe_code)] // intrinsics on references
 
-use super::panel::{Eight, Five, Four, Group, Quants, Six};
+use crate::kernels::gemm::quants::{QuantGroup, Quants, Quants4, Quants5, Quants6, Quants8};
 use std::arch::x86_64::*;
 
-/// Unpacking of 32 columns in registers.
-pub(super) trait Unpack: Quants {
+/// Unpacking of 32 columns into registers.
+pub(in crate::kernels::gemm) trait UnpackAvx512: Quants {
+    /// Returns the 8 groups.
+    ///
     /// # Safety
     /// The CPU has AVX-512 F and BW.
     unsafe fn registers(&self) -> [__m512i; 8];
 }
 
-/// The low and the high halves of the bytes of four groups.
+/// Returns the low and the high halves of the bytes of four groups.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw")]
-fn nibbles(groups: &[Group; 4]) -> [__m512i; 8] {
+fn nibbles(groups: &[QuantGroup; 4]) -> [__m512i; 8] {
     let mask = _mm512_set1_epi8(15);
     let packed = [load(&groups[0]), load(&groups[1]), load(&groups[2]), load(&groups[3])];
     let mut all = [_mm512_setzero_si512(); 8];
@@ -26,14 +28,14 @@ fn nibbles(groups: &[Group; 4]) -> [__m512i; 8] {
     all
 }
 
-/// `low | (high & mask)`
+/// Returns `low | (high & mask)`.
 #[inline]
 #[target_feature(enable = "avx512f")]
 fn insert(low: __m512i, high: __m512i, mask: __m512i) -> __m512i {
     _mm512_ternarylogic_epi32::<0xf8>(low, high, mask)
 }
 
-impl Unpack for Four {
+impl UnpackAvx512 for Quants4 {
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw")]
     unsafe fn registers(&self) -> [__m512i; 8] {
@@ -41,12 +43,12 @@ impl Unpack for Four {
     }
 }
 
-impl Unpack for Five {
+impl UnpackAvx512 for Quants5 {
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw")]
     unsafe fn registers(&self) -> [__m512i; 8] {
         let (q, high, bit) = (nibbles(&self.0), load(&self.1), _mm512_set1_epi8(16));
-        // Bits that a shift of 16-bit elements carries from byte to byte are masked off.
+        // The shifts of 16-bit elements carry bits from byte to byte; the mask removes them.
         [
             insert(q[0], _mm512_slli_epi16::<4>(high), bit),
             insert(q[1], _mm512_slli_epi16::<3>(high), bit),
@@ -60,7 +62,7 @@ impl Unpack for Five {
     }
 }
 
-impl Unpack for Six {
+impl UnpackAvx512 for Quants6 {
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw")]
     unsafe fn registers(&self) -> [__m512i; 8] {
@@ -77,7 +79,7 @@ impl Unpack for Six {
     }
 }
 
-impl Unpack for Eight {
+impl UnpackAvx512 for Quants8 {
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw")]
     unsafe fn registers(&self) -> [__m512i; 8] {
@@ -97,7 +99,7 @@ impl Unpack for Eight {
 
 #[inline]
 #[target_feature(enable = "avx512f")]
-fn load(bytes: &Group) -> __m512i {
+fn load(bytes: &QuantGroup) -> __m512i {
     // SAFETY: a reference to 64 bytes.
     unsafe { _mm512_loadu_si512(bytes.as_ptr().cast()) }
 }

@@ -1,11 +1,11 @@
-//! The inner loops of attention in AVX-512; called by `attention` only, which says what they compute.
+//! The inner loops of attention in AVX-512; `dispatch` calls them and has the portable implementations.
 
 #![allow(unsafe_code)] // intrinsics on slices
 
-use super::kv::KV_BLOCK_TOKENS;
+use super::kv_store::KV_BLOCK_TOKENS;
 use std::arch::x86_64::*;
 
-/// Widens as many values as `to` has; a multiple of 16.
+/// Widens f16 values; the length of `to` must be a multiple of 16.
 ///
 /// # Safety
 /// The CPU has AVX-512 F and F16C.
@@ -20,7 +20,7 @@ pub(super) unsafe fn widen_f16(from: &[u16], to: &mut [f32]) {
     }
 }
 
-/// Widens keys `(dim, 16)` by the scale of their column and values `(16, dim)` by that of their row.
+/// Widens int8 keys `(dim, 16)` times the scale of their column, and values `(16, dim)` times the scale of their row.
 ///
 /// # Safety
 /// The CPU has AVX-512 F.
@@ -46,6 +46,7 @@ pub(super) unsafe fn widen_int8(
     }
 }
 
+/// Widens 16 quants and multiplies them by their scales.
 #[inline]
 #[target_feature(enable = "avx512f")]
 fn widen_16(from: &[i8; 16], scale: __m512, to: &mut [f32; 16]) {
@@ -56,7 +57,7 @@ fn widen_16(from: &[i8; 16], scale: __m512, to: &mut [f32; 16]) {
     }
 }
 
-/// `p = q · k`: `q` is `(p.len(), k.len())`. 12 rows at a time share what they load of `k`.
+/// Computes `p = q · k`; `q` is `(p.len(), k.len())`. 12 rows at a time share the loads of `k`.
 ///
 /// # Safety
 /// The CPU has AVX-512 F; `q.len() == p.len() * k.len()`.
@@ -76,7 +77,7 @@ pub(super) unsafe fn scores(q: &[f32], k: &[[f32; KV_BLOCK_TOKENS]], p: &mut [[f
     }
 }
 
-/// The first `R` rows; gives `R` back.
+/// Computes the first `R` rows and returns `R`.
 #[inline]
 #[target_feature(enable = "avx512f")]
 fn scores_tile<const R: usize>(
@@ -102,12 +103,12 @@ fn scores_tile<const R: usize>(
     R
 }
 
-/// `sums += p · v`: `v` is `(16, dim)`, `sums` `(p.len(), dim)`, `dim` a multiple of 16.
+/// Computes `sums += p · v`; `v` is `(16, dim)`, `sums` is `(p.len(), dim)`, `dim` is a multiple of 16.
 ///
 /// # Safety
 /// The CPU has AVX-512 F; `v.len() == 16 * dim`, `sums.len() == p.len() * dim`.
 #[target_feature(enable = "avx512f")]
-pub(super) unsafe fn values(p: &[[f32; KV_BLOCK_TOKENS]], v: &[f32], sums: &mut [f32]) {
+pub(super) unsafe fn add_values(p: &[[f32; KV_BLOCK_TOKENS]], v: &[f32], sums: &mut [f32]) {
     let dim = v.len() / KV_BLOCK_TOKENS;
     let mut row = 0;
     while row < p.len() {
@@ -121,12 +122,12 @@ pub(super) unsafe fn values(p: &[[f32; KV_BLOCK_TOKENS]], v: &[f32], sums: &mut 
         while at < dim {
             let wide = dim - at >= 64;
             match (rows, wide) {
-                (6, true) => values_tile::<6, 4>(p, v, sums, at),
-                (6, false) => values_tile::<6, 1>(p, v, sums, at),
-                (3, true) => values_tile::<3, 4>(p, v, sums, at),
-                (3, false) => values_tile::<3, 1>(p, v, sums, at),
-                (_, true) => values_tile::<1, 4>(p, v, sums, at),
-                (_, false) => values_tile::<1, 1>(p, v, sums, at),
+                (6, true) => add_values_tile::<6, 4>(p, v, sums, at),
+                (6, false) => add_values_tile::<6, 1>(p, v, sums, at),
+                (3, true) => add_values_tile::<3, 4>(p, v, sums, at),
+                (3, false) => add_values_tile::<3, 1>(p, v, sums, at),
+                (_, true) => add_values_tile::<1, 4>(p, v, sums, at),
+                (_, false) => add_values_tile::<1, 1>(p, v, sums, at),
             }
             at += if wide { 64 } else { 16 };
         }
@@ -134,10 +135,10 @@ pub(super) unsafe fn values(p: &[[f32; KV_BLOCK_TOKENS]], v: &[f32], sums: &mut 
     }
 }
 
-/// `R` rows and `16 · C` columns from `at` on.
+/// Computes `R` rows and `16 · C` columns, beginning at `at`.
 #[inline]
 #[target_feature(enable = "avx512f")]
-fn values_tile<const R: usize, const C: usize>(
+fn add_values_tile<const R: usize, const C: usize>(
     p: &[[f32; KV_BLOCK_TOKENS]],
     v: &[f32],
     sums: &mut [f32],
@@ -145,7 +146,7 @@ fn values_tile<const R: usize, const C: usize>(
 ) {
     let dim = v.len() / KV_BLOCK_TOKENS;
     assert!(p.len() == R && sums.len() == R * dim && at + 16 * C <= dim);
-    // SAFETY: by the assertion, 16 floats at `at + 16 · c` are inside of a row of `dim`.
+    // SAFETY: by the assertion, 16 floats at `at + 16 · c` are within a row of `dim`.
     let load = |row: &[f32], c: usize| unsafe { _mm512_loadu_ps(row.as_ptr().add(at + 16 * c)) };
     let mut total = [[_mm512_setzero_ps(); C]; R];
     for (total, row) in total.iter_mut().zip(sums.chunks_exact(dim)) {
@@ -163,7 +164,7 @@ fn values_tile<const R: usize, const C: usize>(
     }
     for (total, row) in total.iter().zip(sums.chunks_exact_mut(dim)) {
         for c in 0..C {
-            // SAFETY: as for `load`.
+            // SAFETY: same as for `load`.
             unsafe { _mm512_storeu_ps(row.as_mut_ptr().add(at + 16 * c), total[c]) };
         }
     }

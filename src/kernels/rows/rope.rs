@@ -1,19 +1,19 @@
-//! Rotary position embedding of packed rows: each row has its own position. `model` applies it to queries and keys
-//! before keys are stored; the table is also what lets `kv` take a rotated key bias out of the stored keys.
+//! Rotary position embedding of rows with individual positions. `model` applies it to queries and keys before the keys are
+//! stored; `kv_store` rotates key biases with the same table.
 
-use super::cpu::Loops;
-use super::{KernelError, Kernels};
+use crate::kernels::cpu::Loops;
+use crate::kernels::{KernelError, Kernels};
 
-/// Which elements of a head form a pair that is rotated together.
+/// The elements of a head that form a pair, which is rotated together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum RopeStyle {
     /// Element `i` with `i + rotated/2`: GPT-NeoX, Qwen2, Phi; ggml's `NEOX`.
     Halves,
     /// Element `2i` with `2i + 1`: Llama in GGUF files; ggml's `NORM`.
-    Neighbours,
+    Neighbors,
 }
 
-/// Cosines and sines of every position up to a limit.
+/// The cosines and sines of all positions up to a limit.
 #[derive(Debug, Clone)]
 pub struct RopeTable {
     style: RopeStyle,
@@ -25,11 +25,12 @@ pub struct RopeTable {
 }
 
 impl RopeTable {
-    /// The usual frequencies `base^(-2i / rotated)` for the first `rotated` elements of a head of `head_dim`, each divided
-    /// by its one of `divisors`, if there are any (linear scaling, Llama 3).
+    /// Creates the table for the frequencies `base^(-2i / rotated)` of the first `rotated` elements of a head of `head_dim`,
+    /// each divided by its element of `divisors` (linear scaling, Llama 3) unless that is empty.
     ///
     /// # Errors
-    /// [`KernelError::Shape`] where `rotated` is odd, zero or more than `head_dim`, or there is no position.
+    /// [`KernelError::Shape`] if `rotated` is odd, zero or more than `head_dim`, `divisors` has another length than there are
+    /// pairs, or `positions` is zero.
     pub fn new(
         style: RopeStyle,
         head_dim: usize,
@@ -38,35 +39,22 @@ impl RopeTable {
         divisors: &[f32],
         positions: usize,
     ) -> Result<Self, KernelError> {
-        let exponent = |i: usize| -2.0 * i as f64 / rotated as f64;
-        let mut frequencies: Vec<f32> =
-            (0..rotated / 2).map(|i| f64::from(base).powf(exponent(i)) as f32).collect();
-        if !divisors.is_empty() && divisors.len() != frequencies.len() {
-            return Err(KernelError::Shape(format!("{} divisors of {rotated} elements", divisors.len())));
-        }
-        frequencies.iter_mut().zip(divisors).for_each(|(frequency, divisor)| *frequency /= divisor);
-        if !rotated.is_multiple_of(2) {
-            return Err(KernelError::Shape(format!("{rotated} rotated elements: not a number of pairs")));
-        }
-        Self::with_frequencies(style, head_dim, &frequencies, positions)
-    }
-
-    /// Given frequencies in radians a position, one a pair: for scaled variants (Llama 3, YaRN).
-    ///
-    /// # Errors
-    /// [`KernelError::Shape`] where there are no pairs, more than half of `head_dim`, or no position.
-    pub fn with_frequencies(
-        style: RopeStyle,
-        head_dim: usize,
-        frequencies: &[f32],
-        positions: usize,
-    ) -> Result<Self, KernelError> {
-        let pairs = frequencies.len();
-        if pairs == 0 || 2 * pairs > head_dim || positions == 0 {
+        let pairs = rotated / 2;
+        if !rotated.is_multiple_of(2) || pairs == 0 || rotated > head_dim || positions == 0 {
             return Err(KernelError::Shape(format!(
-                "{pairs} pairs of a head of {head_dim}, {positions} positions"
+                "cannot rotate {rotated} of the {head_dim} elements of a head at {positions} positions"
             )));
         }
+        if !divisors.is_empty() && divisors.len() != pairs {
+            return Err(KernelError::Shape(format!(
+                "{} frequency divisors for {pairs} pairs of elements",
+                divisors.len()
+            )));
+        }
+        let exponent = |i: usize| -2.0 * i as f64 / rotated as f64;
+        let mut frequencies: Vec<f32> =
+            (0..pairs).map(|i| f64::from(base).powf(exponent(i)) as f32).collect();
+        frequencies.iter_mut().zip(divisors).for_each(|(frequency, divisor)| *frequency /= divisor);
         let mut table = Vec::with_capacity(positions * 2 * pairs);
         for position in 0..positions {
             let angle = |f: &f32| position as f64 * f64::from(*f);
@@ -76,20 +64,20 @@ impl RopeTable {
         Ok(Self { style, head_dim, pairs, positions, table })
     }
 
-    /// Positions in the table.
+    /// Returns the number of positions in the table.
     pub fn positions(&self) -> usize {
         self.positions
     }
 
-    /// Elements of a head.
-    pub fn head_dim(&self) -> usize {
+    /// Returns the number of elements of a head.
+    pub(in crate::kernels) fn head_dim(&self) -> usize {
         self.head_dim
     }
 
-    /// Rotates `x`, `(positions, heads · head_dim)` row-major, in place; row `i` is at `positions[i]`.
+    /// Rotates `x`, `(positions, heads · head_dim)` row-major, in place. Row `i` is at `positions[i]`.
     ///
     /// # Panics
-    /// Where `x` is no whole number of heads for each row, or a position is beyond the table.
+    /// If a row is not a whole number of heads, or a position is outside of the table.
     pub fn rotate(&self, kernels: &Kernels, x: &mut [f32], positions: &[u32]) {
         if positions.is_empty() {
             return assert!(x.is_empty(), "rows without positions");
@@ -100,26 +88,26 @@ impl RopeTable {
             "rows of whole heads"
         );
         let last = positions.iter().max().map_or(0, |&p| p as usize);
-        assert!(last < self.positions, "position {last} of {}", self.positions);
+        assert!(last < self.positions, "position {last} is outside of a table of {}", self.positions);
         let rows = (16_384 / width.max(1)).max(1);
-        kernels.pool().run_parts(x, rows * width.max(1), &|start, part| {
+        kernels.pool().run_slices(x, rows * width.max(1), &|start, part| {
             let positions = &positions[start / width..];
-            kernels.cpu().compiled(Rotate { table: self, rows: part, positions, width });
+            kernels.cpu().compiled(RotateRows { table: self, rows: part, positions, width });
         });
     }
 
-    /// The element that `element` of a head is rotated with; itself where it is not rotated.
-    pub(super) fn partner(&self, element: usize) -> usize {
+    /// Returns the element that forms a pair with `element`, or `element` itself if it is not rotated.
+    pub(in crate::kernels) fn partner(&self, element: usize) -> usize {
         match self.style {
             _ if element >= 2 * self.pairs => element,
             RopeStyle::Halves => (element + self.pairs) % (2 * self.pairs),
-            RopeStyle::Neighbours => element ^ 1,
+            RopeStyle::Neighbors => element ^ 1,
         }
     }
 
     /// Rotates the heads of one row.
     #[inline(always)]
-    pub(super) fn rotate_row(&self, row: &mut [f32], position: u32) {
+    pub(in crate::kernels) fn rotate_row(&self, row: &mut [f32], position: u32) {
         let at = &self.table[position as usize * 2 * self.pairs..][..2 * self.pairs];
         let (cos, sin) = at.split_at(self.pairs);
         for head in row.chunks_exact_mut(self.head_dim) {
@@ -130,7 +118,7 @@ impl RopeTable {
                         (*a, *b) = (*a * cos - *b * sin, *a * sin + *b * cos);
                     }
                 }
-                RopeStyle::Neighbours => {
+                RopeStyle::Neighbors => {
                     for ((pair, cos), sin) in head.as_chunks_mut::<2>().0.iter_mut().zip(cos).zip(sin) {
                         *pair = [pair[0] * cos - pair[1] * sin, pair[0] * sin + pair[1] * cos];
                     }
@@ -140,14 +128,14 @@ impl RopeTable {
     }
 }
 
-struct Rotate<'a> {
+struct RotateRows<'a> {
     table: &'a RopeTable,
     rows: &'a mut [f32],
     positions: &'a [u32],
     width: usize,
 }
 
-impl Loops for Rotate<'_> {
+impl Loops for RotateRows<'_> {
     #[inline(always)]
     fn run(self) {
         for (row, &position) in self.rows.chunks_exact_mut(self.width).zip(self.positions) {
@@ -159,16 +147,16 @@ impl Loops for Rotate<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kernels::testing::{Random, all_kernels, close};
+    use crate::kernels::testing::{Random, all_kernels, assert_close};
 
     #[test]
     fn rotates_each_row_by_its_position() {
         let (heads, dim, positions) = (3, 32, [5u32, 0, 17, 16]);
         for (style, rotated) in [
             (RopeStyle::Halves, 32),
-            (RopeStyle::Neighbours, 32),
+            (RopeStyle::Neighbors, 32),
             (RopeStyle::Halves, 20),
-            (RopeStyle::Neighbours, 8),
+            (RopeStyle::Neighbors, 8),
         ] {
             let rope = RopeTable::new(style, dim, rotated, 10_000.0, &[], 18).expect("a valid shape");
             let x = Random::new(1).floats(positions.len() * heads * dim, 1.0);
@@ -180,7 +168,7 @@ mod tests {
                         let angle = f64::from(position) * 10_000f64.powf(-2.0 * pair as f64 / rotated as f64);
                         let (i, j) = match style {
                             RopeStyle::Halves => (at + pair, at + pair + rotated / 2),
-                            RopeStyle::Neighbours => (at + 2 * pair, at + 2 * pair + 1),
+                            RopeStyle::Neighbors => (at + 2 * pair, at + 2 * pair + 1),
                         };
                         let (a, b) = (f64::from(x[i]), f64::from(x[j]));
                         want[i] = (a * angle.cos() - b * angle.sin()) as f32;
@@ -192,14 +180,14 @@ mod tests {
             for kernels in all_kernels() {
                 let mut got = x.clone();
                 rope.rotate(&kernels, &mut got, &positions);
-                close(&got, &want, 1e-5, &format!("{style:?} {kernels:?}"));
+                assert_close(&got, &want, 1e-5, &format!("{style:?} {kernels:?}"));
                 assert_eq!(*first.get_or_insert(got.clone()), got, "{kernels:?}");
             }
         }
     }
 
     #[test]
-    fn refuses_what_is_no_pair() {
+    fn rejects_invalid_shapes() {
         assert!(RopeTable::new(RopeStyle::Halves, 16, 7, 1e4, &[], 4).is_err());
         assert!(RopeTable::new(RopeStyle::Halves, 16, 18, 1e4, &[], 4).is_err());
         assert!(RopeTable::new(RopeStyle::Halves, 16, 0, 1e4, &[], 4).is_err());

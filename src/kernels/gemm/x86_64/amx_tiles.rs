@@ -1,35 +1,37 @@
-//! The tile unit of Intel's AMX: whether this machine and system have it, its configuration on a thread, and the few
-//! tile programs that `amx` is made of. Stable Rust has no intrinsics for tiles, so each program is one `asm!` that
-//! keeps nothing in tile registers for the next. Called by `amx` and `cpu` only.
+//! The tile unit of Intel's AMX: detection, configuration, and the tile programs that `amx` uses. Stable Rust has no
+//! intrinsics for tiles, so each program is one `asm!` block, which leaves nothing in the tile registers.
 //!
-//! A tile is 16 rows of 64 bytes. `TDPBUSD` and its kin add to `C`, 16 rows of activations × 16 rows of weights in i32,
-//! the product of `A`, `(16 rows of activations, K bytes)`, and `B`, `(K / 4 groups, 16 rows of weights · 4)`: the
-//! panels' own layout. The cost is 16 cycles whether K is 32 or 64 (measured), so what can has K = 64.
+//! A tile is 16 rows of 64 bytes. `TDPBUSD` and its variants multiply `A`, `(16 rows of activations, K bytes)`, by `B`,
+//! `(K / 4 groups, 16 rows of weights · 4)`, which is the layout of the panels, and add the product to `C`, 16 rows of
+//! activations × 16 rows of weights in i32. They take 16 cycles for K = 32 as for K = 64 (measured), so K is 64 where the
+//! type permits it.
 
 #![allow(unsafe_code)] // tile instructions
 
-use super::panel::{Group, LANES};
-use super::quantize::{LongBlock, ShortBlocks};
+use crate::kernels::gemm::activations::{Activations2x32, Activations256};
+use crate::kernels::gemm::panel::LANES;
+use crate::kernels::gemm::quants::QuantGroup;
 use std::arch::asm;
 use std::sync::OnceLock;
 
 /// Rows of activations of a tile.
 pub(super) const TILE: usize = 16;
 
-/// `C` of a tile in memory: `[row of activations][row of weights]`.
-pub(super) type Sums = [[i32; LANES]; TILE];
+/// A tile `C` in memory: `[row of activations][row of weights]`.
+pub(super) type TileSums = [[i32; LANES]; TILE];
 
-/// The two bytes of every scaled quant of a panel block, as tiles of 64 columns: `[64 columns][low, high][4 columns]`.
+/// The low and high bytes of the scaled quants of a block, as tiles of 64 columns: `[64 columns][low, high][4 columns]`.
 #[repr(C, align(64))]
-pub(super) struct Planes(pub(super) [[[Group; 16]; 2]; 4]);
+pub(super) struct BytePlanes(pub(super) [[[QuantGroup; 16]; 2]; 4]);
 
-/// What a tile program writes, cache lines apart.
+/// A value aligned to cache lines.
 #[derive(Clone, Copy)]
 #[repr(C, align(64))]
-pub(super) struct Lines<T>(pub(super) T);
+pub(super) struct CacheAligned<T>(pub(super) T);
 
-/// Whether the CPU has int8 tiles, the system saves them, and it lets this process use them: asked for once.
-pub(super) fn is_present() -> bool {
+/// Returns `true` if the CPU has int8 tiles, and the operating system saves them and permits this process to use them. The
+/// check runs once.
+pub(in crate::kernels) fn is_present() -> bool {
     static PRESENT: OnceLock<bool> = OnceLock::new();
     *PRESENT.get_or_init(|| has_tiles() && system_saves_tiles() && permitted())
 }
@@ -44,21 +46,21 @@ fn has_tiles() -> bool {
 fn system_saves_tiles() -> bool {
     #[target_feature(enable = "xsave")]
     fn saved() -> u64 {
-        // SAFETY: `XGETBV` of register 0 exists where the system has turned XSAVE on, which the caller has seen.
+        // SAFETY: `XGETBV` of register 0 exists if the operating system has enabled XSAVE, which the caller has checked.
         unsafe { std::arch::x86_64::_xgetbv(0) }
     }
     /// State components 17 and 18: the configuration of the tiles and their data.
     const TILES: u64 = 3 << 17;
-    // SAFETY: XSAVE is present, and `is_x86_feature_detected` says so only where the system has turned it on.
+    // SAFETY: `is_x86_feature_detected` returns `true` only if the operating system has enabled XSAVE.
     is_x86_feature_detected!("xsave") && unsafe { saved() } & TILES == TILES
 }
 
-/// Linux saves the 8 KiB of tiles only for processes that ask.
+/// Requests permission to use tiles: Linux saves their 8 KiB only for processes that have it.
 #[cfg(target_os = "linux")]
 fn permitted() -> bool {
     const ARCH_REQ_XCOMP_PERM: libc::c_long = 0x1023;
     const XFEATURE_XTILEDATA: libc::c_long = 18;
-    // SAFETY: the call takes two numbers and touches no memory of this process; an older kernel answers an error.
+    // SAFETY: the call takes two numbers and accesses no memory of this process; older kernels return an error.
     unsafe { libc::syscall(libc::SYS_arch_prctl, ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA) == 0 }
 }
 
@@ -69,7 +71,7 @@ fn permitted() -> bool {
 
 /// The operand of `LDTILECFG`.
 #[repr(C, align(64))]
-struct Config {
+struct TileConfig {
     palette: u8,
     start_row: u8,
     reserved: [u8; 14],
@@ -77,20 +79,20 @@ struct Config {
     rows: [u8; 16],
 }
 
-/// A configured tile unit of this thread: tiles 0 to 3 are `C`, 4 and 5 are `A`, 6 and 7 are `B`. Dropping it frees
-/// the unit, so that the system saves no tiles of a thread that does not use them.
-pub(super) struct Tiles<const K: usize>(());
+/// The configured tile unit of this thread: tiles 0 to 3 are `C`, 4 and 5 are `A`, 6 and 7 are `B`. Dropping it releases
+/// the unit, so that the operating system does not save tiles for a thread that no longer uses them.
+pub(super) struct TileUnit<const K: usize>(());
 
-/// For 256-value blocks.
-pub(super) type LongTiles = Tiles<64>;
-/// For 32-value blocks.
-pub(super) type ShortTiles = Tiles<32>;
+/// The tile unit configured for 256-value blocks.
+pub(super) type TileUnit256 = TileUnit<64>;
+/// The tile unit configured for 32-value blocks.
+pub(super) type TileUnit32 = TileUnit<32>;
 
-impl<const K: usize> Tiles<K> {
-    const CONFIG: Config = {
+impl<const K: usize> TileUnit<K> {
+    const CONFIG: TileConfig = {
         assert!(K == 32 || K == 64);
         let mut config =
-            Config { palette: 1, start_row: 0, reserved: [0; 14], row_bytes: [0; 16], rows: [0; 16] };
+            TileConfig { palette: 1, start_row: 0, reserved: [0; 14], row_bytes: [0; 16], rows: [0; 16] };
         let mut tile = 0;
         while tile < 8 {
             config.row_bytes[tile] = if tile == 4 || tile == 5 { K as u16 } else { 64 };
@@ -100,12 +102,14 @@ impl<const K: usize> Tiles<K> {
         config
     };
 
+    /// Configures the unit.
+    ///
     /// # Safety
-    /// [`is_present`] has said yes, and this thread has no other `Tiles`.
+    /// [`is_present`] has returned `true`, and this thread has no other `TileUnit`.
     #[inline(always)]
     pub(super) unsafe fn configure() -> Self {
-        // SAFETY: the unit is present and permitted; the operand is a valid configuration of palette 1, as `CONFIG`
-        // has at most 16 rows of 64 bytes for each of 8 tiles. No compiled code uses tiles, so none is disturbed.
+        // SAFETY: the unit is present and permitted; the operand is a valid configuration of palette 1, because `CONFIG`
+        // has at most 16 rows of 64 bytes for each of 8 tiles. Compilers do not use tiles, so no other code is affected.
         unsafe {
             asm!("ldtilecfg [{}]", in(reg) &Self::CONFIG, options(nostack, preserves_flags, readonly));
         }
@@ -113,23 +117,28 @@ impl<const K: usize> Tiles<K> {
     }
 }
 
-impl<const K: usize> Drop for Tiles<K> {
+impl<const K: usize> Drop for TileUnit<K> {
     #[inline(always)]
     fn drop(&mut self) {
-        // SAFETY: the unit is this value's, and no tile program keeps anything in it.
+        // SAFETY: this value owns the unit, and no tile program leaves anything in it.
         unsafe { asm!("tilerelease", options(nostack, preserves_flags, nomem)) }
     }
 }
 
-const LONG_STRIDE: usize = size_of::<LongBlock>();
-const SHORT_STRIDE: usize = size_of::<ShortBlocks>();
+const STRIDE_256: usize = size_of::<Activations256>();
+const STRIDE_2X32: usize = size_of::<Activations2x32>();
 
-impl LongTiles {
-    /// The products of 32 rows with the planes of a panel block: low and high of the first 16 rows, then of the second.
+impl TileUnit256 {
+    /// Multiplies 32 rows by the planes of a block. `sums` are low and high of the first 16 rows, then of the second 16.
     #[inline(always)]
-    pub(super) fn pair(&self, x: &[LongBlock; 2 * TILE], planes: &Planes, sums: &mut Lines<[Sums; 4]>) {
-        // SAFETY: `self` proves a configured unit. Loads read 16 rows of 64 bytes, `LONG_STRIDE` apart, from the quants
-        // of `x` (4 steps of 64 are its 256 columns, and the quants stand first in a block) and 8 KiB of `planes`;
+    pub(super) fn pair(
+        &self,
+        x: &[Activations256; 2 * TILE],
+        planes: &BytePlanes,
+        sums: &mut CacheAligned<[TileSums; 4]>,
+    ) {
+        // SAFETY: `self` proves a configured unit. Loads read 16 rows of 64 bytes, `STRIDE_256` apart, from the quants
+        // of `x` (4 steps of 64 are its 256 columns, and the quants come first in a block) and 8 KiB of `planes`;
         // the stores fill `sums`, 4 KiB. Tiles and counters are declared as overwritten.
         unsafe {
             asm!(
@@ -155,9 +164,9 @@ impl LongTiles {
                 w = inout(reg) planes => _,
                 n = inout(reg) 4 => _,
                 sums = in(reg) sums,
-                x_stride = in(reg) LONG_STRIDE,
+                x_stride = in(reg) STRIDE_256,
                 stride = in(reg) 64usize,
-                second = const TILE * LONG_STRIDE,
+                second = const TILE * STRIDE_256,
                 out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
                 out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
                 options(nostack),
@@ -165,10 +174,15 @@ impl LongTiles {
         }
     }
 
-    /// [`Self::pair`] for 16 rows; the second half of `sums` stays.
+    /// Multiplies 16 rows, like [`Self::pair`]; the second half of `sums` is unchanged.
     #[inline(always)]
-    pub(super) fn single(&self, x: &[LongBlock; TILE], planes: &Planes, sums: &mut Lines<[Sums; 4]>) {
-        // SAFETY: as for `pair`, with half of the rows and sums.
+    pub(super) fn single(
+        &self,
+        x: &[Activations256; TILE],
+        planes: &BytePlanes,
+        sums: &mut CacheAligned<[TileSums; 4]>,
+    ) {
+        // SAFETY: same as for `pair`, with half of the rows and sums.
         unsafe {
             asm!(
                 "tilezero tmm0", "tilezero tmm1",
@@ -188,7 +202,7 @@ impl LongTiles {
                 w = inout(reg) planes => _,
                 n = inout(reg) 4 => _,
                 sums = in(reg) sums,
-                x_stride = in(reg) LONG_STRIDE,
+                x_stride = in(reg) STRIDE_256,
                 stride = in(reg) 64usize,
                 out("tmm0") _, out("tmm1") _, out("tmm4") _, out("tmm6") _, out("tmm7") _,
                 options(nostack),
@@ -197,17 +211,17 @@ impl LongTiles {
     }
 }
 
-impl ShortTiles {
-    /// The products of 16 rows with two blocks of 32 columns.
+impl TileUnit32 {
+    /// Multiplies 16 rows by two blocks of 32 columns.
     #[inline(always)]
     pub(super) fn single(
         &self,
-        x: &[ShortBlocks; TILE],
-        weights: &Lines<[[Group; 8]; 2]>,
-        sums: &mut Lines<[Sums; 2]>,
+        x: &[Activations2x32; TILE],
+        weights: &CacheAligned<[[QuantGroup; 8]; 2]>,
+        sums: &mut CacheAligned<[TileSums; 2]>,
     ) {
-        // SAFETY: `self` proves a configured unit. Loads read 16 rows of 2 · 32 bytes, `SHORT_STRIDE` apart, from the
-        // quants of `x`, which stand first in a block, and 1 KiB of `weights`; the stores fill `sums`, 2 KiB.
+        // SAFETY: `self` proves a configured unit. Loads read 16 rows of 2 · 32 bytes, `STRIDE_2X32` apart, from the
+        // quants of `x`, which come first in a block, and 1 KiB of `weights`; the stores fill `sums`, 2 KiB.
         unsafe {
             asm!(
                 "tilezero tmm0", "tilezero tmm1",
@@ -222,7 +236,7 @@ impl ShortTiles {
                 x = in(reg) x.as_ptr(),
                 w = in(reg) weights,
                 sums = in(reg) sums,
-                x_stride = in(reg) SHORT_STRIDE,
+                x_stride = in(reg) STRIDE_2X32,
                 stride = in(reg) 64usize,
                 out("tmm0") _, out("tmm1") _, out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
                 options(nostack, preserves_flags),

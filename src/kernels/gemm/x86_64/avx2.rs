@@ -1,16 +1,18 @@
-//! The products in AVX2 (x86-64 since 2013): called by `gemm` only, same results as `portable` bit for bit.
+//! Products in AVX2 (x86-64 since 2013).
 //!
-//! `VPMADDUBSW` multiplies bytes and adds pairs into i16, which hold as many of these as [`Unpack::FIT`] says;
-//! `VPMADDWD` then applies the sub-block's scale and widens to i32 in one step. A panel's 16 rows are two registers;
-//! they are taken one after the other, up to [`TILE`] rows of activations at a time.
+//! `VPMADDUBSW` multiplies bytes and adds pairs of products into i16, of which [`UnpackAvx2::FIT`] can be summed without
+//! overflow; `VPMADDWD` then multiplies by the sub-block's scale and widens to i32. The 16 rows of a panel are two
+//! registers, which are processed one after the other for up to [`TILE`] rows of activations at a time.
 
 #![allow(unsafe_code)] // intrinsics on references
 
-use super::avx2_unpack::Unpack;
-use super::cpu::Loops;
-use super::panel::{Float, FloatValue, LANES, LongMin, LongSix, Minima, Short, head, head_mut};
+use super::avx2_unpack::UnpackAvx2;
 use super::prefetch::prefetch_ahead;
-use super::quantize::{FloatColumns, LongBlock, ShortBlocks};
+use super::{head, head_mut};
+use crate::kernels::gemm::activations::{Activations2x32, Activations256, ActivationsF32};
+use crate::kernels::gemm::panel::{
+    Block32, Block256Min, Block256Q6, BlockFloat, BlockMinimum, FloatValue, LANES,
+};
 use half::{bf16, f16};
 use std::arch::x86_64::*;
 
@@ -20,14 +22,7 @@ const TILE: usize = 4;
 /// Lanes of a register.
 const HALF: usize = LANES / 2;
 
-/// Runs `work` compiled for these features; see `CpuFeatures::compiled`.
-#[inline]
-#[target_feature(enable = "avx2,fma,f16c")]
-pub(super) fn compiled<W: Loops>(work: W) {
-    work.run();
-}
-
-/// The factors of 8 rows.
+/// Loads the factors of 8 rows.
 #[inline]
 #[target_feature(enable = "avx2,f16c")]
 fn factors(bits: &[u16; LANES], half: usize) -> __m256 {
@@ -36,7 +31,7 @@ fn factors(bits: &[u16; LANES], half: usize) -> __m256 {
     _mm256_cvtph_ps(unsafe { _mm_loadu_si128(bits.as_ptr().cast()) })
 }
 
-/// Two values of each of 8 rows as pairs of i16.
+/// Loads two signed values of each of 8 rows as pairs of i16.
 #[inline]
 #[target_feature(enable = "avx2")]
 fn signed_pairs(bytes: &[i8; 32], half: usize) -> __m256i {
@@ -45,6 +40,7 @@ fn signed_pairs(bytes: &[i8; 32], half: usize) -> __m256i {
     _mm256_cvtepi8_epi16(unsafe { _mm_loadu_si128(bytes.as_ptr().cast()) })
 }
 
+/// Loads two unsigned values of each of 8 rows as pairs of i16.
 #[inline]
 #[target_feature(enable = "avx2")]
 fn unsigned_pairs(bytes: &[u8; 32], half: usize) -> __m256i {
@@ -53,7 +49,7 @@ fn unsigned_pairs(bytes: &[u8; 32], half: usize) -> __m256i {
     _mm256_cvtepu8_epi16(unsafe { _mm_loadu_si128(bytes.as_ptr().cast()) })
 }
 
-/// Each pair's first and each pair's second value, in both places of the pair.
+/// Returns the first value of each pair in both elements of the pair, and likewise the second.
 #[inline]
 #[target_feature(enable = "avx2")]
 fn doubled(pairs: __m256i) -> [__m256i; 2] {
@@ -63,6 +59,7 @@ fn doubled(pairs: __m256i) -> [__m256i; 2] {
     ]
 }
 
+/// Broadcasts four quants of a row of activations.
 #[inline]
 #[target_feature(enable = "avx2")]
 fn broadcast4(q: &[i8], at: usize) -> __m256i {
@@ -70,6 +67,7 @@ fn broadcast4(q: &[i8], at: usize) -> __m256i {
     _mm256_set1_epi32(i32::from_le_bytes(four.map(i8::cast_unsigned)))
 }
 
+/// Broadcasts two 16-bit sums.
 #[inline]
 #[target_feature(enable = "avx2")]
 fn broadcast_pair(sums: &[i16], at: usize) -> __m256i {
@@ -77,7 +75,7 @@ fn broadcast_pair(sums: &[i16], at: usize) -> __m256i {
     _mm256_set1_epi32(i32::from(a.cast_unsigned()) | i32::from(b) << 16)
 }
 
-/// Adds 8 floats to half of the sums of a row.
+/// Adds 8 floats to one half of the sums of a row.
 #[inline]
 #[target_feature(enable = "avx2")]
 fn add_to(sums: &mut [f32; LANES], half: usize, value: __m256) {
@@ -86,14 +84,14 @@ fn add_to(sums: &mut [f32; LANES], half: usize, value: __m256) {
     unsafe { _mm256_storeu_ps(sums.as_mut_ptr(), _mm256_add_ps(_mm256_loadu_ps(sums.as_ptr()), value)) };
 }
 
-/// Adds to `main` the dot products of 32 columns: those of the first 16 times `scales[0]`, of the others times
-/// `scales[1]`. `x[r]` starts at the unit's columns.
+/// Adds the scaled dot products of 32 columns to `main`: `scales[0]` applies to the first 16 columns, `scales[1]` to the
+/// others. `x[r]` starts at the columns of the unit.
 ///
 /// # Safety
-/// The CPU has the features of [`compiled`].
+/// The CPU has the features of [`InstructionSet::Avx2`](crate::kernels::InstructionSet::Avx2).
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-unsafe fn dot<Q: Unpack, const R: usize>(
+unsafe fn dot<Q: UnpackAvx2, const R: usize>(
     q: &Q,
     half: usize,
     x: [&[i8; 32]; R],
@@ -123,7 +121,7 @@ unsafe fn dot<Q: Unpack, const R: usize>(
     }
 }
 
-/// Runs `$body` with `$rows` as a constant from 1 to 4.
+/// Evaluates `$body` with `$rows` as a constant from 1 to 4.
 macro_rules! with_rows {
     ($count:expr, $rows:ident => $body:expr) => {
         match $count {
@@ -139,20 +137,20 @@ macro_rules! with_rows {
     }};
 }
 
-/// The quants of a unit of each row.
+/// Returns the quants of one unit of each row.
 #[inline(always)]
 fn columns<const R: usize, X>(x: &[X; R], unit: usize, q: impl Fn(&X) -> &[i8]) -> [&[i8; 32]; R] {
     std::array::from_fn(|r| head(&q(&x[r])[32 * unit..]))
 }
 
-/// `Q4_K`, `Q5_K`; see `portable::long_min`.
+/// Multiplies a panel of `Q4_K` or `Q5_K`; see `portable::block256_min`.
 ///
 /// # Safety
-/// The CPU has the features of [`compiled`].
+/// The CPU has the features of [`InstructionSet::Avx2`](crate::kernels::InstructionSet::Avx2).
 #[target_feature(enable = "avx2,fma,f16c")]
-pub(super) unsafe fn long_min<Q: Unpack>(
-    panel: &[LongMin<Q>],
-    x: &[LongBlock],
+pub(in crate::kernels::gemm) unsafe fn block256_min<Q: UnpackAvx2>(
+    panel: &[Block256Min<Q>],
+    x: &[Activations256],
     m: usize,
     row: usize,
     sums: &mut [[f32; LANES]],
@@ -163,7 +161,7 @@ pub(super) unsafe fn long_min<Q: Unpack>(
         for (x, sums) in x.chunks(TILE).zip(sums.chunks_mut(TILE)) {
             for half in 0..2 {
                 // SAFETY: this function has the features.
-                with_rows!(sums.len(), R => unsafe { long_min_tile::<Q, R>(block, half, head(x), head_mut(sums)) });
+                with_rows!(sums.len(), R => unsafe { block256_min_tile::<Q, R>(block, half, head(x), head_mut(sums)) });
             }
         }
     }
@@ -171,14 +169,14 @@ pub(super) unsafe fn long_min<Q: Unpack>(
 
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-unsafe fn long_min_tile<Q: Unpack, const R: usize>(
-    block: &LongMin<Q>,
+unsafe fn block256_min_tile<Q: UnpackAvx2, const R: usize>(
+    block: &Block256Min<Q>,
     half: usize,
-    x: &[LongBlock; R],
+    x: &[Activations256; R],
     sums: &mut [[f32; LANES]; R],
 ) {
     let zero = _mm256_setzero_si256();
-    let (mut main, mut least) = ([zero; R], [zero; R]);
+    let (mut main, mut minimum) = ([zero; R], [zero; R]);
     for pair in 0..4 {
         let scales = doubled(signed_pairs(&block.scales[pair], half));
         let mins = unsigned_pairs(&block.mins[pair], half);
@@ -189,27 +187,27 @@ unsafe fn long_min_tile<Q: Unpack, const R: usize>(
         }
         for r in 0..R {
             let products = _mm256_madd_epi16(mins, broadcast_pair(&x[r].sums32, 2 * pair));
-            least[r] = _mm256_add_epi32(least[r], products);
+            minimum[r] = _mm256_add_epi32(minimum[r], products);
         }
     }
     let (d, m) = (factors(&block.d, half), factors(&block.m, half));
     for r in 0..R {
         let w = _mm256_sub_ps(
             _mm256_mul_ps(d, _mm256_cvtepi32_ps(main[r])),
-            _mm256_mul_ps(m, _mm256_cvtepi32_ps(least[r])),
+            _mm256_mul_ps(m, _mm256_cvtepi32_ps(minimum[r])),
         );
         add_to(&mut sums[r], half, _mm256_mul_ps(w, _mm256_set1_ps(x[r].d)));
     }
 }
 
-/// `Q6_K`; see `portable::long_six`.
+/// Multiplies a panel of `Q6_K`; see `portable::block256_q6`.
 ///
 /// # Safety
-/// The CPU has the features of [`compiled`].
+/// The CPU has the features of [`InstructionSet::Avx2`](crate::kernels::InstructionSet::Avx2).
 #[target_feature(enable = "avx2,fma,f16c")]
-pub(super) unsafe fn long_six(
-    panel: &[LongSix],
-    x: &[LongBlock],
+pub(in crate::kernels::gemm) unsafe fn block256_q6(
+    panel: &[Block256Q6],
+    x: &[Activations256],
     m: usize,
     row: usize,
     sums: &mut [[f32; LANES]],
@@ -220,7 +218,7 @@ pub(super) unsafe fn long_six(
         for (x, sums) in x.chunks(TILE).zip(sums.chunks_mut(TILE)) {
             for half in 0..2 {
                 // SAFETY: this function has the features.
-                with_rows!(sums.len(), R => unsafe { long_six_tile::<R>(block, half, head(x), head_mut(sums)) });
+                with_rows!(sums.len(), R => unsafe { block256_q6_tile::<R>(block, half, head(x), head_mut(sums)) });
             }
         }
     }
@@ -228,40 +226,40 @@ pub(super) unsafe fn long_six(
 
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-unsafe fn long_six_tile<const R: usize>(
-    block: &LongSix,
+unsafe fn block256_q6_tile<const R: usize>(
+    block: &Block256Q6,
     half: usize,
-    x: &[LongBlock; R],
+    x: &[Activations256; R],
     sums: &mut [[f32; LANES]; R],
 ) {
     let zero = _mm256_setzero_si256();
-    let (mut main, mut middle) = ([zero; R], [zero; R]);
+    let (mut main, mut zero_point) = ([zero; R], [zero; R]);
     for j in 0..8 {
         let scales = signed_pairs(&block.scales[j], half);
         // SAFETY: this function has the features.
         unsafe { dot(&block.q[j], half, columns(x, j, |x| &x.q), doubled(scales), &mut main) };
         for r in 0..R {
             let products = _mm256_madd_epi16(scales, broadcast_pair(&x[r].sums16, 2 * j));
-            middle[r] = _mm256_add_epi32(middle[r], products);
+            zero_point[r] = _mm256_add_epi32(zero_point[r], products);
         }
     }
     let d = factors(&block.d, half);
     for r in 0..R {
-        // Σ scale · (q − 32) · x, with 32 = 2^5 taken out of the sum.
-        let centred = _mm256_sub_epi32(main[r], _mm256_slli_epi32::<5>(middle[r]));
-        let w = _mm256_mul_ps(d, _mm256_cvtepi32_ps(centred));
+        // Σ scale · (q − 32) · x, with the factor 32 = 2^5 moved out of the sum.
+        let centered = _mm256_sub_epi32(main[r], _mm256_slli_epi32::<5>(zero_point[r]));
+        let w = _mm256_mul_ps(d, _mm256_cvtepi32_ps(centered));
         add_to(&mut sums[r], half, _mm256_mul_ps(w, _mm256_set1_ps(x[r].d)));
     }
 }
 
-/// The types of 32-value blocks; see `portable::short`.
+/// Multiplies a panel of a type with 32-value blocks; see `portable::block32`.
 ///
 /// # Safety
-/// The CPU has the features of [`compiled`].
+/// The CPU has the features of [`InstructionSet::Avx2`](crate::kernels::InstructionSet::Avx2).
 #[target_feature(enable = "avx2,fma,f16c")]
-pub(super) unsafe fn short<Q: Unpack, M: Minima>(
-    panel: &[Short<Q, M>],
-    x: &[ShortBlocks],
+pub(in crate::kernels::gemm) unsafe fn block32<Q: UnpackAvx2, M: BlockMinimum>(
+    panel: &[Block32<Q, M>],
+    x: &[Activations2x32],
     m: usize,
     row: usize,
     sums: &mut [[f32; LANES]],
@@ -272,7 +270,7 @@ pub(super) unsafe fn short<Q: Unpack, M: Minima>(
         for (x, sums) in x.chunks(TILE).zip(sums.chunks_mut(TILE)) {
             for half in 0..2 {
                 // SAFETY: this function has the features.
-                with_rows!(sums.len(), R => unsafe { short_tile::<Q, M, R>(block, half, head(x), head_mut(sums)) });
+                with_rows!(sums.len(), R => unsafe { block32_tile::<Q, M, R>(block, half, head(x), head_mut(sums)) });
             }
         }
     }
@@ -280,37 +278,37 @@ pub(super) unsafe fn short<Q: Unpack, M: Minima>(
 
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-unsafe fn short_tile<Q: Unpack, M: Minima, const R: usize>(
-    block: &Short<Q, M>,
+unsafe fn block32_tile<Q: UnpackAvx2, M: BlockMinimum, const R: usize>(
+    block: &Block32<Q, M>,
     half: usize,
-    x: &[ShortBlocks; R],
+    x: &[Activations2x32; R],
     sums: &mut [[f32; LANES]; R],
 ) {
-    let offset = if Q::SIGNED { 0 } else { Short::<Q, M>::OFFSET };
+    let offset = if Q::SIGNED { 0 } else { Block32::<Q, M>::OFFSET };
     for h in 0..2 {
         let mut main: [__m256i; R] = std::array::from_fn(|r| _mm256_set1_epi32(-offset * x[r].sums[h]));
         let one = _mm256_set1_epi16(1);
         // SAFETY: this function has the features.
         unsafe { dot(&block.q[h], half, columns(x, h, |x| &x.q), [one; 2], &mut main) };
-        let (d, least) = (factors(&block.d[h], half), factors(&block.m.get(h), half));
+        let (d, minimum) = (factors(&block.d[h], half), factors(&block.m.get(h), half));
         for r in 0..R {
             let mut w = _mm256_mul_ps(d, _mm256_cvtepi32_ps(main[r]));
             if M::PRESENT {
-                w = _mm256_add_ps(w, _mm256_mul_ps(least, _mm256_set1_ps(x[r].sums[h] as f32)));
+                w = _mm256_add_ps(w, _mm256_mul_ps(minimum, _mm256_set1_ps(x[r].sums[h] as f32)));
             }
             add_to(&mut sums[r], half, _mm256_mul_ps(w, _mm256_set1_ps(x[r].d[h])));
         }
     }
 }
 
-/// Float weights; a sum runs over the columns in order, with fused multiply-add.
+/// Multiplies a panel of float weights; the columns are summed in ascending order, with fused multiply-add.
 ///
 /// # Safety
-/// The CPU has the features of [`compiled`].
+/// The CPU has the features of [`InstructionSet::Avx2`](crate::kernels::InstructionSet::Avx2).
 #[target_feature(enable = "avx2,fma,f16c")]
-pub(super) unsafe fn float<T: Widen>(
-    panel: &[Float<T>],
-    x: &[FloatColumns],
+pub(in crate::kernels::gemm) unsafe fn float<T: WidenAvx2>(
+    panel: &[BlockFloat<T>],
+    x: &[ActivationsF32],
     m: usize,
     row: usize,
     sums: &mut [[f32; LANES]],
@@ -318,9 +316,9 @@ pub(super) unsafe fn float<T: Widen>(
     for (tile, sums) in sums.chunks_mut(TILE).enumerate() {
         with_rows!(sums.len(), R => {
             let sums: &mut [[f32; LANES]; R] = head_mut(sums);
-            let mut total = [[_mm256_setzero_ps(); 2]; R]; // callers start from zero
+            let mut total = [[_mm256_setzero_ps(); 2]; R];
             for (b, block) in panel.iter().enumerate() {
-                let x: &[FloatColumns; R] = head(&x[b * m + row + tile * TILE..]);
+                let x: &[ActivationsF32; R] = head(&x[b * m + row + tile * TILE..]);
                 for c in 0..16 {
                     // SAFETY: this function has the features.
                     let w = unsafe { [T::widen(&block.0[c], 0), T::widen(&block.0[c], 1)] };
@@ -338,14 +336,14 @@ pub(super) unsafe fn float<T: Widen>(
     }
 }
 
-/// 8 weights of a float type in a register.
-pub(super) trait Widen: FloatValue {
+/// Widening of 8 weights of a float type to f32.
+pub(in crate::kernels::gemm) trait WidenAvx2: FloatValue {
     /// # Safety
     /// The CPU has AVX2 and F16C.
     unsafe fn widen(lanes: &[Self; LANES], half: usize) -> __m256;
 }
 
-impl Widen for f32 {
+impl WidenAvx2 for f32 {
     #[inline]
     #[target_feature(enable = "avx2,f16c")]
     unsafe fn widen(lanes: &[Self; LANES], half: usize) -> __m256 {
@@ -355,7 +353,7 @@ impl Widen for f32 {
     }
 }
 
-impl Widen for f16 {
+impl WidenAvx2 for f16 {
     #[inline]
     #[target_feature(enable = "avx2,f16c")]
     unsafe fn widen(lanes: &[Self; LANES], half: usize) -> __m256 {
@@ -365,7 +363,7 @@ impl Widen for f16 {
     }
 }
 
-impl Widen for bf16 {
+impl WidenAvx2 for bf16 {
     #[inline]
     #[target_feature(enable = "avx2,f16c")]
     unsafe fn widen(lanes: &[Self; LANES], half: usize) -> __m256 {

@@ -1,37 +1,37 @@
-//! The row operations between the products: RMSNorm, SwiGLU's activation, biases and residuals. Written as plain loops
-//! that [`CpuFeatures::compiled`](super::CpuFeatures) turns into vector instructions, so that every instruction set
-//! gives the same bits. Called by `model`; long inputs are split over the pool's threads by rows or parts.
+//! Row operations between the products: RMSNorm, SwiGLU, GeGLU, biases and residuals. They are plain loops that
+//! [`CpuFeatures::compiled`](crate::kernels::CpuFeatures) vectorizes, so every instruction set returns the same bits. Long
+//! inputs are split over the threads of the pool.
 
-#![allow(unsafe_code)] // threads write disjoint parts
+#![allow(unsafe_code)] // threads write disjoint slices
 
 use std::f32::consts::{FRAC_1_SQRT_2, FRAC_2_SQRT_PI};
 
-use super::Kernels;
-use super::cpu::Loops;
-use super::math::exp;
-use super::pool::SharedMut;
+use crate::kernels::Kernels;
+use crate::kernels::cpu::Loops;
+use crate::kernels::math::{exp, sum16};
+use crate::kernels::pool::SharedMut;
 
-/// Elements that one thread works on at a time: about ten microseconds.
-const PART: usize = 16_384;
+/// Elements of a task: about ten microseconds.
+const TASK_ELEMENTS: usize = 16_384;
 
-/// `out = x / sqrt(mean(x²) + eps) · weight`, row by row; `x` and `out` are `(rows, weight.len())`.
+/// Computes `out = x / sqrt(mean(x²) + eps) · weight` for each row; `x` and `out` are `(rows, weight.len())`.
 ///
 /// # Panics
-/// Where the slices have lengths that do not fit.
+/// If the lengths of the slices do not match.
 pub fn rms_norm(kernels: &Kernels, x: &[f32], weight: &[f32], eps: f32, out: &mut [f32]) {
     let width = weight.len();
     assert!(x.len() == out.len() && width > 0 && x.len().is_multiple_of(width), "shapes of a norm");
-    let rows = (PART / width).max(1);
-    kernels.pool().run_parts(out, rows * width, &|start, out| {
+    let rows = (TASK_ELEMENTS / width).max(1);
+    kernels.pool().run_slices(out, rows * width, &|start, out| {
         let x = &x[start..start + out.len()];
-        kernels.cpu().compiled(Norm { x, weight, eps, out });
+        kernels.cpu().compiled(RmsNormRows { x, weight, eps, out });
     });
 }
 
-/// The residual and the norm after it in one pass: `x += delta`, then `out` as in [`rms_norm`] of the new `x`.
+/// Adds a residual and computes the norm after it, in one pass: `x += delta`, then `out` is the [`rms_norm`] of the new `x`.
 ///
 /// # Panics
-/// Where the slices have lengths that do not fit.
+/// If the lengths of the slices do not match.
 pub fn add_rms_norm(
     kernels: &Kernels,
     x: &mut [f32],
@@ -43,20 +43,20 @@ pub fn add_rms_norm(
     let width = weight.len();
     assert!(x.len() == out.len() && x.len() == delta.len(), "lengths of a residual and its norm");
     assert!(width > 0 && x.len().is_multiple_of(width), "shapes of a norm");
-    let rows = (PART / width).max(1);
+    let rows = (TASK_ELEMENTS / width).max(1);
     let sums = SharedMut::new(x);
-    kernels.pool().run_parts(out, rows * width, &|start, out| {
-        // SAFETY: the parts of `out` do not overlap, and this part of `x` has the same place.
+    kernels.pool().run_slices(out, rows * width, &|start, out| {
+        // SAFETY: the slices of `out` do not overlap, and this slice of `x` has the same position.
         let x = unsafe { sums.slice(start, out.len()) };
         let delta = &delta[start..start + out.len()];
-        kernels.cpu().compiled(Add(x, delta));
-        kernels.cpu().compiled(Norm { x, weight, eps, out });
+        kernels.cpu().compiled(AddRows(x, delta));
+        kernels.cpu().compiled(RmsNormRows { x, weight, eps, out });
     });
 }
 
-struct Add<'a>(&'a mut [f32], &'a [f32]);
+struct AddRows<'a>(&'a mut [f32], &'a [f32]);
 
-impl Loops for Add<'_> {
+impl Loops for AddRows<'_> {
     #[inline(always)]
     fn run(self) {
         for (x, delta) in self.0.iter_mut().zip(self.1) {
@@ -65,14 +65,14 @@ impl Loops for Add<'_> {
     }
 }
 
-struct Norm<'a> {
+struct RmsNormRows<'a> {
     x: &'a [f32],
     weight: &'a [f32],
     eps: f32,
     out: &'a mut [f32],
 }
 
-impl Loops for Norm<'_> {
+impl Loops for RmsNormRows<'_> {
     #[inline(always)]
     fn run(self) {
         let width = self.weight.len();
@@ -82,7 +82,7 @@ impl Loops for Norm<'_> {
     }
 }
 
-/// The squares are summed in 16 lanes and these as a tree: an order that vector registers can keep.
+/// Normalizes one row. The squares are summed in 16 lanes and these as a tree, an order that vector registers can follow.
 #[inline(always)]
 fn norm_row(x: &[f32], weight: &[f32], eps: f32, out: &mut [f32]) {
     let (chunks, rest) = x.as_chunks::<16>();
@@ -101,23 +101,13 @@ fn norm_row(x: &[f32], weight: &[f32], eps: f32, out: &mut [f32]) {
     }
 }
 
-#[inline(always)]
-pub(super) fn sum16(mut lanes: [f32; 16]) -> f32 {
-    for half in [8, 4, 2, 1] {
-        for lane in 0..half {
-            lanes[lane] += lanes[lane + half];
-        }
-    }
-    lanes[0]
-}
-
-/// SwiGLU in place: `gate = gate · sigmoid(gate) · up`, element by element.
+/// Computes SwiGLU in place: `gate = gate · sigmoid(gate) · up`, element by element.
 ///
 /// # Panics
-/// Where the lengths differ.
+/// If the lengths differ.
 pub fn silu_mul(kernels: &Kernels, gate: &mut [f32], up: &[f32]) {
     assert_eq!(gate.len(), up.len(), "lengths of a SwiGLU");
-    kernels.pool().run_parts(gate, PART, &|start, gate| {
+    kernels.pool().run_slices(gate, TASK_ELEMENTS, &|start, gate| {
         let up = &up[start..start + gate.len()];
         kernels.cpu().compiled(SiluMul { gate, up });
     });
@@ -137,14 +127,14 @@ impl Loops for SiluMul<'_> {
     }
 }
 
-/// GeGLU in place: `gate = gelu(gate) · up`, element by element, with the tanh form of GELU (Hendrycks and Gimpel 2016):
-/// `x / 2 · (1 + tanh(√(2/π) · (x + 0.044715 x³)))`, which is `x · sigmoid` of twice that argument.
+/// Computes GeGLU in place: `gate = gelu(gate) · up`, element by element, with the tanh form of GELU (Hendrycks and Gimpel
+/// 2016): `x / 2 · (1 + tanh(√(2/π) · (x + 0.044715 x³)))`, which equals `x · sigmoid` of twice that argument.
 ///
 /// # Panics
-/// Where the lengths differ.
+/// If the lengths differ.
 pub fn gelu_mul(kernels: &Kernels, gate: &mut [f32], up: &[f32]) {
     assert_eq!(gate.len(), up.len(), "lengths of a GeGLU");
-    kernels.pool().run_parts(gate, PART, &|start, gate| {
+    kernels.pool().run_slices(gate, TASK_ELEMENTS, &|start, gate| {
         let up = &up[start..start + gate.len()];
         kernels.cpu().compiled(GeluMul { gate, up });
     });
@@ -166,14 +156,14 @@ impl Loops for GeluMul<'_> {
     }
 }
 
-/// Multiplies every element with `factor`.
+/// Multiplies every element by `factor`.
 pub fn scale(kernels: &Kernels, x: &mut [f32], factor: f32) {
-    kernels.pool().run_parts(x, PART, &|_, part| kernels.cpu().compiled(Scale(part, factor)));
+    kernels.pool().run_slices(x, TASK_ELEMENTS, &|_, x| kernels.cpu().compiled(ScaleValues(x, factor)));
 }
 
-struct Scale<'a>(&'a mut [f32], f32);
+struct ScaleValues<'a>(&'a mut [f32], f32);
 
-impl Loops for Scale<'_> {
+impl Loops for ScaleValues<'_> {
     #[inline(always)]
     fn run(self) {
         self.0.iter_mut().for_each(|x| *x *= self.1);
@@ -183,14 +173,14 @@ impl Loops for Scale<'_> {
 /// Adds `bias` to every row of `x`, `(rows, bias.len())`.
 ///
 /// # Panics
-/// Where `x` is no whole number of rows.
+/// If `x` is not a whole number of rows.
 pub fn add_bias(kernels: &Kernels, x: &mut [f32], bias: &[f32]) {
     let width = bias.len();
     assert!(width > 0 && x.len().is_multiple_of(width), "shapes of a bias");
-    let rows = (PART / width).max(1);
-    kernels.pool().run_parts(x, rows * width, &|_, part| {
-        for row in part.chunks_exact_mut(width) {
-            kernels.cpu().compiled(Add(row, bias));
+    let rows = (TASK_ELEMENTS / width).max(1);
+    kernels.pool().run_slices(x, rows * width, &|_, x| {
+        for row in x.chunks_exact_mut(width) {
+            kernels.cpu().compiled(AddRows(row, bias));
         }
     });
 }
@@ -198,20 +188,20 @@ pub fn add_bias(kernels: &Kernels, x: &mut [f32], bias: &[f32]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kernels::testing::{Random, all_kernels, close};
+    use crate::kernels::testing::{Random, all_kernels, assert_close};
 
-    /// Runs `f` on every instruction set and thread count; all must give the same bits, close to `want`.
+    /// Asserts that `f` returns values close to `want`, and the same bits on every instruction set and thread count.
     fn check(want: &[f32], f: impl Fn(&Kernels) -> Vec<f32>) {
         let mut first = None;
         for kernels in all_kernels() {
             let got = f(&kernels);
-            close(&got, want, 2e-6, &format!("{kernels:?}"));
+            assert_close(&got, want, 2e-6, &format!("{kernels:?}"));
             assert_eq!(*first.get_or_insert(got.clone()), got, "{kernels:?}");
         }
     }
 
     #[test]
-    fn norm_and_residual() {
+    fn rms_norm_and_add_rms_norm_match_f64_arithmetic() {
         for (rows, width) in [(1, 7), (3, 16), (5, 100), (40, 896)] {
             let mut random = Random::new(width as u64);
             let (x, delta) = (random.floats(rows * width, 3.0), random.floats(rows * width, 1.0));
@@ -245,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn swiglu_geglu_scale_and_bias() {
+    fn swiglu_geglu_scale_and_bias_match_f64_arithmetic() {
         let mut random = Random::new(9);
         let (mut gate, up) = (random.floats(40_003, 8.0), random.floats(40_003, 2.0));
         gate[..6].copy_from_slice(&[0.0, -0.0, 100.0, -100.0, 89.0, -89.0]);

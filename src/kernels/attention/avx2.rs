@@ -1,14 +1,14 @@
-//! The inner loops of attention in AVX2; called by `attention` only, which says what they compute.
+//! The inner loops of attention in AVX2; `dispatch` calls them and has the portable implementations.
 
 #![allow(unsafe_code)] // intrinsics on slices
 
-use super::kv::KV_BLOCK_TOKENS;
+use super::kv_store::KV_BLOCK_TOKENS;
 use std::arch::x86_64::*;
 
-/// Widens as many values as `to` has; a multiple of 8.
+/// Widens f16 values; the length of `to` must be a multiple of 8.
 ///
 /// # Safety
-/// The CPU has AVX and F16C.
+/// The CPU has AVX2, FMA and F16C.
 #[target_feature(enable = "avx2,fma,f16c")]
 pub(super) unsafe fn widen_f16(from: &[u16], to: &mut [f32]) {
     for (from, to) in from.as_chunks::<8>().0.iter().zip(to.as_chunks_mut::<8>().0) {
@@ -20,10 +20,10 @@ pub(super) unsafe fn widen_f16(from: &[u16], to: &mut [f32]) {
     }
 }
 
-/// Widens keys `(dim, 16)` by the scale of their column and values `(16, dim)` by that of their row.
+/// Widens int8 keys `(dim, 16)` times the scale of their column, and values `(16, dim)` times the scale of their row.
 ///
 /// # Safety
-/// The CPU has AVX2.
+/// The CPU has AVX2, FMA and F16C.
 #[target_feature(enable = "avx2,fma,f16c")]
 pub(super) unsafe fn widen_int8(
     keys: &[[i8; KV_BLOCK_TOKENS]],
@@ -46,6 +46,7 @@ pub(super) unsafe fn widen_int8(
     }
 }
 
+/// Widens 16 quants and multiplies them by their scales.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
 fn widen_16(from: &[i8; 16], scales: [__m256; 2], to: &mut [f32; 16]) {
@@ -59,10 +60,10 @@ fn widen_16(from: &[i8; 16], scales: [__m256; 2], to: &mut [f32; 16]) {
     }
 }
 
-/// `p = q · k`: `q` is `(p.len(), k.len())`. Six rows at a time share what they load of `k`.
+/// Computes `p = q · k`; `q` is `(p.len(), k.len())`. Six rows at a time share the loads of `k`.
 ///
 /// # Safety
-/// The CPU has AVX2 and FMA; `q.len() == p.len() * k.len()`.
+/// The CPU has AVX2, FMA and F16C; `q.len() == p.len() * k.len()`.
 #[target_feature(enable = "avx2,fma,f16c")]
 pub(super) unsafe fn scores(q: &[f32], k: &[[f32; KV_BLOCK_TOKENS]], p: &mut [[f32; KV_BLOCK_TOKENS]]) {
     let dim = k.len();
@@ -78,7 +79,7 @@ pub(super) unsafe fn scores(q: &[f32], k: &[[f32; KV_BLOCK_TOKENS]], p: &mut [[f
     }
 }
 
-/// The first `R` rows; gives `R` back.
+/// Computes the first `R` rows and returns `R`.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
 fn scores_tile<const R: usize>(
@@ -107,33 +108,33 @@ fn scores_tile<const R: usize>(
     R
 }
 
-/// `sums += p · v`: `v` is `(16, dim)`, `sums` `(p.len(), dim)`, `dim` a multiple of 16.
+/// Computes `sums += p · v`; `v` is `(16, dim)`, `sums` is `(p.len(), dim)`, `dim` is a multiple of 16.
 ///
 /// # Safety
-/// The CPU has AVX2 and FMA; `v.len() == 16 * dim`, `sums.len() == p.len() * dim`.
+/// The CPU has AVX2, FMA and F16C; `v.len() == 16 * dim`, `sums.len() == p.len() * dim`.
 #[target_feature(enable = "avx2,fma,f16c")]
-pub(super) unsafe fn values(p: &[[f32; KV_BLOCK_TOKENS]], v: &[f32], sums: &mut [f32]) {
+pub(super) unsafe fn add_values(p: &[[f32; KV_BLOCK_TOKENS]], v: &[f32], sums: &mut [f32]) {
     let dim = v.len() / KV_BLOCK_TOKENS;
     for (p, sums) in p.chunks(6).zip(sums.chunks_mut(6 * dim)) {
         for at in (0..dim).step_by(16) {
             if p.len() == 6 {
-                values_tile::<6>(p, v, sums, at);
+                add_values_tile::<6>(p, v, sums, at);
             } else {
                 for (p, sums) in p.chunks(1).zip(sums.chunks_mut(dim)) {
-                    values_tile::<1>(p, v, sums, at);
+                    add_values_tile::<1>(p, v, sums, at);
                 }
             }
         }
     }
 }
 
-/// `R` rows and 16 columns from `at` on.
+/// Computes `R` rows and 16 columns, beginning at `at`.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-fn values_tile<const R: usize>(p: &[[f32; KV_BLOCK_TOKENS]], v: &[f32], sums: &mut [f32], at: usize) {
+fn add_values_tile<const R: usize>(p: &[[f32; KV_BLOCK_TOKENS]], v: &[f32], sums: &mut [f32], at: usize) {
     let dim = v.len() / KV_BLOCK_TOKENS;
     assert!(p.len() == R && sums.len() == R * dim && at + 16 <= dim);
-    // SAFETY: by the assertion, 16 floats at `at` are inside of a row of `dim`.
+    // SAFETY: by the assertion, 16 floats at `at` are within a row of `dim`.
     let load = |row: &[f32], c: usize| unsafe { _mm256_loadu_ps(row.as_ptr().add(at + 8 * c)) };
     let mut total = [[_mm256_setzero_ps(); 2]; R];
     for (total, row) in total.iter_mut().zip(sums.chunks_exact(dim)) {
@@ -147,7 +148,7 @@ fn values_tile<const R: usize>(p: &[[f32; KV_BLOCK_TOKENS]], v: &[f32], sums: &m
         }
     }
     for (total, row) in total.iter().zip(sums.chunks_exact_mut(dim)) {
-        // SAFETY: as for `load`.
+        // SAFETY: same as for `load`.
         unsafe {
             _mm256_storeu_ps(row.as_mut_ptr().add(at), total[0]);
             _mm256_storeu_ps(row.as_mut_ptr().add(at + 8), total[1]);

@@ -1,14 +1,14 @@
-//! GGUF's block layouts, as ggml defines them (`ggml-common.h`, `ggml-quants.c`): the only place that knows what a
-//! byte of a model file means. `panel` repacks what it decodes; tests use its plain dequantization as their reference.
+//! The tensor types and block layouts of GGUF files, as defined by ggml (`ggml-common.h`, `ggml-quants.c`). `panel` repacks
+//! the blocks that this file decodes; the reader of GGUF headers uses [`QuantType`].
 //!
-//! Every quantized type here is `w = d · scale_j · q − dmin · min_j` in some form: unsigned quants `q`, one integer
-//! scale a sub-block, an f16 factor a block. [`Decoded`] is that common form.
+//! All quantized types are variants of `w = d · scale_j · q − dmin · min_j`: unsigned quants `q`, an integer scale per
+//! sub-block, and an f16 factor per block. [`DecodedBlock`] is this common form.
 
-use super::KernelError;
+use crate::kernels::KernelError;
 use half::{bf16, f16};
 
-/// A tensor type of a GGUF file, under ggml's name.
-#[allow(non_camel_case_types)] // ggml's names, as they stand in every model card
+/// A tensor type of a GGUF file, named as in ggml.
+#[allow(non_camel_case_types)] // the names that ggml and model cards use
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum QuantType {
     /// 32-bit floats.
@@ -29,32 +29,17 @@ pub enum QuantType {
     Q8_0,
     /// 256 values: f16 scale and minimum, 6-bit scales and minima of 8 sub-blocks, 4-bit quants.
     Q4_K,
-    /// As `Q4_K` with 5-bit quants.
+    /// Like `Q4_K`, with 5-bit quants.
     Q5_K,
     /// 256 values: f16 scale, 8-bit scales of 16 sub-blocks, 6-bit quants around 32.
     Q6_K,
 }
 
 impl QuantType {
-    /// Every type, for tests and benchmarks.
-    pub const ALL: [Self; 11] = [
-        Self::F32,
-        Self::F16,
-        Self::BF16,
-        Self::Q4_0,
-        Self::Q4_1,
-        Self::Q5_0,
-        Self::Q5_1,
-        Self::Q8_0,
-        Self::Q4_K,
-        Self::Q5_K,
-        Self::Q6_K,
-    ];
-
-    /// The type of ggml's number, as it stands in a GGUF tensor header.
+    /// Returns the type with ggml's number `id`, which GGUF tensor headers contain.
     ///
     /// # Errors
-    /// [`KernelError::UnsupportedType`] for a type without a kernel.
+    /// [`KernelError::UnsupportedType`] if no kernel supports the type.
     pub fn from_ggml(id: u32) -> Result<Self, KernelError> {
         Ok(match id {
             0 => Self::F32,
@@ -72,7 +57,7 @@ impl QuantType {
         })
     }
 
-    /// Values in a block; a row is a whole number of blocks.
+    /// Returns the number of values in a block; a row is a whole number of blocks.
     pub fn block_len(self) -> usize {
         match self {
             Self::F32 | Self::F16 | Self::BF16 => 1,
@@ -81,7 +66,7 @@ impl QuantType {
         }
     }
 
-    /// Bytes of a block in the file.
+    /// Returns the number of bytes of a block in the file.
     pub fn block_bytes(self) -> usize {
         match self {
             Self::F32 => 4,
@@ -97,10 +82,10 @@ impl QuantType {
         }
     }
 
-    /// Bytes of a row of `columns` values in the file.
+    /// Returns the number of bytes of a row of `columns` values in the file.
     ///
     /// # Errors
-    /// [`KernelError::RowLength`] where `columns` is no whole number of blocks.
+    /// [`KernelError::RowLength`] if `columns` is not a whole number of blocks.
     pub fn row_bytes(self, columns: usize) -> Result<usize, KernelError> {
         let block = self.block_len();
         if columns == 0 || !columns.is_multiple_of(block) {
@@ -110,25 +95,56 @@ impl QuantType {
     }
 }
 
-/// One block in the common form: `w[i] = d · (scale[i / sub] · (q[i] − offset)) + m · min[i / sub]`, where `sub` is 32
-/// (16 for `Q6_K`), and a type without scales, minima or an offset has 1, 0 or 0 there.
-pub(super) struct Decoded {
-    /// Unsigned quants; the first 32 only, for the types of 32-value blocks.
+/// A matrix as stored in a GGUF file.
+#[derive(Clone, Copy)]
+pub struct GgufMatrix<'a> {
+    /// The type of the data.
+    pub ty: QuantType,
+    /// Rows; the second dimension in GGUF's order.
+    pub rows: usize,
+    /// Columns; the first dimension in GGUF's order.
+    pub columns: usize,
+    /// The blocks of all rows, row-major.
+    pub data: &'a [u8],
+}
+
+impl GgufMatrix<'_> {
+    /// Returns the number of bytes of a row, after checking that the data matches the shape.
+    pub(super) fn checked_row_bytes(&self) -> Result<usize, KernelError> {
+        let row_bytes = self.ty.row_bytes(self.columns)?;
+        if self.rows == 0 {
+            return Err(KernelError::Shape("the matrix has no rows".to_owned()));
+        }
+        let expected = self
+            .rows
+            .checked_mul(row_bytes)
+            .ok_or_else(|| KernelError::Shape(format!("{} rows are too many", self.rows)))?;
+        if self.data.len() != expected {
+            return Err(KernelError::DataLength { expected, found: self.data.len() });
+        }
+        Ok(row_bytes)
+    }
+}
+
+/// A block in the common form: `w[i] = d · (scale[i / sub] · (q[i] − offset)) + m · min[i / sub]`, where `sub` is 32 (16 for
+/// `Q6_K`). For types without scales, minima or an offset, these are 1, 0 and 0.
+pub(super) struct DecodedBlock {
+    /// Unsigned quants; types with 32-value blocks use the first 32 only.
     pub(super) q: [u8; 256],
     /// Sub-block scales.
     pub(super) scales: [i8; 16],
-    /// Sub-block minima, subtracted: the `K` types only.
+    /// Sub-block minima, subtracted; `K` types only.
     pub(super) mins: [u8; 8],
     /// The block's factor, as f16 bits.
     pub(super) d: u16,
-    /// The factor of the minima (`K` types, subtracted) or the minimum itself (`Q4_1`, `Q5_1`, added), as f16 bits.
+    /// The factor of the minima (`K` types, subtracted) or the minimum (`Q4_1`, `Q5_1`, added), as f16 bits.
     pub(super) m: u16,
 }
 
-impl Decoded {
+impl DecodedBlock {
     pub(super) const ZERO: Self = Self { q: [0; 256], scales: [0; 16], mins: [0; 8], d: 0, m: 0 };
 
-    /// Reads one block; `bytes` has the type's `block_bytes`. Float types have no blocks and are not given here.
+    /// Decodes one block of a quantized type; `bytes` has the type's `block_bytes`.
     #[inline(always)]
     pub(super) fn read(&mut self, ty: QuantType, bytes: &[u8]) {
         assert_eq!(bytes.len(), ty.block_bytes());
@@ -154,7 +170,7 @@ impl Decoded {
             QuantType::Q8_0 => {
                 self.d = u16_at(bytes, 0);
                 for (q, &byte) in self.q.iter_mut().zip(&bytes[2..34]) {
-                    *q = byte ^ 0x80; // signed to unsigned around 128
+                    *q = byte ^ 0x80; // signed to unsigned with an offset of 128
                 }
             }
             QuantType::Q4_K => {
@@ -193,7 +209,7 @@ impl Decoded {
         }
     }
 
-    /// ggml's `get_scale_min_k4`: eight 6-bit scales and minima in 12 bytes.
+    /// Decodes eight 6-bit scales and minima from 12 bytes, like ggml's `get_scale_min_k4`.
     #[inline(always)]
     fn six_bit_scales(&mut self, s: &[u8]) {
         for j in 0..4 {
@@ -204,7 +220,7 @@ impl Decoded {
         }
     }
 
-    /// 64 values in 32 bytes: the first half in the low nibbles.
+    /// Decodes 64 values from every 32 bytes: the first half is in the low nibbles.
     #[inline(always)]
     fn nibbles256(&mut self, bytes: &[u8]) {
         for (q, bytes) in self.q.chunks_exact_mut(64).zip(bytes.chunks_exact(32)) {
@@ -221,7 +237,7 @@ fn u16_at(bytes: &[u8], at: usize) -> u16 {
     u16::from_le_bytes([bytes[at], bytes[at + 1]])
 }
 
-/// 32 values in 16 bytes: the first half in the low nibbles.
+/// Decodes 32 values from 16 bytes: the first half is in the low nibbles.
 #[inline(always)]
 fn nibbles32(bytes: &[u8], q: &mut [u8; 256]) {
     for (i, &byte) in bytes.iter().enumerate() {
@@ -230,6 +246,7 @@ fn nibbles32(bytes: &[u8], q: &mut [u8; 256]) {
     }
 }
 
+/// Adds the fifth bits of 32 values.
 #[inline(always)]
 fn fifth_bits32(bytes: &[u8], q: &mut [u8; 256]) {
     let bits = u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
@@ -238,31 +255,19 @@ fn fifth_bits32(bytes: &[u8], q: &mut [u8; 256]) {
     }
 }
 
-/// What is subtracted from a quant of `ty` before it is scaled.
-#[cfg(test)]
-fn offset(ty: QuantType) -> i32 {
-    match ty {
-        QuantType::Q4_0 => 8,
-        QuantType::Q5_0 => 16,
-        QuantType::Q6_K => 32,
-        QuantType::Q8_0 => 128,
-        _ => 0,
-    }
-}
-
-/// One row straight from the file's bytes: the reference that packing is tested against.
+/// Dequantizes one row, given its blocks.
 #[cfg(test)]
 pub(super) fn dequantize_row(ty: QuantType, bytes: &[u8], out: &mut [f32]) {
     match ty {
         QuantType::F32 | QuantType::F16 | QuantType::BF16 => {
-            for (o, b) in out.iter_mut().zip(bytes.chunks_exact(ty.block_bytes())) {
-                *o = float_at(ty, b);
+            for (out, bytes) in out.iter_mut().zip(bytes.chunks_exact(ty.block_bytes())) {
+                *out = float_at(ty, bytes);
             }
         }
         _ => {
-            let len = ty.block_len();
-            let mut block = Decoded::ZERO;
-            for (out, bytes) in out.chunks_exact_mut(len).zip(bytes.chunks_exact(ty.block_bytes())) {
+            let mut block = DecodedBlock::ZERO;
+            let blocks = bytes.chunks_exact(ty.block_bytes());
+            for (out, bytes) in out.chunks_exact_mut(ty.block_len()).zip(blocks) {
                 block.read(ty, bytes);
                 for (i, out) in out.iter_mut().enumerate() {
                     *out = block.value(ty, i);
@@ -273,22 +278,26 @@ pub(super) fn dequantize_row(ty: QuantType, bytes: &[u8], out: &mut [f32]) {
 }
 
 #[cfg(test)]
-impl Decoded {
+impl DecodedBlock {
+    /// Dequantizes the value `i`.
     fn value(&self, ty: QuantType, i: usize) -> f32 {
         let (d, m) = (f16::from_bits(self.d).to_f32(), f16::from_bits(self.m).to_f32());
-        let q = i32::from(self.q[i]) - offset(ty);
+        let q = f32::from(self.q[i]);
         match ty {
             QuantType::Q4_K | QuantType::Q5_K => {
-                (d * f32::from(self.scales[i / 32])) * q as f32 - m * f32::from(self.mins[i / 32])
+                d * f32::from(self.scales[i / 32]) * q - m * f32::from(self.mins[i / 32])
             }
-            QuantType::Q6_K => (d * f32::from(self.scales[i / 16])) * q as f32,
-            QuantType::Q4_1 | QuantType::Q5_1 => d * q as f32 + m,
-            _ => d * q as f32,
+            QuantType::Q6_K => d * f32::from(self.scales[i / 16]) * (q - 32.0),
+            QuantType::Q4_1 | QuantType::Q5_1 => d * q + m,
+            QuantType::Q4_0 => d * (q - 8.0),
+            QuantType::Q5_0 => d * (q - 16.0),
+            QuantType::Q8_0 => d * (q - 128.0),
+            QuantType::F32 | QuantType::F16 | QuantType::BF16 => unreachable!("float types have no blocks"),
         }
     }
 }
 
-/// One value of a float type.
+/// Decodes one value of a float type.
 #[inline(always)]
 pub(super) fn float_at(ty: QuantType, bytes: &[u8]) -> f32 {
     match ty {

@@ -1,39 +1,44 @@
-//! Tests of the KV store and attention: against a softmax in f64, across instruction sets, threads and ways to cut a
-//! prefill, and against leftovers of a block's earlier owner.
+//! Tests of the KV store and attention: compared with a softmax in f64, across instruction sets, threads and chunked
+//! prefills, and with blocks that contain the data of an earlier owner.
 
-use super::testing::{Random, all_kernels, close};
-use super::{
-    AttentionBatch, AttentionSequence, KV_BLOCK_TOKENS, Kernels, KvShape, KvStore, KvType, RopeStyle,
-    RopeTable, attention,
-};
+use super::{AttentionBatch, AttentionSequence, KV_BLOCK_TOKENS, KvShape, KvStore, KvType, attention};
+use crate::kernels::testing::{Random, all_kernels, assert_close};
+use crate::kernels::{Kernels, RopeStyle, RopeTable};
 
 /// One sequence: its blocks, its tokens' keys and values `(context, kv_heads · dim)`.
-struct Sequence {
+struct TestSequence {
     blocks: Vec<u32>,
     k: Vec<f32>,
     v: Vec<f32>,
 }
 
-struct Case {
+impl TestSequence {
+    /// Returns the block and the position of each token.
+    fn places(&self, context: usize) -> Vec<(u32, u32)> {
+        (0..context).map(|p| (self.blocks[p / KV_BLOCK_TOKENS], p as u32)).collect()
+    }
+}
+
+struct AttentionCase {
     shape: KvShape,
     heads: usize,
-    /// Positions that a row sees at most.
+    /// Maximum number of positions that a row attends to.
     window: usize,
-    sequences: Vec<Sequence>,
+    sequences: Vec<TestSequence>,
     store: KvStore,
 }
 
-impl Case {
-    /// Sequences of the given lengths in interleaved blocks of a store.
+impl AttentionCase {
+    /// Creates sequences of the given lengths, in interleaved blocks of a store.
     fn new(shape: KvShape, heads: usize, ty: KvType, contexts: &[usize], random: &mut Random) -> Self {
         let blocks_of = |context: &usize| context.div_ceil(KV_BLOCK_TOKENS);
         let total: usize = contexts.iter().map(blocks_of).sum();
         let mut store = KvStore::new(shape, ty, total + 1).expect("a valid shape");
         let mut free: Vec<u32> = (0..=total as u32).collect();
         let width = shape.kv_heads * shape.head_dim;
-        let sequences: Vec<Sequence> = contexts
+        let sequences: Vec<TestSequence> = contexts
             .iter()
-            .map(|&context| Sequence {
+            .map(|&context| TestSequence {
                 blocks: (0..blocks_of(&context))
                     .map(|_| free.swap_remove(random.below(free.len())))
                     .collect(),
@@ -41,24 +46,22 @@ impl Case {
                 v: random.floats(context * width, 1.0),
             })
             .collect();
-        // Whatever an earlier owner left, NaN at worst, must not be seen.
-        for block in 0..=total as u32 {
-            for slot in 0..KV_BLOCK_TOKENS as u32 {
-                (0..shape.layers).for_each(|l| {
-                    store.write(l, block, slot, &vec![f32::NAN; width], &vec![f32::NAN; width])
-                });
-            }
-        }
-        for s in &sequences {
-            for (p, (k, v)) in s.k.chunks_exact(width).zip(s.v.chunks_exact(width)).enumerate() {
-                (0..shape.layers)
-                    .for_each(|layer| store.write(layer, s.blocks[p / KV_BLOCK_TOKENS], p as u32, k, v));
+        // The data of an earlier owner, in the worst case NaN, must not have any effect.
+        let kernels = all_kernels().remove(0);
+        let slots: Vec<(u32, u32)> = (0..=total as u32)
+            .flat_map(|block| (0..KV_BLOCK_TOKENS as u32).map(move |slot| (block, slot)))
+            .collect();
+        let nan = vec![f32::NAN; slots.len() * width];
+        for layer in 0..shape.layers {
+            store.write_rows(&kernels, layer, &slots, &nan, &nan);
+            for s in &sequences {
+                store.write_rows(&kernels, layer, &s.places(s.k.len() / width), &s.k, &s.v);
             }
         }
         Self { shape, heads, window: usize::MAX, sequences, store }
     }
 
-    /// Attention of the last `tokens` of each sequence; `q` is `(all rows, heads · dim)`.
+    /// Computes the attention of the last `tokens` of each sequence; `q` is `(all rows, heads · dim)`.
     fn run(&self, kernels: &Kernels, tokens: &[usize], q: &[f32]) -> Vec<f32> {
         let width = self.shape.kv_heads * self.shape.head_dim;
         let mut first_row = 0;
@@ -84,7 +87,7 @@ impl Case {
         out
     }
 
-    /// The same in f64, straight from the definition.
+    /// Computes the same in f64, directly from the definition.
     fn naive(&self, tokens: &[usize], q: &[f32]) -> Vec<f32> {
         let KvShape { kv_heads, head_dim: dim, .. } = self.shape;
         let mut out = Vec::new();
@@ -138,14 +141,20 @@ fn agrees_with_a_softmax_in_f64() {
             .flat_map(|ty| [usize::MAX, 1, 15, 16, 33].map(|window| (ty, window)))
         {
             let mut random = Random::new(heads as u64);
-            let case = Case { window, ..Case::new(shape, heads, ty, contexts, &mut random) };
+            let case =
+                AttentionCase { window, ..AttentionCase::new(shape, heads, ty, contexts, &mut random) };
             let q = random.floats(tokens.iter().sum::<usize>() * heads * shape.head_dim, 1.0);
             let want = case.naive(tokens, &q);
             let mut portable = None;
             for kernels in all_kernels() {
                 let got = case.run(&kernels, tokens, &q);
-                close(&got, &want, tolerance, &format!("{ty:?} {shape:?} window {window} {kernels:?}"));
-                close(
+                assert_close(
+                    &got,
+                    &want,
+                    tolerance,
+                    &format!("{ty:?} {shape:?} window {window} {kernels:?}"),
+                );
+                assert_close(
                     &got,
                     portable.get_or_insert_with(|| got.clone()),
                     1e-5,
@@ -156,25 +165,26 @@ fn agrees_with_a_softmax_in_f64() {
     }
 }
 
-/// A token's result must not depend on the other sequences, the threads, or the piece of a prefill that it came in.
+/// The result of a token must not depend on the other sequences, the threads, or the chunk of a prefill that it is in.
 #[test]
-fn the_same_bits_alone_in_a_batch_and_in_pieces() {
+fn a_token_has_the_same_result_alone_in_a_batch_and_in_a_chunked_prefill() {
     let (heads, shape) = (6, shape(2, 32));
     for (ty, window) in [(KvType::F16, usize::MAX), (KvType::Int8, usize::MAX), (KvType::F16, 18)] {
         let contexts = [53, 20, 31];
-        let case = Case { window, ..Case::new(shape, heads, ty, &contexts, &mut Random::new(4)) };
+        let case =
+            AttentionCase { window, ..AttentionCase::new(shape, heads, ty, &contexts, &mut Random::new(4)) };
         let q = Random::new(5).floats(contexts.iter().sum::<usize>() * heads * shape.head_dim, 1.0);
-        let mut of_one_thread = None;
+        let mut one_thread = None;
         for kernels in all_kernels() {
-            let whole = case.run(&kernels, &contexts, &q);
+            let unchunked = case.run(&kernels, &contexts, &q);
             if kernels.pool().threads() == 1 {
-                of_one_thread = Some(whole.clone());
+                one_thread = Some(unchunked.clone());
             }
-            assert_eq!(of_one_thread.as_ref(), Some(&whole), "{kernels:?}");
+            assert_eq!(one_thread.as_ref(), Some(&unchunked), "{kernels:?}");
             let row = heads * shape.head_dim;
             let mut first = 0;
             for (s, &context) in case.sequences.iter().zip(&contexts) {
-                // Pieces of a prefill, the context growing with them; blocks beyond it hold the later tokens already.
+                // Chunks of a prefill with a growing context; the blocks already contain the later tokens.
                 for (from, to) in [(0, 7), (7, 8), (8, context)] {
                     let q = &q[(first + from) * row..(first + to) * row];
                     let sequence =
@@ -185,7 +195,7 @@ fn the_same_bits_alone_in_a_batch_and_in_pieces() {
                     attention(&kernels, &case.store, 1, &batch, &mut out);
                     assert_eq!(
                         out,
-                        whole[(first + from) * row..(first + to) * row],
+                        unchunked[(first + from) * row..(first + to) * row],
                         "{ty:?} {from}..{to} {kernels:?}"
                     );
                 }
@@ -195,30 +205,14 @@ fn the_same_bits_alone_in_a_batch_and_in_pieces() {
     }
 }
 
+/// A bias far larger than the keys, as in Qwen2, must not reduce their precision.
 #[test]
-fn a_copied_block_continues_the_prefix() {
-    for ty in [KvType::F16, KvType::Int8] {
-        let mut case = Case::new(shape(2, 32), 2, ty, &[20], &mut Random::new(8));
-        let q = Random::new(9).floats(64, 1.0);
-        let kernels = all_kernels().remove(0);
-        let want = case.run(&kernels, &[1], &q);
-        let (from, to) =
-            (case.sequences[0].blocks[1], (0..3).find(|b| !case.sequences[0].blocks.contains(b)));
-        let to = to.expect("one block is free");
-        case.store.copy_block(from, to);
-        case.sequences[0].blocks[1] = to;
-        assert_eq!(case.run(&kernels, &[1], &q), want, "{ty:?}");
-    }
-}
-
-/// A bias far larger than the keys, as Qwen2 has it, must not cost the keys their precision.
-#[test]
-fn a_large_key_bias_does_not_drown_int8_keys() {
+fn a_large_key_bias_does_not_reduce_the_precision_of_int8_keys() {
     let (dim, context) = (32, 40);
-    for style in [RopeStyle::Halves, RopeStyle::Neighbours] {
+    for style in [RopeStyle::Halves, RopeStyle::Neighbors] {
         let rope = RopeTable::new(style, dim, dim, 10_000.0, &[], 48).expect("a valid shape");
         let mut random = Random::new(6);
-        let mut case = Case::new(shape(2, dim), 2, KvType::Int8, &[context], &mut random);
+        let mut case = AttentionCase::new(shape(2, dim), 2, KvType::Int8, &[context], &mut random);
         let mut bias = random.floats(2 * dim, 0.3);
         (bias[5], bias[dim + 30]) = (300.0, -150.0);
         case.store.set_key_bias(1, &bias, &rope);
@@ -227,11 +221,8 @@ fn a_large_key_bias_does_not_drown_int8_keys() {
         let sequence = &mut case.sequences[0];
         sequence.k.chunks_exact_mut(2 * dim).for_each(|k| k.iter_mut().zip(&bias).for_each(|(k, b)| *k += b));
         rope.rotate(&kernels[0], &mut sequence.k, &positions);
-        for (p, (k, v)) in sequence.k.chunks_exact(2 * dim).zip(sequence.v.chunks_exact(2 * dim)).enumerate()
-        {
-            case.store.write(1, sequence.blocks[p / KV_BLOCK_TOKENS], p as u32, k, v);
-        }
-        // A query that hardly looks at the channels of the bias, as a trained one.
+        case.store.write_rows(&kernels[0], 1, &sequence.places(context), &sequence.k, &sequence.v);
+        // A query that almost ignores the channels of the bias, like those of a trained model.
         let mut q = random.floats(2 * dim, 1.0);
         for head in 0..2 {
             for channel in [5, 5 + dim / 2, 4, 30, 30 - dim / 2, 31] {
@@ -240,18 +231,18 @@ fn a_large_key_bias_does_not_drown_int8_keys() {
         }
         let want = case.naive(&[1], &q);
         for kernels in kernels {
-            close(&case.run(&kernels, &[1], &q), &want, 2e-2, &format!("{style:?} {kernels:?}"));
+            assert_close(&case.run(&kernels, &[1], &q), &want, 2e-2, &format!("{style:?} {kernels:?}"));
         }
     }
 }
 
 #[test]
-fn sizes_and_bad_shapes() {
+fn computes_sizes_and_rejects_invalid_shapes() {
     let shape = KvShape { layers: 28, kv_heads: 2, head_dim: 128 };
     assert_eq!(shape.bytes(KvType::F16, 16 * 2048), 939_524_096);
     assert_eq!(shape.bytes(KvType::Int8, 16 * 2048), 484_442_112);
     let store = KvStore::new(KvShape { layers: 1, ..shape }, KvType::Int8, 4).expect("a valid shape");
-    assert_eq!((store.bytes(), store.blocks(), store.kv_type()), (33_792, 4, KvType::Int8));
+    assert_eq!(store.bytes(), 33_792);
     for shape in
         [KvShape { head_dim: 40, ..shape }, KvShape { head_dim: 0, ..shape }, KvShape { layers: 0, ..shape }]
     {
@@ -262,8 +253,8 @@ fn sizes_and_bad_shapes() {
 
 #[test]
 #[should_panic(expected = "rows of the sequences")]
-fn overlapping_rows_are_refused() {
-    let case = Case::new(shape(1, 16), 1, KvType::F16, &[4, 4], &mut Random::new(1));
+fn rejects_overlapping_rows() {
+    let case = AttentionCase::new(shape(1, 16), 1, KvType::F16, &[4, 4], &mut Random::new(1));
     let q = vec![0.0; 5 * 16];
     let rows = |first_row, i: usize| AttentionSequence {
         first_row,

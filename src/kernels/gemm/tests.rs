@@ -1,23 +1,48 @@
-//! Tests of packed matrices and their products: packing against GGUF's own layout, the portable form against exact
-//! arithmetic, every instruction set against the portable form, and the two promises of the module, bit for bit.
+//! Tests of packed matrices and their products: packing compared with the layout of GGUF, the portable products with exact
+//! arithmetic, every instruction set with the portable products, and the guarantees of `kernels`, bit for bit.
 
-use super::blocks::dequantize_row;
-use super::testing::{Random, all_kernels};
-use super::{
-    CpuFeatures, InstructionSet, KernelError, Kernels, Product, QuantMatrix, QuantType, matmul_group,
-};
+use super::gguf_blocks::dequantize_row;
+use super::matrix::{Panels, with_panels};
+use super::{GgufMatrix, Product, QuantMatrix, QuantType, matmul_group};
+use crate::kernels::testing::{Random, all_kernels};
+use crate::kernels::{CpuFeatures, InstructionSet, KernelError, Kernels};
 use proptest::prelude::*;
+
+const ALL_TYPES: [QuantType; 11] = [
+    QuantType::F32,
+    QuantType::F16,
+    QuantType::BF16,
+    QuantType::Q4_0,
+    QuantType::Q4_1,
+    QuantType::Q5_0,
+    QuantType::Q5_1,
+    QuantType::Q8_0,
+    QuantType::Q4_K,
+    QuantType::Q5_K,
+    QuantType::Q6_K,
+];
 
 fn portable() -> Kernels {
     Kernels::new(CpuFeatures::request(InstructionSet::Portable).expect("always present"), 1)
 }
 
-/// The weights of a tensor straight from its bytes.
+fn pack(kernels: &Kernels, ty: QuantType, rows: usize, columns: usize, data: &[u8]) -> QuantMatrix {
+    QuantMatrix::from_gguf(kernels, GgufMatrix { ty, rows, columns, data }).expect("a valid tensor")
+}
+
+/// Dequantizes a tensor without packing it.
 fn reference(ty: QuantType, rows: usize, columns: usize, data: &[u8]) -> Vec<f32> {
     let mut out = vec![0.0; rows * columns];
     for (out, bytes) in out.chunks_exact_mut(columns).zip(data.chunks_exact(data.len() / rows)) {
         dequantize_row(ty, bytes, out);
     }
+    out
+}
+
+/// Reads a packed matrix row by row.
+fn unpack(weights: &QuantMatrix) -> Vec<f32> {
+    let mut out = vec![0.0; weights.rows() * weights.columns()];
+    weights.look_up(&(0..weights.rows() as u32).collect::<Vec<_>>(), &mut out);
     out
 }
 
@@ -27,7 +52,7 @@ fn product(kernels: &Kernels, weights: &QuantMatrix, x: &[f32], m: usize) -> Vec
     out
 }
 
-/// Column counts with whole and partial column blocks of the packed form.
+/// Returns numbers of columns with whole and partial column blocks.
 fn columns_of(ty: QuantType) -> &'static [usize] {
     match ty.block_len() {
         1 => &[1, 15, 16, 50],
@@ -37,14 +62,13 @@ fn columns_of(ty: QuantType) -> &'static [usize] {
 }
 
 #[test]
-fn packing_loses_nothing() {
-    for ty in QuantType::ALL {
+fn packing_is_lossless() {
+    for ty in ALL_TYPES {
         for (rows, &columns) in [1, 15, 16, 35].into_iter().zip(columns_of(ty).iter().cycle()) {
             let data = Random::new(rows as u64).tensor(ty, rows, columns);
             let want = reference(ty, rows, columns, &data);
-            let weights =
-                QuantMatrix::from_gguf(&portable(), ty, rows, columns, &data).expect("a valid tensor");
-            assert_eq!(weights.dequantize(), want, "{ty:?} {rows} x {columns}");
+            let weights = pack(&portable(), ty, rows, columns, &data);
+            assert_eq!(unpack(&weights), want, "{ty:?} {rows} x {columns}");
             let ids = [rows as u32 - 1, 0, rows as u32 / 2];
             let mut out = vec![0.0; 3 * columns];
             weights.look_up(&ids, &mut out);
@@ -56,32 +80,28 @@ fn packing_loses_nothing() {
 }
 
 #[test]
-fn packing_takes_little_memory() {
-    for ty in QuantType::ALL {
+fn packing_adds_at_most_2_8_percent() {
+    for ty in ALL_TYPES {
         let data = Random::new(1).tensor(ty, 32, 512);
-        let weights = QuantMatrix::from_gguf(&portable(), ty, 32, 512, &data).expect("a valid tensor");
-        assert!(
-            weights.packed_bytes() * 36 <= data.len() * 37,
-            "{ty:?}: {} of {}",
-            weights.packed_bytes(),
-            data.len()
-        );
+        let weights = pack(&portable(), ty, 32, 512, &data);
+        let packed_bytes = with_panels!(weights, panels => size_of_val(panels.as_slice()));
+        assert!(packed_bytes * 36 <= data.len() * 37, "{ty:?}: {packed_bytes} of {}", data.len());
     }
 }
 
-/// The bound that [`QuantMatrix::matmul`] states, against f64 arithmetic on the dequantized weights.
+/// Checks the bound that [`QuantMatrix::matmul`] states, using f64 arithmetic on the dequantized weights.
 #[test]
-fn portable_products_are_within_the_stated_bound() {
+fn portable_products_are_within_the_documented_error_bound() {
     let kernels = portable();
-    for ty in QuantType::ALL {
+    for ty in ALL_TYPES {
         for &columns in columns_of(ty) {
             let (rows, m) = (19, 3);
             let mut random = Random::new(columns as u64);
             let data = random.tensor(ty, rows, columns);
             let w = reference(ty, rows, columns, &data);
             let mut x = random.floats(m * columns, 1.0);
-            x[columns / 2] = 30.0; // an outlier, as models have them
-            let weights = QuantMatrix::from_gguf(&kernels, ty, rows, columns, &data).expect("a valid tensor");
+            x[columns / 2] = 30.0; // activations of real models have outliers
+            let weights = pack(&kernels, ty, rows, columns, &data);
             let got = product(&kernels, &weights, &x, m);
             for i in 0..m {
                 for r in 0..rows {
@@ -105,20 +125,20 @@ fn portable_products_are_within_the_stated_bound() {
     }
 }
 
-/// Compares every instruction set and thread count with the portable form: the same bits for quantized types, a
-/// rounding of the sum apart for floats.
+/// Compares every instruction set and thread count with the portable products: equal bits for quantized types, equal up to
+/// rounding of the sums for float types.
 fn check_against_portable(ty: QuantType, rows: usize, columns: usize, m: usize, seed: u64) {
     let mut random = Random::new(seed);
     let data = random.tensor(ty, rows, columns);
     let x = random.floats(m * columns, 2.0);
     let oracle = portable();
-    let weights = QuantMatrix::from_gguf(&oracle, ty, rows, columns, &data).expect("a valid tensor");
+    let weights = pack(&oracle, ty, rows, columns, &data);
     let want = product(&oracle, &weights, &x, m);
     for kernels in all_kernels() {
         let got = product(&kernels, &weights, &x, m);
         if ty.block_len() > 1 {
             let same = got.iter().zip(&want).all(|(a, b)| a.to_bits() == b.to_bits());
-            assert!(same, "{ty:?} {rows} x {columns}, {m} rows, {kernels:?}: {got:?} is not {want:?}");
+            assert!(same, "{ty:?} {rows} x {columns}, {m} rows, {kernels:?}: expected {want:?}, got {got:?}");
             continue;
         }
         let w = reference(ty, rows, columns, &data);
@@ -127,27 +147,27 @@ fn check_against_portable(ty: QuantType, rows: usize, columns: usize, m: usize, 
             let size: f32 = w.iter().zip(x).map(|(w, x)| (w * x).abs()).sum();
             assert!(
                 (got - want).abs() <= 1e-5 * size,
-                "{ty:?} {rows} x {columns}, {kernels:?}: {got} for {want}"
+                "{ty:?} {rows} x {columns}, {kernels:?}: expected {want}, got {got}"
             );
         }
     }
 }
 
 #[test]
-fn every_row_count_agrees_with_portable() {
-    for ty in QuantType::ALL {
+fn every_number_of_rows_agrees_with_portable() {
+    for ty in ALL_TYPES {
         let columns = columns_of(ty)[1];
-        // All tiles of up to 8 rows, both sides of tiles of 16 and 32 and of blocks of 64 and 256.
+        // All tiles of up to 8 rows, and the limits of tiles of 16 and 32 and of blocks of 64 and 256.
         for m in (1..=9).chain([12, 16, 17, 31, 32, 33, 64, 65, 73, 256, 257, 300]) {
             check_against_portable(ty, 17, columns, m, m as u64);
         }
     }
 }
 
-/// Extreme quants and scales reach the edges of the integer sums.
+/// Extreme quants and scales reach the limits of the integer sums.
 #[test]
-fn extremes_do_not_overflow() {
-    for ty in QuantType::ALL.into_iter().filter(|ty| ty.block_len() > 1) {
+fn extreme_quants_do_not_overflow() {
+    for ty in ALL_TYPES.into_iter().filter(|ty| ty.block_len() > 1) {
         for fill in [0x00u8, 0x7f, 0x80, 0xff] {
             let mut data = Random::new(3).tensor(ty, 16, 512);
             let factors = Random::new(3).tensor(ty, 16, 512);
@@ -165,12 +185,12 @@ fn extremes_do_not_overflow() {
                 block[at..at + len].copy_from_slice(&factors[at..at + len]);
             }
             let oracle = portable();
-            let weights = QuantMatrix::from_gguf(&oracle, ty, 16, 512, &data).expect("a valid tensor");
+            let weights = pack(&oracle, ty, 16, 512, &data);
             let mut x = vec![1.0f32; 3 * 512];
             x[512..1024].fill(-1.0);
             x[1024..].iter_mut().enumerate().for_each(|(i, x)| *x = if i % 2 == 0 { 1.0 } else { -1.0 });
             let want = product(&oracle, &weights, &x, 3);
-            let w = weights.dequantize();
+            let w = unpack(&weights);
             for kernels in all_kernels() {
                 assert_eq!(product(&kernels, &weights, &x, 3), want, "{ty:?} {fill:#x} {kernels:?}");
             }
@@ -180,23 +200,22 @@ fn extremes_do_not_overflow() {
                 let size: f64 = w.iter().map(|w| f64::from(w.abs())).sum();
                 assert!(
                     (f64::from(*want) - exact).abs() <= 1e-5 * size + 1e-6,
-                    "{ty:?} {fill:#x}: {want} for {exact}"
+                    "{ty:?} {fill:#x}: expected {exact}, got {want}"
                 );
             }
         }
     }
 }
 
-/// The first promise: a row's result depends on nothing but the row.
 #[test]
-fn a_row_alone_and_in_a_batch_has_the_same_bits() {
-    for ty in QuantType::ALL {
+fn a_row_has_the_same_result_alone_and_in_a_batch() {
+    for ty in ALL_TYPES {
         let (rows, columns, m) = (17, columns_of(ty)[1], 70);
         let mut random = Random::new(11);
         let data = random.tensor(ty, rows, columns);
         let x = random.floats(m * columns, 1.0);
         for kernels in all_kernels() {
-            let weights = QuantMatrix::from_gguf(&kernels, ty, rows, columns, &data).expect("a valid tensor");
+            let weights = pack(&kernels, ty, rows, columns, &data);
             let batch = product(&kernels, &weights, &x, m);
             for i in [0, 3, 7, 8, 62, 63, 64, 69] {
                 let alone = product(&kernels, &weights, &x[i * columns..(i + 1) * columns], 1);
@@ -207,7 +226,7 @@ fn a_row_alone_and_in_a_batch_has_the_same_bits() {
 }
 
 #[test]
-fn a_group_gives_what_its_products_give() {
+fn a_group_equals_its_separate_products() {
     let types = [QuantType::Q4_K, QuantType::Q6_K, QuantType::Q8_0, QuantType::F16];
     let (columns, m) = (256, 5);
     let mut random = Random::new(5);
@@ -218,7 +237,7 @@ fn a_group_gives_what_its_products_give() {
             .zip([16, 40, 7, 129])
             .map(|(&ty, rows)| {
                 let data = random.tensor(ty, rows, columns);
-                QuantMatrix::from_gguf(&kernels, ty, rows, columns, &data).expect("a valid tensor")
+                pack(&kernels, ty, rows, columns, &data)
             })
             .collect();
         let mut outs: Vec<Vec<f32>> = matrices.iter().map(|w| vec![0.0; m * w.rows()]).collect();
@@ -232,11 +251,12 @@ fn a_group_gives_what_its_products_give() {
 }
 
 #[test]
-fn no_rows_and_bad_shapes() {
+fn accepts_no_rows_and_rejects_invalid_shapes() {
     let kernels = portable();
     let data = Random::new(1).tensor(QuantType::Q4_K, 2, 256);
-    let new =
-        |rows, columns, data: &[u8]| QuantMatrix::from_gguf(&kernels, QuantType::Q4_K, rows, columns, data);
+    let new = |rows, columns, data: &[u8]| {
+        QuantMatrix::from_gguf(&kernels, GgufMatrix { ty: QuantType::Q4_K, rows, columns, data })
+    };
     let weights = new(2, 256, &data).expect("a valid tensor");
     weights.matmul(&kernels, &[], 0, &mut []);
     matmul_group(&kernels, &[], 3, &mut []);
@@ -248,14 +268,14 @@ fn no_rows_and_bad_shapes() {
     assert!(matches!(new(usize::MAX, 256, &[]), Err(KernelError::Shape(_))));
 }
 
-/// What is not finite in the activations is not finite in the result: a failure must be seen, not hidden.
+/// Non-finite activations must not be hidden by a finite result.
 #[test]
-fn nan_reaches_the_output() {
-    for ty in QuantType::ALL {
+fn nan_propagates_to_the_output() {
+    for ty in ALL_TYPES {
         let columns = columns_of(ty)[1];
         let data = Random::new(2).tensor(ty, 16, columns);
         for kernels in all_kernels() {
-            let weights = QuantMatrix::from_gguf(&kernels, ty, 16, columns, &data).expect("a valid tensor");
+            let weights = pack(&kernels, ty, 16, columns, &data);
             let mut x = vec![1.0; 2 * columns];
             x[columns + 3] = f32::NAN;
             let out = product(&kernels, &weights, &x, 2);
@@ -272,7 +292,7 @@ proptest! {
 
     #[test]
     fn random_shapes_agree_with_portable(
-        ty in prop::sample::select(&QuantType::ALL[..]), rows in 1usize..70, blocks in 1usize..4, m in 1usize..70, seed: u64,
+        ty in prop::sample::select(&ALL_TYPES[..]), rows in 1usize..70, blocks in 1usize..4, m in 1usize..70, seed: u64,
     ) {
         let columns = blocks * if ty.block_len() == 1 { 13 } else { ty.block_len() };
         check_against_portable(ty, rows, columns, m, seed);

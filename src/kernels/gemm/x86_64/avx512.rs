@@ -1,27 +1,22 @@
-//! The kernels in AVX-512 with VNNI (Intel since Ice Lake, AMD since Zen 4): the products called by `gemm`, the inner
-//! loops of attention called by `attention`. Knows shapes only; what is multiplied when is decided by the callers.
+//! Products in AVX-512 with VNNI (Intel since Ice Lake, AMD since Zen 4).
 //!
-//! A register holds 4 columns × 16 rows of weights, `VPDPBUSD` multiplies them with 4 activations that it broadcasts
-//! from memory, and adds each row's four products into that row's lane: no horizontal sum anywhere. A panel block is
-//! unpacked once into L1 and multiplied with up to 8 rows of activations at a time, whose sums stay in registers.
+//! A register holds 4 columns × 16 rows of weights. `VPDPBUSD` multiplies them by 4 activations broadcast from memory and
+//! adds the four products of each row to that row's lane, so no horizontal sums are needed. A block is unpacked once and
+//! multiplied by up to 8 rows of activations at a time, whose sums stay in registers.
 
 #![allow(unsafe_code)] // intrinsics on references
 
-use super::avx512_unpack::Unpack;
-use super::cpu::Loops;
-use super::panel::{Factors, Float, FloatValue, LANES, LongMin, LongSix, Minima, Short, head, head_mut};
+use super::avx512_unpack::UnpackAvx512;
 use super::prefetch::prefetch_ahead;
-use super::quantize::{FloatColumns, LongBlock, ShortBlocks};
+use super::{head, head_mut};
+use crate::kernels::gemm::activations::{Activations2x32, Activations256, ActivationsF32};
+use crate::kernels::gemm::panel::{
+    Block32, Block256Min, Block256Q6, BlockFloat, BlockMinimum, Factors, FloatValue, LANES,
+};
 use half::{bf16, f16};
 use std::arch::x86_64::*;
 
-/// Runs `work` compiled for these features; see `CpuFeatures::compiled`.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma,f16c")]
-pub(super) fn compiled<W: Loops>(work: W) {
-    work.run();
-}
-
+/// Loads the sums of a row.
 #[inline]
 #[target_feature(enable = "avx512f")]
 pub(super) fn load_lanes(lanes: &[f32; LANES]) -> __m512 {
@@ -29,6 +24,7 @@ pub(super) fn load_lanes(lanes: &[f32; LANES]) -> __m512 {
     unsafe { _mm512_loadu_ps(lanes.as_ptr()) }
 }
 
+/// Stores the sums of a row.
 #[inline]
 #[target_feature(enable = "avx512f")]
 pub(super) fn store_lanes(to: &mut [f32; LANES], lanes: __m512) {
@@ -36,6 +32,7 @@ pub(super) fn store_lanes(to: &mut [f32; LANES], lanes: __m512) {
     unsafe { _mm512_storeu_ps(to.as_mut_ptr(), lanes) }
 }
 
+/// Loads the factors of 16 rows.
 #[inline]
 #[target_feature(enable = "avx512f,f16c")]
 pub(super) fn factors(bits: &Factors) -> __m512 {
@@ -43,7 +40,7 @@ pub(super) fn factors(bits: &Factors) -> __m512 {
     _mm512_cvtph_ps(unsafe { _mm256_loadu_si256(bits.as_ptr().cast()) })
 }
 
-/// 32 bytes as 16 pairs of i16: the low half of each lane belongs to the even sub-block, the high half to the odd one.
+/// Loads 32 signed bytes as 16 pairs of i16: the low half of a lane belongs to the even sub-block, the high half to the odd.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw")]
 pub(super) fn signed_pairs(bytes: &[i8; 32]) -> __m512i {
@@ -51,6 +48,7 @@ pub(super) fn signed_pairs(bytes: &[i8; 32]) -> __m512i {
     _mm512_cvtepi8_epi16(unsafe { _mm256_loadu_si256(bytes.as_ptr().cast()) })
 }
 
+/// Loads 32 unsigned bytes like [`signed_pairs`].
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw")]
 pub(super) fn unsigned_pairs(bytes: &[u8; 32]) -> __m512i {
@@ -58,7 +56,7 @@ pub(super) fn unsigned_pairs(bytes: &[u8; 32]) -> __m512i {
     _mm512_cvtepu8_epi16(unsafe { _mm256_loadu_si256(bytes.as_ptr().cast()) })
 }
 
-/// Four quants of a row of activations in every lane.
+/// Broadcasts four quants of a row of activations.
 #[inline]
 #[target_feature(enable = "avx512f")]
 fn broadcast4(q: &[i8], at: usize) -> __m512i {
@@ -66,7 +64,7 @@ fn broadcast4(q: &[i8], at: usize) -> __m512i {
     _mm512_set1_epi32(i32::from_le_bytes(four.map(i8::cast_unsigned)))
 }
 
-/// Two 16-bit sums in every lane.
+/// Broadcasts two 16-bit sums.
 #[inline]
 #[target_feature(enable = "avx512f")]
 pub(super) fn broadcast_pair(sums: &[i16], at: usize) -> __m512i {
@@ -75,12 +73,16 @@ pub(super) fn broadcast_pair(sums: &[i16], at: usize) -> __m512i {
     _mm512_set1_epi32(unsafe { pair.as_ptr().cast::<i32>().read_unaligned() })
 }
 
-/// `quantize::quantize` of 256 values, and the sums of each 16 quants.
+/// Quantizes 256 values like `activations::quantize`, and sums every 16 quants.
 ///
 /// # Safety
-/// The CPU has the features of [`compiled`].
+/// The CPU has the features of [`InstructionSet::Avx512`](crate::kernels::InstructionSet::Avx512).
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma,f16c")]
-pub(super) unsafe fn quantize(x: &[f32; 256], q: &mut [i8; 256], sums: &mut [i16; 16]) -> f32 {
+pub(in crate::kernels::gemm) unsafe fn quantize(
+    x: &[f32; 256],
+    q: &mut [i8; 256],
+    sums: &mut [i16; 16],
+) -> f32 {
     let x = x.as_chunks::<LANES>().0;
     let magnitude = _mm512_set1_epi32(0x7fff_ffff);
     let mut bits = _mm512_setzero_si512();
@@ -94,12 +96,12 @@ pub(super) unsafe fn quantize(x: &[f32; 256], q: &mut [i8; 256], sums: &mut [i16
     }
     let inverse = _mm512_set1_ps(if largest > 1e-30 { 127.0 / largest } else { 0.0 });
     for (x, q) in x.iter().zip(q.as_chunks_mut::<LANES>().0) {
-        let quants = _mm512_cvtps_epi32(_mm512_mul_ps(load_lanes(x), inverse)); // to nearest even
+        let quants = _mm512_cvtps_epi32(_mm512_mul_ps(load_lanes(x), inverse)); // rounds to nearest even
         // SAFETY: a reference to 16 bytes.
         unsafe { _mm_storeu_si128(q.as_mut_ptr().cast(), _mm512_cvtepi32_epi8(quants)) };
     }
-    // Sums of 4 in the lanes of four registers; then, as in a transposition, sums of 16: lane 4 i + j has those of
-    // the i-th quarter of the j-th register.
+    // First sums of 4 in the lanes of four registers; then, as in a transposition, sums of 16: lane 4 i + j has the sum
+    // of the i-th quarter of the j-th register.
     let [a, b, c, d] = [0, 64, 128, 192].map(|at| {
         let q: &[i8; 64] = head(&q[at..]);
         // SAFETY: a reference to 64 bytes.
@@ -116,7 +118,7 @@ pub(super) unsafe fn quantize(x: &[f32; 256], q: &mut [i8; 256], sums: &mut [i16
     largest / 127.0
 }
 
-/// Runs `$body` with `$rows` as a constant from 1 to 8.
+/// Evaluates `$body` with `$rows` as a constant from 1 to 8.
 macro_rules! with_rows {
     ($count:expr, $rows:ident => $body:expr) => {
         match $count {
@@ -139,14 +141,14 @@ macro_rules! with_rows {
 /// Rows of activations whose sums stay in registers.
 const TILE: usize = 8;
 
-/// `Q4_K`, `Q5_K`; see `portable::long_min`.
+/// Multiplies a panel of `Q4_K` or `Q5_K`; see `portable::block256_min`.
 ///
 /// # Safety
-/// The CPU has the features of [`compiled`].
+/// The CPU has the features of [`InstructionSet::Avx512`](crate::kernels::InstructionSet::Avx512).
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma,f16c")]
-pub(super) unsafe fn long_min<Q: Unpack>(
-    panel: &[LongMin<Q>],
-    x: &[LongBlock],
+pub(in crate::kernels::gemm) unsafe fn block256_min<Q: UnpackAvx512>(
+    panel: &[Block256Min<Q>],
+    x: &[Activations256],
     m: usize,
     row: usize,
     sums: &mut [[f32; LANES]],
@@ -155,17 +157,17 @@ pub(super) unsafe fn long_min<Q: Unpack>(
         let x = &x[b * m + row..][..sums.len()];
         for (tile, (x, sums)) in x.chunks(TILE).zip(sums.chunks_mut(TILE)).enumerate() {
             // SAFETY: this function has the features.
-            with_rows!(sums.len(), R => unsafe { long_min_tile::<Q, R>(block, tile == 0, head(x), head_mut(sums)) });
+            with_rows!(sums.len(), R => unsafe { block256_min_tile::<Q, R>(block, tile == 0, head(x), head_mut(sums)) });
         }
     }
 }
 
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma,f16c")]
-unsafe fn long_min_tile<Q: Unpack, const R: usize>(
-    block: &LongMin<Q>,
+unsafe fn block256_min_tile<Q: UnpackAvx512, const R: usize>(
+    block: &Block256Min<Q>,
     first: bool,
-    x: &[LongBlock; R],
+    x: &[Activations256; R],
     sums: &mut [[f32; LANES]; R],
 ) {
     let zero = _mm512_setzero_si512();
@@ -200,27 +202,27 @@ unsafe fn long_min_tile<Q: Unpack, const R: usize>(
         unsigned_pairs(&block.mins[3]),
     ];
     for r in 0..R {
-        let mut least = zero;
+        let mut minimum = zero;
         for pair in 0..4 {
-            least = _mm512_dpwssd_epi32(least, mins[pair], broadcast_pair(&x[r].sums32, 2 * pair));
+            minimum = _mm512_dpwssd_epi32(minimum, mins[pair], broadcast_pair(&x[r].sums32, 2 * pair));
         }
         let w = _mm512_sub_ps(
             _mm512_mul_ps(d, _mm512_cvtepi32_ps(main[r])),
-            _mm512_mul_ps(m, _mm512_cvtepi32_ps(least)),
+            _mm512_mul_ps(m, _mm512_cvtepi32_ps(minimum)),
         );
         let sum = _mm512_add_ps(load_lanes(&sums[r]), _mm512_mul_ps(w, _mm512_set1_ps(x[r].d)));
         store_lanes(&mut sums[r], sum);
     }
 }
 
-/// `Q6_K`; see `portable::long_six`.
+/// Multiplies a panel of `Q6_K`; see `portable::block256_q6`.
 ///
 /// # Safety
-/// The CPU has the features of [`compiled`].
+/// The CPU has the features of [`InstructionSet::Avx512`](crate::kernels::InstructionSet::Avx512).
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma,f16c")]
-pub(super) unsafe fn long_six(
-    panel: &[LongSix],
-    x: &[LongBlock],
+pub(in crate::kernels::gemm) unsafe fn block256_q6(
+    panel: &[Block256Q6],
+    x: &[Activations256],
     m: usize,
     row: usize,
     sums: &mut [[f32; LANES]],
@@ -229,22 +231,22 @@ pub(super) unsafe fn long_six(
         let x = &x[b * m + row..][..sums.len()];
         for (tile, (x, sums)) in x.chunks(TILE).zip(sums.chunks_mut(TILE)).enumerate() {
             // SAFETY: this function has the features.
-            with_rows!(sums.len(), R => unsafe { long_six_tile::<R>(block, tile == 0, head(x), head_mut(sums)) });
+            with_rows!(sums.len(), R => unsafe { block256_q6_tile::<R>(block, tile == 0, head(x), head_mut(sums)) });
         }
     }
 }
 
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma,f16c")]
-unsafe fn long_six_tile<const R: usize>(
-    block: &LongSix,
+unsafe fn block256_q6_tile<const R: usize>(
+    block: &Block256Q6,
     first: bool,
-    x: &[LongBlock; R],
+    x: &[Activations256; R],
     sums: &mut [[f32; LANES]; R],
 ) {
     let zero = _mm512_setzero_si512();
     let mut main = [zero; R];
-    let mut middle = [zero; R];
+    let mut zero_point = [zero; R];
     for j in 0..8 {
         let scales = signed_pairs(&block.scales[j]);
         if first {
@@ -266,27 +268,27 @@ unsafe fn long_six_tile<const R: usize>(
             }
         }
         for r in 0..R {
-            middle[r] = _mm512_dpwssd_epi32(middle[r], scales, broadcast_pair(&x[r].sums16, 2 * j));
+            zero_point[r] = _mm512_dpwssd_epi32(zero_point[r], scales, broadcast_pair(&x[r].sums16, 2 * j));
         }
     }
     let d = factors(&block.d);
     for r in 0..R {
-        // Σ scale · (q − 32) · x, with 32 = 2^5 taken out of the sum.
-        let centred = _mm512_sub_epi32(main[r], _mm512_slli_epi32::<5>(middle[r]));
-        let w = _mm512_mul_ps(d, _mm512_cvtepi32_ps(centred));
+        // Σ scale · (q − 32) · x, with the factor 32 = 2^5 moved out of the sum.
+        let centered = _mm512_sub_epi32(main[r], _mm512_slli_epi32::<5>(zero_point[r]));
+        let w = _mm512_mul_ps(d, _mm512_cvtepi32_ps(centered));
         let sum = _mm512_add_ps(load_lanes(&sums[r]), _mm512_mul_ps(w, _mm512_set1_ps(x[r].d)));
         store_lanes(&mut sums[r], sum);
     }
 }
 
-/// The types of 32-value blocks; see `portable::short`.
+/// Multiplies a panel of a type with 32-value blocks; see `portable::block32`.
 ///
 /// # Safety
-/// The CPU has the features of [`compiled`].
+/// The CPU has the features of [`InstructionSet::Avx512`](crate::kernels::InstructionSet::Avx512).
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma,f16c")]
-pub(super) unsafe fn short<Q: Unpack, M: Minima>(
-    panel: &[Short<Q, M>],
-    x: &[ShortBlocks],
+pub(in crate::kernels::gemm) unsafe fn block32<Q: UnpackAvx512, M: BlockMinimum>(
+    panel: &[Block32<Q, M>],
+    x: &[Activations2x32],
     m: usize,
     row: usize,
     sums: &mut [[f32; LANES]],
@@ -297,12 +299,12 @@ pub(super) unsafe fn short<Q: Unpack, M: Minima>(
             prefetch_ahead(block, h, 2);
             // SAFETY: this function has the features.
             let w = unsafe { block.q[h].registers() };
-            let (d, least) = (factors(&block.d[h]), factors(&block.m.get(h)));
+            let (d, minimum) = (factors(&block.d[h]), factors(&block.m.get(h)));
             for (x, sums) in x.chunks(TILE).zip(sums.chunks_mut(TILE)) {
                 with_rows!(sums.len(), R => {
-                    let (x, sums): (&[ShortBlocks; R], &mut [[f32; LANES]; R]) = (head(x), head_mut(sums));
+                    let (x, sums): (&[Activations2x32; R], &mut [[f32; LANES]; R]) = (head(x), head_mut(sums));
                     let mut dot: [__m512i; R] =
-                        std::array::from_fn(|r| _mm512_set1_epi32(-Short::<Q, M>::OFFSET * x[r].sums[h]));
+                        std::array::from_fn(|r| _mm512_set1_epi32(-Block32::<Q, M>::OFFSET * x[r].sums[h]));
                     for g in 0..8 {
                         for r in 0..R {
                             dot[r] = _mm512_dpbusd_epi32(dot[r], w[g], broadcast4(&x[r].q, 32 * h + 4 * g));
@@ -311,7 +313,7 @@ pub(super) unsafe fn short<Q: Unpack, M: Minima>(
                     for r in 0..R {
                         let mut w = _mm512_mul_ps(d, _mm512_cvtepi32_ps(dot[r]));
                         if M::PRESENT {
-                            w = _mm512_add_ps(w, _mm512_mul_ps(least, _mm512_set1_ps(x[r].sums[h] as f32)));
+                            w = _mm512_add_ps(w, _mm512_mul_ps(minimum, _mm512_set1_ps(x[r].sums[h] as f32)));
                         }
                         let sum = _mm512_add_ps(load_lanes(&sums[r]), _mm512_mul_ps(w, _mm512_set1_ps(x[r].d[h])));
                         store_lanes(&mut sums[r], sum);
@@ -322,14 +324,14 @@ pub(super) unsafe fn short<Q: Unpack, M: Minima>(
     }
 }
 
-/// Float weights; a sum runs over the columns in order, with fused multiply-add.
+/// Multiplies a panel of float weights; the columns are summed in ascending order, with fused multiply-add.
 ///
 /// # Safety
-/// The CPU has the features of [`compiled`].
+/// The CPU has the features of [`InstructionSet::Avx512`](crate::kernels::InstructionSet::Avx512).
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma,f16c")]
-pub(super) unsafe fn float<T: Widen>(
-    panel: &[Float<T>],
-    x: &[FloatColumns],
+pub(in crate::kernels::gemm) unsafe fn float<T: WidenAvx512>(
+    panel: &[BlockFloat<T>],
+    x: &[ActivationsF32],
     m: usize,
     row: usize,
     sums: &mut [[f32; LANES]],
@@ -342,7 +344,7 @@ pub(super) unsafe fn float<T: Widen>(
                 if tile == 0 {
                     prefetch_ahead(block, 0, 1);
                 }
-                let x: &[FloatColumns; R] = head(&x[b * m + row + tile * TILE..]);
+                let x: &[ActivationsF32; R] = head(&x[b * m + row + tile * TILE..]);
                 for c in 0..16 {
                     // SAFETY: this function has the features.
                     let w = unsafe { T::widen(&block.0[c]) };
@@ -358,14 +360,14 @@ pub(super) unsafe fn float<T: Widen>(
     }
 }
 
-/// 16 weights of a float type in a register.
-pub(super) trait Widen: FloatValue {
+/// Widening of 16 weights of a float type to f32.
+pub(in crate::kernels::gemm) trait WidenAvx512: FloatValue {
     /// # Safety
     /// The CPU has AVX-512 F and F16C.
     unsafe fn widen(lanes: &[Self; LANES]) -> __m512;
 }
 
-impl Widen for f32 {
+impl WidenAvx512 for f32 {
     #[inline]
     #[target_feature(enable = "avx512f,f16c")]
     unsafe fn widen(lanes: &[Self; LANES]) -> __m512 {
@@ -373,7 +375,7 @@ impl Widen for f32 {
     }
 }
 
-impl Widen for f16 {
+impl WidenAvx512 for f16 {
     #[inline]
     #[target_feature(enable = "avx512f,f16c")]
     unsafe fn widen(lanes: &[Self; LANES]) -> __m512 {
@@ -382,7 +384,7 @@ impl Widen for f16 {
     }
 }
 
-impl Widen for bf16 {
+impl WidenAvx512 for bf16 {
     #[inline]
     #[target_feature(enable = "avx512f,f16c")]
     unsafe fn widen(lanes: &[Self; LANES]) -> __m512 {
