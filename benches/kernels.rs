@@ -1,8 +1,8 @@
-//! Criterion benches of the CPU kernels, on shapes of Qwen2.5-Coder-1.5B. Throughput is multiply-adds a second for
-//! products and attention, bytes a second for the row operations.
+//! Criterion benchmarks of the CPU kernels, on the shapes of Qwen2.5-Coder-1.5B. Throughput is multiply-adds per second for
+//! products and attention, and bytes per second for row operations.
 //!
-//! `cargo bench --bench kernels -- 'gemm/Q4_K'` runs a part. Products take their weights from 300 MB in turn, so that
-//! they come from memory, as in a model.
+//! `cargo bench --bench kernels -- 'gemm/Q4_K'` runs some of them. Products cycle through 300 MB of weights, so that the
+//! weights come from memory, as in a model.
 
 use criterion::{BenchmarkId, Criterion, SamplingMode, Throughput, criterion_group, criterion_main};
 use std::time::Duration;
@@ -11,7 +11,7 @@ use yizhai::kernels::{
     KvShape, KvStore, KvType, QuantMatrix, QuantType, RopeStyle, RopeTable, attention, rms_norm, silu_mul,
 };
 
-/// Valid blocks of any quants with small factors.
+/// Returns the data of a valid tensor with arbitrary quants and small factors.
 fn tensor(ty: QuantType, rows: usize, columns: usize) -> Vec<u8> {
     let mut state = 1u64;
     let mut data: Vec<u8> = (0..ty.row_bytes(columns).expect("whole blocks") * rows)
@@ -37,7 +37,7 @@ fn floats(len: usize) -> Vec<f32> {
     (0..len).map(|i| (i * 7919 % 1000) as f32 * 0.002 - 1.0).collect()
 }
 
-/// Products of the model's largest matrix, by type, instruction set and rows.
+/// Measures products of the model's largest matrix, by type, instruction set and number of rows.
 fn gemm(c: &mut Criterion) {
     let (rows, columns) = (8960, 1536);
     for ty in [QuantType::Q4_K, QuantType::Q6_K, QuantType::Q5_0, QuantType::Q8_0, QuantType::F16] {
@@ -54,16 +54,16 @@ fn gemm(c: &mut Criterion) {
             for m in if portable { vec![1, 8] } else { vec![1, 8, 16, 256] } {
                 let (x, mut out) = (floats(m * columns), vec![0.0; m * rows]);
                 group.throughput(Throughput::Elements((m * rows * columns) as u64));
-                let mut turn = matrices.iter().cycle();
+                let mut weights = matrices.iter().cycle();
                 group.bench_function(BenchmarkId::from_parameter(m), |b| {
-                    b.iter(|| turn.next().expect("endless").matmul(&kernels, &x, m, &mut out));
+                    b.iter(|| weights.next().expect("endless").matmul(&kernels, &x, m, &mut out));
                 });
             }
         }
     }
 }
 
-/// One layer's attention: one sequence in decode, 16 of them, and a prefill of 256 tokens.
+/// Measures the attention of one layer: one sequence in decode, 16 sequences in decode, and a prefill of 256 tokens.
 fn attend(c: &mut Criterion) {
     let (heads, shape) = (12, KvShape { layers: 1, kv_heads: 2, head_dim: 128 });
     let width = shape.kv_heads * shape.head_dim;
@@ -102,8 +102,8 @@ fn attend(c: &mut Criterion) {
     }
 }
 
-/// The row operations on 256 rows, and what it costs to hand out a job that does nothing.
-fn rows(c: &mut Criterion) {
+/// Measures the row operations on 256 rows, and the overhead of a job of the pool.
+fn row_operations(c: &mut Criterion) {
     let (m, dim, inner) = (256, 1536, 8960);
     let rope = RopeTable::new(RopeStyle::Halves, 128, 128, 1e6, &[], 1024).expect("a valid shape");
     let positions: Vec<u32> = (0..m as u32).collect();
@@ -123,5 +123,5 @@ fn rows(c: &mut Criterion) {
     c.bench_function("pool/empty job", |b| b.iter(|| kernels.pool().run(8, &|_| ())));
 }
 
-criterion_group!(benches, rows, attend, gemm);
+criterion_group!(benches, row_operations, attend, gemm);
 criterion_main!(benches);

@@ -1,7 +1,9 @@
 #!/usr/bin/env python3
-"""Tokens per second of PyTorch's transformers on a GPU, for tests/cuda/speed: a Qwen2 of the shape of the 1.5B model with
-random weights in bf16, greedy, the form of a line as that of `yizhai bench`. With each figure stands the limit that the
-card's memory sets to one step: weights once, keys and values of every sequence once.
+"""Measures tokens per second of PyTorch's transformers on a GPU, for tests/cuda/speed.
+
+The model is a Qwen2 of the shape of the 1.5B model with random weights in bf16, decoded greedily. The output is JSON lines
+like those of `yizhai bench`. Each also contains the limit set by the GPU's memory bandwidth, if a step reads the weights
+once and the keys and values of every sequence once.
 """
 import argparse
 import json
@@ -33,11 +35,11 @@ torch.set_default_dtype(torch.bfloat16)
 with torch.device("cuda"):
     model = Qwen2ForCausalLM(config).eval()
 weight_bytes = sum(p.numel() * p.element_size() for p in model.parameters())
-kv_bytes = 28 * 2 * 2 * 128 * 2  # of one token
+kv_bytes = 28 * 2 * 2 * 128 * 2  # per token
 
 
 def copied_bytes_per_second():
-    """What the memory gives, measured: a copy reads and writes."""
+    """Measures the memory bandwidth; a copy reads and writes each byte."""
     source = torch.empty(1 << 30, dtype=torch.uint8, device="cuda")
     target = torch.empty_like(source)
     times = []

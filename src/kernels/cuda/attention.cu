@@ -1,7 +1,8 @@
-// Attention on a GPU: rotation, storing into the paged KV cache, and the attention of many sequences in one launch.
+// Attention on a GPU: rotary embedding, writing to the paged KV cache, and the attention of many sequences in one launch.
 //
-// Launched by `model/backend/cuda`. Compiled by nvcc, and by a C++ compiler over `emulator.h` for the tests.
-// Arrays are row-major; halves of the cache `(blocks * BLOCK_TOKENS, kv_heads, head_dim)`. `head_dim` is a multiple of 16.
+// `model/backend/cuda` launches these kernels. nvcc compiles them; the tests compile them with a C++ compiler over
+// `emulator.h`. Arrays are row-major. Cached keys and values are each `(blocks * BLOCK_TOKENS, kv_heads, head_dim)`, where
+// `head_dim` is a multiple of 16.
 
 #ifdef __CUDACC__
 #include <cuda_fp16.h>
@@ -9,24 +10,25 @@
 
 typedef unsigned int u32;
 
-// Tokens of a block of the KV cache: kernels::KV_BLOCK_TOKENS.
+// Tokens in a block of the KV cache; equals kernels::KV_BLOCK_TOKENS.
 constexpr u32 BLOCK_TOKENS = 16;
-// Keys that are looked at together: one for each lane of a warp.
+// Keys that are processed together: one for each lane of a warp.
 constexpr u32 KEYS = 32;
-// Warps of a block of `attend`.
+// Warps in a thread block of `attend`.
 constexpr u32 WARPS = 4;
 
-// Query rows of one sequence. Its rows are counted token by token, in each the heads that share a KV head.
+// Some query rows of one sequence. The rows of a sequence are ordered by token, then by the heads that share a KV head.
 struct Tile {
-  u32 row;    // of the sequence's first token in the batch
+  u32 row;    // row of the sequence's first token in the batch
   u32 start;  // position of that token
-  u32 first;  // the tile's first query row
-  u32 rows;   // how many it has
-  u32 table;  // where the sequence's blocks begin in the table
+  u32 first;  // first query row of the tile
+  u32 rows;   // number of query rows
+  u32 table;  // index of the sequence's first block in the table
 };
 
-// Rotates every head of a row by the row's position: `x`, `out` (tokens, heads, head_dim); `cosines`, `sines` (positions,
-// head_dim / 2). A pair is two neighbors, or an element of the first half and one of the second. One block a row.
+// Rotates every head of a row by the row's position. `x` and `out` are (tokens, heads, head_dim); `cosines` and `sines` are
+// (positions, head_dim / 2). A pair is two neighbors, or an element of the first half and one of the second half. One
+// thread block per row.
 extern "C" __global__ void rotate(const float* x, const float* cosines, const float* sines, const u32* positions,
                                   float* out, u32 heads, u32 head_dim, u32 neighbors) {
   const u32 half = head_dim / 2;
@@ -43,7 +45,7 @@ extern "C" __global__ void rotate(const float* x, const float* cosines, const fl
   }
 }
 
-// Writes rows of keys and values (tokens, width) to their places in the cache. One block a row.
+// Writes keys and values (tokens, width) to the cache, each row to its slot in `places`. One thread block per row.
 extern "C" __global__ void store(const float* keys, const float* values, const u32* places, __half* cached_keys,
                                  __half* cached_values, u32 width) {
   const size_t from = (size_t)blockIdx.x * width, to = (size_t)places[blockIdx.x] * width;
@@ -63,36 +65,36 @@ __device__ float sum_of_warp(float x) {
   return x;
 }
 
-// Causal attention of all sequences: every query row sees the keys of its sequence up to its own position, at most
-// `window` of them. `queries`, `out` (tokens, heads, head_dim); grid (tiles, kv_heads), WARPS * 32 threads. The softmax is
-// carried on from 32 keys to the next 32 (M. Milakov and N. Gimelshein, "Online normalizer calculation for softmax").
+// Causal attention of all sequences: a query row attends to the keys of its sequence up to its own position, to at most
+// `window` of them. `queries` and `out` are (tokens, heads, head_dim); the grid is (tiles, kv_heads) with WARPS * 32 threads.
+// The softmax is updated after every 32 keys (M. Milakov and N. Gimelshein, "Online normalizer calculation for softmax").
 extern "C" __global__ void attend(const float* queries, const __half* cached_keys, const __half* cached_values,
                                   const u32* tiles, const u32* table, float* out, u32 heads, u32 kv_heads,
                                   u32 head_dim, float scale, u32 window) {
   const Tile tile = reinterpret_cast<const Tile*>(tiles)[blockIdx.x];
   const u32 kv_head = blockIdx.y, group = heads / kv_heads, rows = tile.rows;
   const u32 lane = threadIdx.x % 32, warp = threadIdx.x / 32;
-  const u32 words = head_dim / 2;  // of two halves each
+  const u32 words = head_dim / 2;  // a word is two halves
   const u32 stride = words + 1;    // odd, so that the lanes read their keys from different banks
 
   extern __shared__ float shared[];
   float* query = shared;                    // (rows, head_dim)
-  float* sums = query + rows * head_dim;    // (rows, head_dim): values, weighted
-  float* largest = sums + rows * head_dim;  // (rows): score so far
-  float* total = largest + rows;            // (rows): of the weights
+  float* sums = query + rows * head_dim;    // (rows, head_dim): weighted sums of values
+  float* largest = sums + rows * head_dim;  // (rows): largest score so far
+  float* total = largest + rows;            // (rows): sum of the weights so far
   float* weights = total + rows;            // (WARPS, KEYS)
   __half2* keys = reinterpret_cast<__half2*>(weights + WARPS * KEYS);  // (KEYS, stride)
   __half2* values = keys + KEYS * stride;                              // (KEYS, words)
 
-  // Where a query row stands in `queries` and `out`.
-  auto place = [&](u32 row) {
+  // Offset of a query row in `queries` and `out`.
+  auto offset_of = [&](u32 row) {
     const u32 index = tile.first + row;
     return ((size_t)(tile.row + index / group) * heads + kv_head * group + index % group) * head_dim;
   };
   auto position_of = [&](u32 row) { return tile.start + (tile.first + row) / group; };
 
   for (u32 i = threadIdx.x; i < rows * head_dim; i += blockDim.x) {
-    query[i] = queries[place(i / head_dim) + i % head_dim] * scale;
+    query[i] = queries[offset_of(i / head_dim) + i % head_dim] * scale;
     sums[i] = 0.0f;
   }
   for (u32 row = threadIdx.x; row < rows; row += blockDim.x) {
@@ -104,7 +106,7 @@ extern "C" __global__ void attend(const float* queries, const __half* cached_key
   const u32 begin = position_of(0) >= window ? position_of(0) - window + 1 : 0;
   for (u32 position = begin - begin % KEYS; position < end; position += KEYS) {
     const u32 count = min(KEYS, end - position);
-    __syncthreads();  // nobody reads the keys before these any more
+    __syncthreads();  // all threads have finished reading the previous keys
     for (u32 i = threadIdx.x; i < count * words; i += blockDim.x) {
       const u32 key = i / words, word = i % words, at = position + key;
       const size_t slot = (size_t)table[tile.table + at / BLOCK_TOKENS] * BLOCK_TOKENS + at % BLOCK_TOKENS;
@@ -114,7 +116,7 @@ extern "C" __global__ void attend(const float* queries, const __half* cached_key
     }
     __syncthreads();
     for (u32 row = warp; row < rows; row += WARPS) {
-      // Of these keys the row sees `low..high`.
+      // The row attends to `low..high` of these keys.
       const u32 own = position_of(row);
       const u32 oldest = own >= window ? own - window + 1 : 0;
       const u32 low = oldest > position ? oldest - position : 0;
@@ -139,7 +141,7 @@ extern "C" __global__ void attend(const float* queries, const __half* cached_key
         total[row] = total[row] * factor + sum;
       }
       __syncwarp();
-      // What no row sees may hold anything, even NaN, so that only what is seen is read.
+      // Values outside of `low..high` may be uninitialized, even NaN, so they must not be read.
       for (u32 word = lane; word < words; word += 32) {
         float x = sums[row * head_dim + 2 * word] * factor, y = sums[row * head_dim + 2 * word + 1] * factor;
         for (u32 key = low; key < high; key++) {
@@ -150,10 +152,10 @@ extern "C" __global__ void attend(const float* queries, const __half* cached_key
         sums[row * head_dim + 2 * word] = x;
         sums[row * head_dim + 2 * word + 1] = y;
       }
-      __syncwarp();  // the weights have been read
+      __syncwarp();  // all lanes have finished reading the weights
     }
   }
   for (u32 row = warp; row < rows; row += WARPS) {
-    for (u32 i = lane; i < head_dim; i += 32) out[place(row) + i] = sums[row * head_dim + i] / total[row];
+    for (u32 i = lane; i < head_dim; i += 32) out[offset_of(row) + i] = sums[row * head_dim + i] / total[row];
   }
 }

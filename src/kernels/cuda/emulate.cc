@@ -1,6 +1,6 @@
-// A program that runs one kernel on the CPU: `emulate KERNEL`. It reads numbers of 32 bits (grid x and y, threads of a
-// block, whether threads run backwards, number of arguments) and then every argument (its length in bytes, its bytes),
-// and writes the arguments as they are afterwards.
+// A program that runs one kernel on the CPU: `emulate KERNEL`. It reads 32-bit numbers from stdin (grid x and y, threads per
+// block, 1 to run the threads backwards, number of arguments) and then each argument (its length, its bytes), and writes the
+// contents of the arguments after the run to stdout.
 
 #include "emulator.h"
 

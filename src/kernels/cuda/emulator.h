@@ -1,6 +1,6 @@
-// Runs CUDA kernels on the CPU, for the tests: one block after another, the threads of a block as coroutines that are
-// changed at barriers. What waits at different barriers for ever, or reads what another thread has not written yet in
-// one of the two orders in which the threads can be run, is a mistake in a kernel that shows here.
+// Runs CUDA kernels on the CPU, for the tests: one thread block after another, its threads as coroutines that switch at
+// barriers. It detects threads that wait at different barriers and, because threads can run in two orders, most missing
+// barriers.
 #pragma once
 
 #include <math.h>
@@ -27,7 +27,7 @@ struct Index {
   unsigned x, y;
 };
 static Index gridDim, blockDim, blockIdx, threadIdx;
-// All the shared memory that a block may have without asking.
+// The shared memory that a thread block may use without opting in to more.
 static float shared[48 * 1024 / sizeof(float)];
 
 namespace emulator {
@@ -54,7 +54,7 @@ static void enter() {
   threads[threadIdx.x].state = DONE;
 }
 
-// Lets threads `from..to` go on if all of them that are not done wait at `barrier`.
+// Releases threads `from..to` if all of them that are not done wait at `barrier`. Returns true if it released any.
 static bool release(unsigned from, unsigned to, State barrier) {
   bool any = false;
   for (unsigned t = from; t < to; t++) {
@@ -69,7 +69,7 @@ static bool release(unsigned from, unsigned to, State barrier) {
 static void run_block(bool backwards) {
   const unsigned count = blockDim.x;
   threads.resize(count);
-  memset(shared, 0xff, sizeof shared);  // NaN, should anybody read what nobody has written
+  memset(shared, 0xff, sizeof shared);  // NaN, so that reads of uninitialized memory become visible
   for (Thread& thread : threads) {
     thread.stack.resize(64 * 1024);
     thread.state = RUNS;
@@ -85,9 +85,9 @@ static void run_block(bool backwards) {
       Thread& thread = threads[threadIdx.x];
       if (thread.state == RUNS) swapcontext(&scheduler, &thread.context);
     }
-    bool goes_on = release(0, count, AT_BLOCK);
-    for (unsigned t = 0; t < count; t += 32) goes_on |= release(t, min(t + 32, count), AT_WARP);
-    if (goes_on) continue;
+    bool released = release(0, count, AT_BLOCK);
+    for (unsigned t = 0; t < count; t += 32) released |= release(t, min(t + 32, count), AT_WARP);
+    if (released) continue;
     for (const Thread& thread : threads) {
       if (thread.state != DONE) {
         fprintf(stderr, "threads wait at different barriers\n");
@@ -122,7 +122,7 @@ static uint32_t __float_as_uint(float x) {
   return bits;
 }
 
-// 16-bit floats: IEEE 754 binary16, rounded to nearest, ties to even.
+// 16-bit floats: IEEE 754 binary16, rounded to nearest with ties to even.
 struct __half {
   uint16_t bits;
 };
@@ -146,8 +146,8 @@ static __half __float2half(float x) {
   if (fabsf(x) >= 65520.0f) return {(uint16_t)(sign | 0x7c00)};
   int exponent;
   frexpf(x, &exponent);                  // |x| in [2^(exponent - 1), 2^exponent)
-  exponent = std::max(exponent, -13);    // below are the subnormals
-  const int fraction = (int)rintf(ldexpf(fabsf(x), 11 - exponent));  // a carry goes on into the exponent
+  exponent = std::max(exponent, -13);    // smaller ones are subnormal
+  const int fraction = (int)rintf(ldexpf(fabsf(x), 11 - exponent));  // may carry into the exponent
   return {(uint16_t)(sign | ((exponent + 13) * 1024 + fraction))};
 }
 
