@@ -11,7 +11,7 @@ use std::{path::Path, sync::Arc};
 use support::tiny_gguf::{self, IM_END};
 use yizhai::{
     catalog::{Catalog, ModelStore},
-    engine::{Engine, EngineConfig, GenerationEvent, Priority, Prompt, Sampling, TokenMask, Turn},
+    engine::{Engine, EngineConfig, GenerationEvent, Priority, Prompt, QueueOrder, Sampling, TokenMask},
     model::{self, Batch, DeviceChoice, KV_BLOCK_TOKENS, ModelOptions},
 };
 
@@ -138,7 +138,7 @@ fn prompt(tokens: Vec<u32>, sampling: Sampling, allowed: Option<Arc<TokenMask>>)
         sampling,
         allowed,
         priority: Priority::Interactive,
-        turn: Turn::default(),
+        order: QueueOrder::default(),
         deadline: None,
     }
 }

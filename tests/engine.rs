@@ -1,4 +1,4 @@
-//! The engine on a tiny model that the test writes itself, and on models that misbehave.
+//! Tests of the engine with a tiny model that the test writes itself, and with scripted models that misbehave.
 #![allow(clippy::unwrap_used)]
 
 mod support;
@@ -19,8 +19,8 @@ use support::{
 };
 use yizhai::{
     engine::{
-        Engine, EngineConfig, FinishReason, Generation, GenerationEvent, Health, Priority, Prompt, Sampling,
-        SubmitError, Turn,
+        Engine, EngineConfig, FinishReason, Generation, GenerationEvent, Health, Priority, Prompt,
+        QueueOrder, Sampling, SubmitError,
     },
     model::{self, BackendChoice, Batch, DeviceChoice, GgufFile, KV_BLOCK_TOKENS, KvType, ModelOptions},
 };
@@ -43,12 +43,12 @@ fn prompt(tokens: Vec<u32>, max_new_tokens: usize) -> Prompt {
         sampling: Sampling::Greedy,
         allowed: None,
         priority: Priority::Interactive,
-        turn: Turn::default(),
+        order: QueueOrder::default(),
         deadline: None,
     }
 }
 
-/// Different prompts of different lengths.
+/// Returns different prompts of different lengths.
 fn prompts() -> Vec<Vec<u32>> {
     (0..7u32).map(|n| (0..3 + 5 * n).map(|i| (n * 37 + i * 11) % 256).collect()).collect()
 }
@@ -56,17 +56,17 @@ fn prompts() -> Vec<Vec<u32>> {
 async fn collect(mut generation: Generation) -> (Vec<u32>, FinishReason) {
     let mut tokens = Vec::new();
     loop {
-        match generation.next().await.expect("a generation ends with a reason") {
+        match generation.next().await.expect("a generation ends with a finish reason") {
             GenerationEvent::Started { .. } => {}
             GenerationEvent::Token { id, .. } => tokens.push(id),
             GenerationEvent::Finished(reason) => return (tokens, reason),
-            GenerationEvent::Alternative { .. } => panic!("a decoder follows one answer"),
+            GenerationEvent::Alternative { .. } => panic!("decoders have no alternatives"),
             GenerationEvent::Failed(reason) => panic!("{reason}"),
         }
     }
 }
 
-/// Greedy decoding by candle's own model of the same file.
+/// Decodes greedily with candle-transformers' model of the same file.
 fn reference(prompt: &[u32], count: usize) -> Vec<u32> {
     let mut file = std::fs::File::open(tiny_gguf::path()).unwrap();
     let content = gguf_file::Content::read(&mut file).unwrap();
@@ -83,7 +83,7 @@ fn reference(prompt: &[u32], count: usize) -> Vec<u32> {
 }
 
 #[tokio::test]
-async fn greedy_tokens_are_those_of_candle_transformers() {
+async fn greedy_tokens_match_candle_transformers() {
     let engine = engine_on(Some(BackendChoice::Candle), EngineConfig::default());
     for tokens in prompts() {
         let expected = reference(&tokens, 24);
@@ -94,7 +94,7 @@ async fn greedy_tokens_are_those_of_candle_transformers() {
 }
 
 #[tokio::test]
-async fn a_sequence_writes_the_same_alone_and_among_others_and_in_chunks() {
+async fn a_sequence_is_the_same_alone_and_in_a_batch_with_chunked_prefill() {
     let alone = engine(EngineConfig { max_sequences: 1, ..EngineConfig::default() });
     let crowded = engine(EngineConfig { max_step_tokens: 9, ..EngineConfig::default() });
     let mut together = Vec::new();
@@ -108,14 +108,14 @@ async fn a_sequence_writes_the_same_alone_and_among_others_and_in_chunks() {
 }
 
 #[tokio::test]
-async fn a_cancelled_sequence_leaves_the_answers_of_its_neighbours_as_they_are() {
+async fn cancelling_a_sequence_does_not_change_the_others() {
     let alone = engine(EngineConfig { max_sequences: 1, ..EngineConfig::default() });
     let crowded = engine(EngineConfig { max_step_tokens: 9, ..EngineConfig::default() });
     let mut together = Vec::new();
     for tokens in prompts() {
         together.push(crowded.submit(prompt(tokens, 20)).await.unwrap());
     }
-    // Every second one is given up, each after another number of events: one while its prompt is read.
+    // Every second one is cancelled, each after a different number of events; one of them during prefill.
     let mut kept = Vec::new();
     for (n, mut generation) in together.into_iter().enumerate() {
         if n % 2 == 0 {
@@ -132,7 +132,7 @@ async fn a_cancelled_sequence_leaves_the_answers_of_its_neighbours_as_they_are()
     }
 }
 
-/// How many tokens of the prompt were not read.
+/// Returns the number of prompt tokens taken from the prefix cache.
 async fn cached(generation: &mut Generation) -> usize {
     match generation.next().await {
         Some(GenerationEvent::Started { cached_tokens, .. }) => cached_tokens,
@@ -141,7 +141,7 @@ async fn cached(generation: &mut Generation) -> usize {
 }
 
 #[tokio::test]
-async fn instructions_that_prompts_share_are_read_once_and_the_answers_stay() {
+async fn shared_prefixes_are_cached_without_changing_the_completions() {
     let instructions: Vec<u32> = (0..40).map(|i| (i * 13) % 256).collect();
     let whole_blocks = instructions.len() / KV_BLOCK_TOKENS * KV_BLOCK_TOKENS;
     let with = |rest: &[u32]| prompt([&instructions[..], rest].concat(), 20);
@@ -161,11 +161,11 @@ async fn instructions_that_prompts_share_are_read_once_and_the_answers_stay() {
         assert_eq!(collect(generation).await, collect(alone).await);
     }
     let mut other = shared.submit(prompt([&[9], &instructions[..]].concat(), 1)).await.unwrap();
-    assert_eq!(cached(&mut other).await, 0, "what begins differently shares nothing");
+    assert_eq!(cached(&mut other).await, 0, "a prompt with another first token shares nothing");
 }
 
 #[tokio::test]
-async fn of_prompts_that_begin_alike_one_is_read_and_the_others_wait_for_it() {
+async fn prompts_wait_for_one_with_the_same_prefix_that_is_in_prefill() {
     let tokens: Vec<u32> = (0..5 * KV_BLOCK_TOKENS as u32 + 3).map(|i| i * 7 % 256).collect();
     let engine = engine(EngineConfig::default());
     let mut together = Vec::new();
@@ -180,7 +180,7 @@ async fn of_prompts_that_begin_alike_one_is_read_and_the_others_wait_for_it() {
 }
 
 #[tokio::test]
-async fn a_shared_beginning_takes_its_room_in_the_cache_once() {
+async fn a_shared_prefix_uses_kv_blocks_once() {
     let prompts = ["b", "c"].map(|end| chat(&("a".repeat(64) + end)));
     let new_tokens = 200;
     let blocks = (prompts[0].len() + new_tokens).div_ceil(KV_BLOCK_TOKENS);
@@ -195,27 +195,27 @@ async fn a_shared_beginning_takes_its_room_in_the_cache_once() {
     let mut second = engine.submit(prompt(second, new_tokens)).await.unwrap();
     assert_eq!(cached(&mut second).await, shared * KV_BLOCK_TOKENS);
     second.next().await;
-    assert_eq!(engine.running(), 2, "the second waited for the end of the first");
+    assert_eq!(engine.running(), 2, "the second sequence waits for the end of the first");
 }
 
 #[tokio::test]
-async fn guessing_ahead_saves_steps_and_changes_no_token() {
+async fn drafting_saves_steps_without_changing_tokens() {
     let quoting: Script = Arc::new(|_| Answer::Text("the rocket flew; the rocket landed".to_owned()));
-    let mut written = Vec::new();
-    for (max_draft_rows, fewest, most) in [(0, 35, 35), (8, 5, 20)] {
+    let mut completions = Vec::new();
+    for (max_draft_rows, min_steps, max_steps) in [(0, 35, 35), (8, 5, 20)] {
         let config = EngineConfig { max_draft_rows, ..EngineConfig::default() };
         let (engine, steps) = scripted(quoting.clone(), Duration::ZERO, config);
-        let answer =
+        let completion =
             collect(engine.submit(prompt(chat("On Monday the rocket flew"), 100)).await.unwrap()).await;
         let steps = steps.load(Ordering::SeqCst);
-        assert!((fewest..=most).contains(&steps), "{steps} steps");
-        written.push(answer);
+        assert!((min_steps..=max_steps).contains(&steps), "{steps} steps");
+        completions.push(completion);
     }
-    assert_eq!(written[0], written[1]);
+    assert_eq!(completions[0], completions[1]);
 }
 
 #[tokio::test]
-async fn guessing_ahead_changes_no_token_of_a_real_model_nor_of_random_draws() {
+async fn drafting_does_not_change_tokens_with_greedy_or_random_sampling() {
     let config =
         |max_draft_rows| EngineConfig { max_draft_rows, max_sequences: 3, ..EngineConfig::default() };
     let (without, with) = (engine(config(0)), engine(config(12)));
@@ -233,7 +233,7 @@ async fn guessing_ahead_changes_no_token_of_a_real_model_nor_of_random_draws() {
 }
 
 #[tokio::test]
-async fn a_given_answer_is_found_as_likely_as_it_was_when_it_was_written() {
+async fn scoring_a_completion_returns_the_log_probabilities_of_its_generation() {
     let engine = engine(EngineConfig::default());
     let events = async |mut generation: Generation| {
         let mut found = Vec::new();
@@ -246,24 +246,24 @@ async fn a_given_answer_is_found_as_likely_as_it_was_when_it_was_written() {
         }
         found
     };
-    // Longer than what one step reads of it.
+    // Longer than the part of a given completion that one step reads.
     let prompt = prompt(vec![IM_START, 7, 8, 9], 150);
-    let written = events(engine.submit(prompt.clone()).await.unwrap()).await;
-    let answer: Vec<u32> = written.iter().map(|(id, _)| *id).collect();
-    let rated = events(engine.rate(prompt.clone(), answer.clone()).await.unwrap()).await;
-    assert_eq!(rated, written);
-    assert!(rated.iter().all(|(_, log_probability)| *log_probability < 0.0));
+    let generated = events(engine.submit(prompt.clone()).await.unwrap()).await;
+    let completion: Vec<u32> = generated.iter().map(|(id, _)| *id).collect();
+    let scored = events(engine.score(prompt.clone(), completion.clone()).await.unwrap()).await;
+    assert_eq!(scored, generated);
+    assert!(scored.iter().all(|(_, log_probability)| *log_probability < 0.0));
 
-    let others: Vec<u32> = answer.iter().map(|id| (id + 1) % 256).collect();
-    let unlikely = events(engine.rate(prompt.clone(), others.clone()).await.unwrap()).await;
+    let others: Vec<u32> = completion.iter().map(|id| (id + 1) % 256).collect();
+    let unlikely = events(engine.score(prompt.clone(), others.clone()).await.unwrap()).await;
     assert_eq!(unlikely.iter().map(|(id, _)| *id).collect::<Vec<_>>(), others);
     let sum = |found: &[(u32, f32)]| found.iter().map(|(_, p)| p).sum::<f32>();
-    assert!(sum(&unlikely) < sum(&rated), "greedy decoding takes what is likely");
-    assert_eq!(engine.rate(prompt, Vec::new()).await.unwrap_err(), SubmitError::Empty);
+    assert!(sum(&unlikely) < sum(&scored), "greedy decoding chooses likely tokens");
+    assert_eq!(engine.score(prompt, Vec::new()).await.unwrap_err(), SubmitError::Empty);
 }
 
 #[tokio::test]
-async fn random_sampling_is_repeatable_by_its_seed() {
+async fn random_sampling_is_reproducible_per_seed() {
     let engine = engine(EngineConfig::default());
     let draw = async |seed| {
         let sampling = Sampling::Random { temperature: 1.5, top_p: 0.95, top_k: Some(50), seed };
@@ -275,17 +275,17 @@ async fn random_sampling_is_repeatable_by_its_seed() {
 }
 
 #[tokio::test]
-async fn the_limit_of_new_tokens_is_the_finish_reason() {
+async fn reaching_the_token_limit_finishes_with_length() {
     let engine = engine(EngineConfig::default());
     let (tokens, reason) = collect(engine.submit(prompt(vec![1, 2], 5)).await.unwrap()).await;
     assert_eq!((tokens.len(), reason), (5, FinishReason::Length));
 }
 
 #[tokio::test]
-async fn what_can_never_run_is_refused() {
+async fn rejects_prompts_that_exceed_the_limits() {
     let engine = engine(EngineConfig { max_model_len: 100, ..EngineConfig::default() });
-    let refused = engine.submit(prompt(vec![1; 90], 11)).await.unwrap_err();
-    assert_eq!(refused, SubmitError::TooLong { prompt: 90, answer: 11, limit: 100 });
+    let error = engine.submit(prompt(vec![1; 90], 11)).await.unwrap_err();
+    assert_eq!(error, SubmitError::TooLong { prompt: 90, completion: 11, limit: 100 });
     assert_eq!(engine.submit(prompt(vec![], 5)).await.unwrap_err(), SubmitError::Empty);
     assert_eq!(engine.submit(prompt(vec![1], 0)).await.unwrap_err(), SubmitError::Empty);
     assert!(engine.submit(prompt(vec![1; 90], 10)).await.is_ok());
@@ -297,13 +297,13 @@ fn scripted(script: Script, step_time: Duration, config: EngineConfig) -> (Engin
     (Engine::start(Box::new(model), config).unwrap(), steps)
 }
 
-/// A conversation whose user says `text`.
+/// Returns the tokens of a conversation with the user message `text`.
 fn chat(text: &str) -> Vec<u32> {
-    let turn = |role: &str, text: &str| {
+    let message = |role: &str, text: &str| {
         let bytes = format!("{role}\n{text}").into_bytes();
         std::iter::once(IM_START).chain(bytes.into_iter().map(u32::from)).collect::<Vec<_>>()
     };
-    [turn("user", text), vec![IM_END, u32::from(b'\n')], turn("assistant", "")].concat()
+    [message("user", text), vec![IM_END, u32::from(b'\n')], message("assistant", "")].concat()
 }
 
 fn forever() -> Script {
@@ -311,7 +311,7 @@ fn forever() -> Script {
 }
 
 #[tokio::test]
-async fn a_dropped_receiver_frees_its_place_at_the_next_step() {
+async fn dropping_a_receiver_frees_its_slot_at_the_next_step() {
     let config = EngineConfig { max_sequences: 1, ..EngineConfig::default() };
     let (engine, steps) = scripted(forever(), Duration::from_millis(5), config);
     let mut endless = engine.submit(prompt(chat("a"), 5000)).await.unwrap();
@@ -325,7 +325,7 @@ async fn a_dropped_receiver_frees_its_place_at_the_next_step() {
     while engine.running() > 0 {
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
-    // Nothing is left to do: the worker sleeps.
+    // The worker is idle and runs no steps.
     tokio::time::sleep(Duration::from_millis(30)).await;
     let idle = steps.load(Ordering::SeqCst);
     tokio::time::sleep(Duration::from_millis(50)).await;
@@ -333,7 +333,7 @@ async fn a_dropped_receiver_frees_its_place_at_the_next_step() {
 }
 
 #[tokio::test]
-async fn a_passed_deadline_ends_a_running_and_a_waiting_sequence() {
+async fn a_deadline_ends_running_and_waiting_sequences() {
     let config = EngineConfig { max_sequences: 1, ..EngineConfig::default() };
     let (engine, _) = scripted(forever(), Duration::from_millis(2), config);
     let deadline = Some(Instant::now() + Duration::from_millis(100));
@@ -344,13 +344,13 @@ async fn a_passed_deadline_ends_a_running_and_a_waiting_sequence() {
     assert_eq!(collect(waiting).await, (vec![], FinishReason::Deadline));
 }
 
-async fn fails_with(script: Script, expected: &str) {
+async fn check_failure(script: Script, expected: &str) {
     let (engine, _) = scripted(script, Duration::from_millis(1), EngineConfig::default());
     let mut neighbour = engine.submit(prompt(chat("neighbour"), 5000)).await.unwrap();
-    let mut broken = engine.submit(prompt(chat("broken"), 5000)).await.unwrap();
-    for generation in [&mut neighbour, &mut broken] {
+    let mut failing = engine.submit(prompt(chat("failing"), 5000)).await.unwrap();
+    for generation in [&mut neighbour, &mut failing] {
         let failure = loop {
-            match generation.next().await.expect("every sequence in flight is told") {
+            match generation.next().await.expect("a failure is reported to every sequence") {
                 GenerationEvent::Failed(reason) => break reason,
                 _ => continue,
             }
@@ -359,26 +359,26 @@ async fn fails_with(script: Script, expected: &str) {
     }
     let mut health = engine.health();
     assert!(matches!(&*health.wait_for(|h| *h != Health::Ready).await.unwrap(), Health::Failed(_)));
-    let refused = engine.submit(prompt(chat("late"), 5)).await.unwrap_err();
-    assert!(matches!(&refused, SubmitError::Stopped(reason) if reason.contains(expected)), "{refused}");
+    let error = engine.submit(prompt(chat("late"), 5)).await.unwrap_err();
+    assert!(matches!(&error, SubmitError::Stopped(reason) if reason.contains(expected)), "{error}");
 }
 
-fn broken_by(answer: fn() -> Answer) -> Script {
-    Arc::new(move |user| if user == "broken" { answer() } else { Answer::Forever("fine ") })
-}
-
-#[tokio::test]
-async fn a_panic_is_told_to_everyone_in_flight() {
-    fails_with(broken_by(|| Answer::Panic), "the script says so").await;
+fn failing_with(answer: fn() -> Answer) -> Script {
+    Arc::new(move |user| if user == "failing" { answer() } else { Answer::Forever("fine ") })
 }
 
 #[tokio::test]
-async fn logits_that_are_no_numbers_are_told_to_everyone_in_flight() {
-    fails_with(broken_by(|| Answer::Nan), "NaN").await;
+async fn a_panic_is_reported_to_all_sequences() {
+    check_failure(failing_with(|| Answer::Panic), "the script says so").await;
+}
+
+#[tokio::test]
+async fn nan_logits_are_reported_to_all_sequences() {
+    check_failure(failing_with(|| Answer::Nan), "NaN").await;
 }
 
 #[test]
-fn broken_model_files_are_named_and_explained() {
+fn errors_about_corrupt_model_files_name_the_file() {
     let directory = tempfile::tempdir().unwrap();
     let whole = std::fs::read(tiny_gguf::path()).unwrap();
     let open = |name: &str, bytes: &[u8]| {
@@ -396,7 +396,7 @@ fn broken_model_files_are_named_and_explained() {
 }
 
 #[test]
-fn a_device_that_is_not_there_is_refused() {
+fn rejects_devices_that_are_not_available() {
     assert_eq!("cuda:3".parse(), Ok(DeviceChoice::Cuda(3)));
     assert!("gpu".parse::<DeviceChoice>().is_err());
     if !cfg!(feature = "cuda") {
@@ -405,7 +405,7 @@ fn a_device_that_is_not_there_is_refused() {
     }
 }
 
-/// The logits after every one of the prompts, read in one step.
+/// Returns the logits after each of the prompts, read in one step.
 fn logits(backend: BackendChoice, kv_type: KvType) -> Vec<Vec<f32>> {
     let options = ModelOptions { backend: Some(backend), kv_type, ..ModelOptions::default() };
     let (_, mut model) = model::load_path(tiny_gguf::path(), &options).unwrap();
@@ -420,11 +420,11 @@ fn logits(backend: BackendChoice, kv_type: KvType) -> Vec<Vec<f32>> {
     model.forward(&batch, &mut cache).unwrap().to_vec2().unwrap()
 }
 
-/// Kernels and candle both round activations to 8 bits before every product, each in its own way: 0.6 % of the
-/// root mean square a product, which the two layers and the softmax of this random model (it has no structure
-/// that would damp it) amplify. A wrong formula anywhere gives an error of the size of the logits themselves.
+/// Kernels and candle both round activations to 8 bits before every product, in different ways. The error is 0.6 % of the
+/// root mean square per product; the two layers and the softmax of this random model amplify it, because it has no structure
+/// that would dampen it. A wrong formula anywhere gives an error of the size of the logits themselves.
 #[test]
-fn the_logits_of_the_kernels_are_those_of_candle_within_the_noise_of_8_bits() {
+fn logits_of_the_kernels_match_candle_within_8_bit_rounding_noise() {
     let expected = logits(BackendChoice::Candle, KvType::F16);
     let rms = |values: &mut dyn Iterator<Item = f32>| {
         let (sum, count) = values.fold((0.0, 0), |(sum, count), x| (sum + x * x, count + 1));

@@ -1,5 +1,5 @@
-//! Every family of decoders against PyTorch's transformers: tiny random models, written as GGUF files together with the
-//! logits of transformers by `tests/reference/tiny_models.py`.
+//! Compares every family of decoders with PyTorch's transformers, on tiny random models that
+//! `tests/reference/tiny_models.py` wrote as GGUF files together with the logits of transformers.
 #![allow(clippy::unwrap_used)]
 
 use std::{collections::BTreeMap, path::Path, sync::Arc};
@@ -9,20 +9,20 @@ use yizhai::model::{self, BackendChoice, Batch, KV_BLOCK_TOKENS, KvType, Model, 
 #[derive(serde::Deserialize)]
 struct Reference {
     prompt: Vec<u32>,
-    /// The tokens of the prompt after which the logits are kept.
+    /// Positions of the prompt whose logits are in the file.
     rows: Vec<usize>,
-    /// By architecture: `(rows, vocabulary)`.
+    /// Per architecture: `(rows, vocab_size)`.
     logits: BTreeMap<String, Vec<Vec<f32>>>,
 }
 
-/// candle computes in f32 throughout; the kernels keep keys and values in half precision or in 8 bits.
+/// Backend, KV cache type and tolerance: candle computes in f32; the kernels store keys and values as f16 or int8.
 const VARIANTS: [(BackendChoice, KvType, f32); 3] = [
     (BackendChoice::Candle, KvType::F16, 1e-3),
     (BackendChoice::Kernels, KvType::F16, 4e-3),
     (BackendChoice::Kernels, KvType::Int8, 4e-2),
 ];
 
-/// The logits after every token of the prompt, which is read in pieces that end at `ends`.
+/// Returns the logits after every token of the prompt, which is read in chunks that end at `ends`.
 fn logits(model: &mut dyn Model, prompt: &[u32], ends: &[usize]) -> Vec<Vec<f32>> {
     let blocks: Arc<[u32]> = (0..prompt.len().div_ceil(KV_BLOCK_TOKENS) as u32).collect();
     let mut cache = model.new_cache(blocks.len()).unwrap();
@@ -44,7 +44,7 @@ fn rms(values: impl Iterator<Item = f32>) -> f32 {
 }
 
 #[test]
-fn the_logits_of_every_family_are_those_of_transformers() {
+fn logits_of_every_family_match_transformers() {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/families");
     let reference = std::fs::read_to_string(directory.join("logits.json")).unwrap();
     let Reference { prompt, rows, logits: families } = serde_json::from_str(&reference).unwrap();
@@ -71,8 +71,8 @@ fn the_logits_of_every_family_are_those_of_transformers() {
                 );
             }
             if backend == BackendChoice::Kernels {
-                let pieces = logits(model.as_mut(), &prompt, &[5, 6, 21, prompt.len()]);
-                assert!(whole == pieces, "{family}, {kv_type:?}: read in pieces, other logits");
+                let chunked = logits(model.as_mut(), &prompt, &[5, 6, 21, prompt.len()]);
+                assert!(whole == chunked, "{family}, {kv_type:?}: chunked prefill changes the logits");
             }
         }
     }

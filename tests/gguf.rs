@@ -1,5 +1,5 @@
-//! Model files that are broken or hostile: each is refused with an error that names what is wrong, without a panic and
-//! without taking memory for what a header only claims.
+//! Tests with corrupt and malicious model files: each is rejected with an error that names the culprit, without a panic and
+//! without allocating memory for sizes that a header merely claims.
 #![allow(clippy::unwrap_used)]
 
 mod support;
@@ -21,8 +21,8 @@ use yizhai::{
     tokenizer::Tokenizer,
 };
 
-/// Everything that is done with a model file, down to the logits of a token.
-fn run(path: &Path) -> Result<(), String> {
+/// Loads a model file and computes the logits of one token.
+fn load_and_run(path: &Path) -> Result<(), String> {
     let options = ModelOptions {
         backend: Some(BackendChoice::Kernels),
         threads: 1,
@@ -55,13 +55,15 @@ fn zeros(shape: &[usize]) -> QTensor {
 
 type Change = fn(&mut Metadata, &mut Tensors);
 
-/// Files that are well-formed and make no sense, and what the error must name.
-const NONSENSE: [(&str, Change); 26] = [
+/// Well-formed files with inconsistent contents, and a part of the expected error.
+const INCONSISTENT: [(&str, Change); 26] = [
     ("general.architecture", |m, _| m.retain(|(key, _)| key != "general.architecture")),
-    ("`rwkv7` is not known", |m, _| set(m, "general.architecture", Value::String("rwkv7".to_owned()))),
-    ("general.architecture is no text", |m, _| set(m, "general.architecture", Value::U32(2))),
+    ("unknown architecture `rwkv7`", |m, _| {
+        set(m, "general.architecture", Value::String("rwkv7".to_owned()))
+    }),
+    ("general.architecture is not a string", |m, _| set(m, "general.architecture", Value::U32(2))),
     ("qwen2.block_count is 0", |m, _| set(m, "qwen2.block_count", Value::U32(0))),
-    ("qwen2.block_count is no whole number", |m, _| set(m, "qwen2.block_count", Value::I32(-1))),
+    ("qwen2.block_count is not a non-negative integer", |m, _| set(m, "qwen2.block_count", Value::I32(-1))),
     ("tensor blk.2.attn_norm.weight is missing", |m, _| set(m, "qwen2.block_count", Value::U32(1 << 24))),
     ("qwen2.block_count is 4294967295", |m, _| set(m, "qwen2.block_count", Value::U32(u32::MAX))),
     ("qwen2.attention.head_count is 0", |m, _| set(m, "qwen2.attention.head_count", Value::U32(0))),
@@ -87,11 +89,13 @@ const NONSENSE: [(&str, Change); 26] = [
     ("tokenizer.ggml.token_type has 1 elements for 258 tokens", |m, _| {
         set(m, "tokenizer.ggml.token_type", Value::Array(vec![Value::I32(1)]));
     }),
-    ("tokenizer.ggml.merges holds `ab`", |m, _| {
+    ("tokenizer.ggml.merges contains `ab`", |m, _| {
         set(m, "tokenizer.ggml.merges", Value::Array(vec![Value::String("ab".to_owned())]));
     }),
-    ("cuts words like `klingon`", |m, _| set(m, "tokenizer.ggml.pre", Value::String("klingon".to_owned()))),
-    ("tokenizer.ggml.bos_token_id is 9999 of 258", |m, _| {
+    ("unknown pre-tokenizer `klingon`", |m, _| {
+        set(m, "tokenizer.ggml.pre", Value::String("klingon".to_owned()))
+    }),
+    ("tokenizer.ggml.bos_token_id is 9999, but there are 258", |m, _| {
         set(m, "tokenizer.ggml.add_bos_token", Value::Bool(true));
         set(m, "tokenizer.ggml.bos_token_id", Value::U32(9999));
     }),
@@ -104,31 +108,31 @@ const NONSENSE: [(&str, Change); 26] = [
 ];
 
 #[test]
-fn a_file_that_makes_no_sense_is_refused_by_name() {
+fn rejects_inconsistent_files_with_the_name_of_the_culprit() {
     let directory = tempfile::tempdir().unwrap();
-    for (number, (named, change)) in NONSENSE.into_iter().enumerate() {
-        let path = directory.path().join(format!("nonsense-{number}.gguf"));
+    for (number, (expected, change)) in INCONSISTENT.into_iter().enumerate() {
+        let path = directory.path().join(format!("inconsistent-{number}.gguf"));
         tiny_gguf::write_with(&path, change);
-        let error = run(&path).expect_err(named);
-        assert!(error.contains(named) && error.lines().count() == 1, "{named}: {error}");
+        let error = load_and_run(&path).expect_err(expected);
+        assert!(error.contains(expected) && error.lines().count() == 1, "{expected}: {error}");
     }
 }
 
 #[test]
-fn the_tiny_model_itself_is_taken() {
-    assert_eq!(run(tiny_gguf::path()), Ok(()));
+fn accepts_the_unchanged_tiny_model() {
+    assert_eq!(load_and_run(tiny_gguf::path()), Ok(()));
 }
 
-/// Where the header of a file ends: its tensors, aligned to 32 bytes, follow.
+/// Returns the length of a file's header, which the tensors follow.
 fn header_len(bytes: &[u8]) -> usize {
     let last = b"blk.1.ffn_down.weight";
     let at = bytes.windows(last.len()).rposition(|window| window == last).unwrap();
     at + last.len() + 4 + 2 * 8 + 4 + 8
 }
 
-/// A few thousand random changes of a few bytes, most of them in the header: each file is taken or refused.
+/// Applies a few thousand random changes of a few bytes, most of them in the header; each file is accepted or rejected.
 #[test]
-fn no_change_of_bytes_makes_it_panic() {
+fn changed_bytes_never_cause_a_panic() {
     let whole = std::fs::read(tiny_gguf::path()).unwrap();
     let header = header_len(&whole);
     let directory = tempfile::tempdir().unwrap();
@@ -136,7 +140,7 @@ fn no_change_of_bytes_makes_it_panic() {
     std::fs::write(&path, &whole).unwrap();
     let file = OpenOptions::new().write(true).open(&path).unwrap();
     let mut random = Random(0x1d8_4c21);
-    let mut refused = 0;
+    let mut rejected = 0;
     for _ in 0..3000 {
         let changes: Vec<(usize, [u8; 4], usize)> = (0..1 + random.below(3))
             .map(|_| {
@@ -147,17 +151,17 @@ fn no_change_of_bytes_makes_it_panic() {
         for &(at, bytes, len) in &changes {
             file.write_all_at(&bytes[..len], at as u64).unwrap();
         }
-        refused += usize::from(run(&path).is_err());
+        rejected += usize::from(load_and_run(&path).is_err());
         for &(at, ..) in &changes {
             file.write_all_at(&whole[at..at + 4], at as u64).unwrap();
         }
     }
-    assert!(refused > 1000, "{refused} of 3000: the changes hit nothing");
-    assert_eq!(run(&path), Ok(()), "the file has been put back");
+    assert!(rejected > 1000, "only {rejected} of 3000 changes were detected");
+    assert_eq!(load_and_run(&path), Ok(()), "the file is restored");
 }
 
 #[test]
-fn a_file_that_ends_anywhere_is_refused() {
+fn rejects_files_truncated_at_any_point() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("cut.gguf");
     let whole = std::fs::read(tiny_gguf::path()).unwrap();
@@ -172,7 +176,7 @@ fn a_file_that_ends_anywhere_is_refused() {
     }
 }
 
-/// A repeatable source of numbers (xorshift64*, Vigna 2016).
+/// A reproducible random number generator (xorshift64*, Vigna 2016).
 struct Random(u64);
 
 impl Random {
@@ -187,7 +191,7 @@ impl Random {
         (self.next() >> 16) as usize % end
     }
 
-    /// Bytes of a number that is small, close to an end of its range, or anything.
+    /// Returns the bytes of a number that is small, near the end of its range, a power of two, or arbitrary.
     fn bytes(&mut self) -> [u8; 4] {
         let any = (self.next() >> 32) as u32;
         match self.below(4) {

@@ -8,7 +8,7 @@ use candle_transformers::models::quantized_qwen2;
 use yizhai::{
     catalog::{Catalog, ModelStore},
     model::{self, BackendChoice, Batch, GgufFile, KV_BLOCK_TOKENS, ModelOptions},
-    tokenizer::{Message, Role, Tokenizer},
+    tokenizer::{ChatMessage, ChatRole, Tokenizer},
 };
 
 const MODEL: &str = "qwen2.5-coder-0.5b-instruct-q4_k_m";
@@ -29,7 +29,7 @@ fn prompt() -> Vec<u32> {
     let tokenizer =
         Tokenizer::new(file.tokenizer().unwrap(), file.chat_template(), file.eos_token_id()).unwrap();
     let text = "将下面的新闻文字译成英文，只输出译文，不要解释。\n\n5日下午，马克龙访问四川大学，签署合作协议近20份。";
-    tokenizer.chat(&[Message { role: Role::User, text }]).unwrap()
+    tokenizer.encode_chat(&[ChatMessage { role: ChatRole::User, text }]).unwrap()
 }
 
 /// The greedy tokens and the logits of every step by candle's own model.

@@ -1,5 +1,5 @@
-//! Encoder-decoder models against PyTorch's transformers: tiny random ones, written as directories together with what
-//! transformers makes of them by `tests/reference/tiny_seq2seq.py`.
+//! Compares encoder-decoder models with PyTorch's transformers, on tiny random models that
+//! `tests/reference/tiny_seq2seq.py` wrote as directories together with the results of transformers.
 #![allow(clippy::unwrap_used)]
 
 mod support;
@@ -9,28 +9,28 @@ use std::path::{Path, PathBuf};
 use support::serving::Server;
 
 use yizhai::{
-    engine::{Engine, EngineConfig, Generation, GenerationEvent, Priority, Prompt, Sampling, Turn},
+    engine::{Engine, EngineConfig, Generation, GenerationEvent, Priority, Prompt, QueueOrder, Sampling},
     model::{
         DeviceChoice, ModelOptions,
-        seq2seq::{Decoding, EarlyStopping, ModelDirectory, Seq2Seq, Writing},
+        seq2seq::{DecoderState, EarlyStopping, ModelDirectory, SearchSettings, Seq2Seq},
     },
     pb::{self, input::Source},
     pipeline::{ModelInfo, Pipeline},
     task::Tasks,
-    tokenizer::{SourceFiles, Tokenizer},
+    tokenizer::{SourceVocabulary, Tokenizer},
 };
 
-/// The first T5, with one table for all, and its successors, with a gate and a head of their own.
+/// `t5` has tied embeddings; `mt5` has a gated feed-forward layer and a separate output layer.
 const FAMILIES: [&str; 3] = ["marian", "t5", "mt5"];
 
 #[derive(serde::Deserialize)]
 struct Reference {
     sources: Vec<Vec<u32>>,
-    /// The tokens of an answer, given, and after which of them the logits are kept; of these every `every`th.
+    /// The tokens of a given completion. The file has the logits after those at `rows`, for every `every`-th token id.
     answer: Vec<u32>,
     rows: Vec<usize>,
     every: usize,
-    /// `(sources, rows, kept tokens)`.
+    /// `(sources, rows, vocab_size / every)`.
     logits: Vec<Vec<Vec<f32>>>,
     searches: Vec<Search>,
     texts: Vec<Text>,
@@ -40,11 +40,11 @@ struct Reference {
 #[derive(serde::Deserialize)]
 struct Search {
     options: Options,
-    /// By source, the best first.
+    /// Per source, the best first.
     answers: Vec<Vec<Hypothesis>>,
 }
 
-/// What differs from the generation settings of the files.
+/// Differences from the generation settings of the files.
 #[derive(serde::Deserialize)]
 struct Options {
     num_beams: usize,
@@ -79,21 +79,21 @@ fn load(family: &str) -> Seq2Seq {
     Seq2Seq::load(&ModelDirectory::open(&directory(family)).unwrap(), &options).unwrap()
 }
 
-/// The logits after the start token and after each token of `answer`, for several sources at once:
-/// `(tokens, sources, vocabulary)`.
+/// Returns the logits after the start token and after each token of `answer`, for several sources at once:
+/// `(tokens, sources, vocab_size)`.
 fn logits(model: &Seq2Seq, sources: &[&[u32]], answer: &[u32]) -> Vec<Vec<Vec<f32>>> {
-    let mut writings = model.encode(sources).unwrap();
+    let mut states = model.encode(sources).unwrap();
     let tokens = std::iter::once(model.start_token()).chain(answer.iter().copied());
     let step = |token| {
-        let mut rows: Vec<(&mut Writing, &[u32])> =
-            writings.iter_mut().map(|writing| (writing, std::slice::from_ref(token))).collect();
+        let mut rows: Vec<(&mut DecoderState, &[u32])> =
+            states.iter_mut().map(|state| (state, std::slice::from_ref(token))).collect();
         model.step(&mut rows).unwrap().to_vec2::<f32>().unwrap()
     };
     tokens.collect::<Vec<u32>>().iter().map(step).collect()
 }
 
 #[test]
-fn logits_are_those_of_transformers() {
+fn logits_match_transformers() {
     for family in FAMILIES {
         let (model, reference) = (load(family), reference(family));
         let mut worst = 0f32;
@@ -105,13 +105,13 @@ fn logits_are_those_of_transformers() {
                 worst = kept.zip(expected).map(|(a, b)| (a - b).abs()).fold(worst, f32::max);
             }
         }
-        println!("{family}: the logits differ by {worst:.7} at most");
+        println!("{family}: the logits differ by at most {worst:.7}");
         assert!(worst < 1e-4, "{family}: {worst}");
     }
 }
 
 #[test]
-fn a_source_has_the_same_logits_alone_and_in_company() {
+fn a_source_has_the_same_logits_alone_and_in_a_batch() {
     for family in FAMILIES {
         let (model, reference) = (load(family), reference(family));
         let sources: Vec<&[u32]> = reference.sources.iter().map(Vec::as_slice).collect();
@@ -126,8 +126,8 @@ fn a_source_has_the_same_logits_alone_and_in_company() {
     }
 }
 
-/// The tokens of all answers to a source, the best first, and the likelihood of each answer's tokens together.
-async fn answers(generation: &mut Generation) -> Vec<(Vec<u32>, f32)> {
+/// Returns all completions of a source, the best first, each with the sum of its log-probabilities.
+async fn completions(generation: &mut Generation) -> Vec<(Vec<u32>, f32)> {
     let (mut best, mut others) = ((Vec::new(), 0.0), Vec::new());
     loop {
         match generation.next().await.unwrap() {
@@ -147,26 +147,26 @@ async fn answers(generation: &mut Generation) -> Vec<(Vec<u32>, f32)> {
 }
 
 #[tokio::test]
-async fn searches_find_what_transformers_finds_all_sources_at_once() {
+async fn batched_searches_find_the_same_completions_as_transformers() {
     for family in FAMILIES {
         let reference = reference(family);
         for Search { options, answers: expected } in &reference.searches {
             let model = load(family);
-            let of_files = model.decoding().clone();
-            let decoding = Decoding {
+            let defaults = model.search_settings().clone();
+            let settings = SearchSettings {
                 beams: options.num_beams,
-                renormalize: options.renormalize_logits.unwrap_or(of_files.renormalize),
+                renormalize: options.renormalize_logits.unwrap_or(defaults.renormalize),
                 early_stopping: match options.early_stopping {
                     Some(true) => EarlyStopping::Yes,
-                    _ => of_files.early_stopping,
+                    _ => defaults.early_stopping,
                 },
-                length_penalty: options.length_penalty.unwrap_or(of_files.length_penalty),
-                no_repeat: options.no_repeat_ngram_size.unwrap_or(of_files.no_repeat),
-                ..of_files
+                length_penalty: options.length_penalty.unwrap_or(defaults.length_penalty),
+                no_repeat_ngram: options.no_repeat_ngram_size.unwrap_or(defaults.no_repeat_ngram),
+                ..defaults
             };
             let end = model.end_token();
             let engine =
-                Engine::start_seq2seq(model.with_decoding(decoding), EngineConfig::default()).unwrap();
+                Engine::start_seq2seq(model.with_search_settings(settings), EngineConfig::default()).unwrap();
             let mut generations = Vec::new();
             for source in &reference.sources {
                 let prompt = Prompt {
@@ -176,20 +176,19 @@ async fn searches_find_what_transformers_finds_all_sources_at_once() {
                     sampling: Sampling::Greedy,
                     allowed: None,
                     priority: Priority::Interactive,
-                    turn: Turn::default(),
+                    order: QueueOrder::default(),
                     deadline: None,
                 };
                 generations.push(engine.submit(prompt).await.unwrap());
             }
             for (index, (generation, expected)) in generations.iter_mut().zip(expected).enumerate() {
-                let found = answers(generation).await;
+                let found = completions(generation).await;
                 let tokens: Vec<_> = found.iter().map(|(tokens, _)| tokens.as_slice()).collect();
-                let wanted: Vec<_> = expected.iter().map(|answer| answer.tokens.as_slice()).collect();
-                // One line at a time, the token forced at the limit is the limit.
-                let wanted_best = wanted[0];
+                let expected: Vec<_> = expected.iter().map(|answer| answer.tokens.as_slice()).collect();
+                // Without beams, no token is forced at the limit.
                 match options.num_beams {
-                    1 => assert!(tokens[0].starts_with(wanted_best), "{family}, source {index}: {tokens:?}"),
-                    beams => assert_eq!(tokens, wanted, "{family}, {beams} beams, source {index}"),
+                    1 => assert!(tokens[0].starts_with(expected[0]), "{family}, source {index}: {tokens:?}"),
+                    beams => assert_eq!(tokens, expected, "{family}, {beams} beams, source {index}"),
                 }
             }
         }
@@ -197,17 +196,17 @@ async fn searches_find_what_transformers_finds_all_sources_at_once() {
 }
 
 #[test]
-fn sources_are_split_as_transformers_splits_them() {
+fn tokenization_matches_transformers() {
     for (family, pieces, ids, end) in
         [("marian", "source.spm", Some("vocab.json"), 0), ("mt5", "spiece.model", None, 1)]
     {
         let (directory, reference) = (directory(family), reference(family));
         let read = |name| std::fs::read(directory.join(name)).unwrap();
         let (bytes, ids) = (read(pieces), ids.map(read));
-        let files = SourceFiles { pieces: (pieces, &bytes), ids: ids.as_deref(), prefix: "", end };
-        let tokenizer = Tokenizer::of_source(&files).unwrap();
+        let files = SourceVocabulary { pieces: (pieces, &bytes), ids: ids.as_deref(), prefix: "", end };
+        let tokenizer = Tokenizer::for_sources(&files).unwrap();
         for Text { text, ids } in &reference.texts {
-            assert_eq!(&tokenizer.source(text).unwrap().unwrap(), ids, "{family}: {text:?}");
+            assert_eq!(&tokenizer.encode_source(text).unwrap().unwrap(), ids, "{family}: {text:?}");
         }
         for Text { text, ids } in &reference.decoded {
             let mut detokenizer = tokenizer.detokenizer(&[]);
@@ -227,7 +226,7 @@ fn request(tasks: &[pb::Task]) -> pb::DigestRequest {
 }
 
 #[tokio::test]
-async fn a_directory_is_served_for_what_it_can_do() {
+async fn a_directory_is_served_for_its_tasks_only() {
     let tasks = Tasks { summary: false, translation: true };
     let model = ModelInfo { id: "marian".to_owned(), weights_sha256: "0".to_owned(), tasks };
     let options = ModelOptions { device: DeviceChoice::Cpu, ..ModelOptions::default() };
@@ -245,7 +244,7 @@ async fn a_directory_is_served_for_what_it_can_do() {
 }
 
 #[test]
-fn a_directory_that_is_wrong_is_told_by_file_and_field() {
+fn errors_about_directories_name_the_file_and_the_field() {
     let copy = |change: &dyn Fn(&Path)| {
         let copy = tempfile::tempdir().unwrap();
         for file in std::fs::read_dir(directory("marian")).unwrap() {
@@ -265,7 +264,7 @@ fn a_directory_that_is_wrong_is_told_by_file_and_field() {
             std::fs::write(file, text.replace(from, to)).unwrap();
         })
     };
-    for (error, wanted) in [
+    for (error, expected) in [
         (config("\"model_type\": \"marian\"", "\"model_type\": \"bart\""), "yizhai.toml"),
         (config("\"d_model\": 32", "\"d_model\": 48"), "tensor model.shared.weight has the shape [570, 32]"),
         (config("\"d_model\": 32", "\"d_model\": -1"), "config.json: `d_model`"),
@@ -275,7 +274,7 @@ fn a_directory_that_is_wrong_is_told_by_file_and_field() {
             "encoder.layers.2.self_attn.q_proj.weight is missing",
         ),
         (config("\"swish\"", "\"tanh\""), "`activation_function` is `tanh`"),
-        (copy(&|path| std::fs::write(path.join("config.json"), "{").unwrap()), "config.json is no such JSON"),
+        (copy(&|path| std::fs::write(path.join("config.json"), "{").unwrap()), "config.json is malformed"),
         (copy(&|path| std::fs::remove_file(path.join("model.safetensors")).unwrap()), "no model.safetensors"),
         (
             copy(&|path| std::fs::write(path.join("model.safetensors"), [255; 64]).unwrap()),
@@ -283,6 +282,6 @@ fn a_directory_that_is_wrong_is_told_by_file_and_field() {
         ),
         (copy(&|path| std::fs::write(path.join("yizhai.toml"), "tasks = [\"x\"]").unwrap()), "yizhai.toml: "),
     ] {
-        assert!(error.contains(wanted) && error.lines().count() == 1, "{error}");
+        assert!(error.contains(expected) && error.lines().count() == 1, "{error}");
     }
 }

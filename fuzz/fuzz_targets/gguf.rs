@@ -1,7 +1,7 @@
-//! Arbitrary bytes through the reader of GGUF headers: it must not panic, and whatever it takes must lie within the
-//! bytes.
+//! Passes arbitrary bytes to the reader of GGUF headers: it must not panic, and all ranges that it returns must lie within
+//! the bytes.
 //!
-//! The reader is compiled from its source, without the rest of the crate, so that the engine is not built with it.
+//! The reader is compiled from its source, so that the fuzz target does not have to build the engine.
 
 #![no_main]
 
@@ -12,29 +12,29 @@ mod gguf_blocks;
 #[path = "../../src/kernels/error.rs"]
 mod error;
 
-/// What the reader takes from the module `kernels`.
+/// The items of the module `kernels` that the reader uses.
 mod kernels {
     pub use super::error::KernelError;
     pub use super::gguf_blocks::QuantType;
 }
 
 #[allow(dead_code, unreachable_pub)]
-#[path = "../../src/model/gguf/header.rs"]
+#[path = "../../src/model/gguf/header/mod.rs"]
 mod header;
 
-use header::{Header, Value};
+use header::{Header, MetadataValue};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|file: &[u8]| {
     let Ok(Header { metadata, tensors }) = Header::read(file) else { return };
     for value in metadata.values() {
-        if let Value::Text(range) | Value::List { bytes: range, .. } = value {
+        if let MetadataValue::String(range) | MetadataValue::List { bytes: range, .. } = value {
             assert!(file.get(range.clone()).is_some());
         }
-        let _ = (header::texts(file, value), header::numbers(file, value));
+        let _ = (header::strings(file, value), header::numbers(file, value));
     }
     for tensor in tensors.values() {
-        let bytes = file.get(tensor.bytes.clone()).expect("a tensor lies within the file");
+        let bytes = file.get(tensor.bytes.clone()).expect("tensors lie within the file");
         let columns = tensor.shape.last().copied().unwrap_or(1);
         let rows: usize = tensor.shape.iter().rev().skip(1).product();
         assert_eq!(tensor.quant_type.row_bytes(columns).map(|row| row * rows), Ok(bytes.len()));

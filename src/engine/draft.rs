@@ -1,27 +1,27 @@
-//! Guesses what a sequence will write next: prompt-lookup speculation.
+//! Drafts the next tokens of a sequence: speculative decoding by prompt lookup.
 //!
-//! A summary quotes its source. Where the last tokens have stood before, what followed them then is a good guess, and
-//! the model reads several guessed tokens in one step in little more than the time of one, as long as the step is bound
-//! by the reading of the weights. Called by the worker, which keeps of a guess what the sampler would have chosen
-//! anyway: the answer is the same with and without.
+//! A summary quotes its source. If the last tokens occurred earlier in the sequence, the tokens that followed them then are
+//! a good draft. One step reads several drafted tokens in little more than the time of one, as long as reading the weights
+//! dominates its time. Called by the decoder worker, which keeps only the tokens that the sampler would have chosen anyway,
+//! so drafting does not change the completion.
 //!
-//! The idea: A. Saxena, "Prompt Lookup Decoding" (2023).
+//! Source: A. Saxena, "Prompt Lookup Decoding" (2023).
 
-/// How many of the last tokens must have stood before.
-const MATCH: usize = 2;
-/// The most tokens that are guessed for a sequence.
-const LONGEST: usize = 6;
-/// The most tokens of given answers that one step reads: the logits of each are as large as the vocabulary.
-pub(super) const MOST_GIVEN: usize = 64;
+/// Number of last tokens that must have occurred before.
+const MATCH_TOKENS: usize = 2;
+/// Maximum number of drafted tokens per sequence.
+const MAX_DRAFT: usize = 6;
+/// Maximum number of tokens of given completions per step: each of them needs logits as large as the vocabulary.
+pub(super) const MAX_GIVEN: usize = 64;
 
-/// What followed when the last [`MATCH`] tokens stood before, the last time; at most `most` tokens, perhaps none.
-pub(super) fn draft(tokens: &[u32], most: usize) -> &[u32] {
-    let Some(end) = tokens.len().checked_sub(MATCH) else { return &[] };
+/// Returns the tokens that followed the most recent earlier occurrence of the last [`MATCH_TOKENS`] tokens, up to `limit`.
+pub(super) fn draft(tokens: &[u32], limit: usize) -> &[u32] {
+    let Some(end) = tokens.len().checked_sub(MATCH_TOKENS) else { return &[] };
     let (before, last) = (&tokens[..tokens.len() - 1], &tokens[end..]);
-    match before.windows(MATCH).rposition(|window| window == last) {
+    match before.windows(MATCH_TOKENS).rposition(|window| window == last) {
         Some(at) => {
-            let follows = &tokens[at + MATCH..];
-            &follows[..follows.len().min(most).min(LONGEST)]
+            let following = &tokens[at + MATCH_TOKENS..];
+            &following[..following.len().min(limit).min(MAX_DRAFT)]
         }
         None => &[],
     }
@@ -32,7 +32,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_followed_the_last_time_is_guessed() {
+    fn drafts_what_followed_the_most_recent_occurrence() {
         assert_eq!(draft(&[1, 2, 3, 4, 9, 1, 2, 5, 6, 1, 2], 2), [5, 6]);
         assert_eq!(draft(&[1, 2, 3, 7, 7, 1, 2], 99), [3, 7, 7, 1, 2]);
         assert_eq!(draft(&[7, 7, 7], 99), [7], "an occurrence may overlap the end");

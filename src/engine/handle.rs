@@ -1,5 +1,6 @@
-//! What the rest of the program holds of the engine: a handle to send prompts, and the tokens that
-//! come back.
+//! The handle to the engine that the rest of the program holds: it submits prompts and receives their tokens.
+//!
+//! [`Engine::start`] spawns the worker thread; everything else here only sends messages to it.
 
 use std::{
     sync::{
@@ -11,47 +12,50 @@ use std::{
 
 use tokio::sync::{mpsc, watch};
 
-use super::{EngineConfig, EngineMetrics, FinishReason, Prompt, Turn, seq2seq, thread, worker};
+use super::{EngineConfig, EngineMetrics, FinishReason, Prompt, QueueOrder, worker};
 use crate::model::{Model, ModelError, seq2seq::Seq2Seq};
 
-/// Whether the engine can work.
+/// Space that a tokenizer may need around a source for its prefix and end token, in tokens.
+const SOURCE_MARGIN: usize = 8;
+
+/// The state of the engine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Health {
-    /// It takes prompts.
+    /// The engine accepts prompts.
     Ready,
-    /// It stopped for good, and this is why.
+    /// The engine has stopped permanently, for this reason.
     Failed(String),
 }
 
-/// Why a prompt was not taken.
+/// Why a prompt was rejected.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SubmitError {
-    /// Prompt and answer together are longer than a sequence may be.
-    #[error("the prompt has {prompt} tokens and {answer} are to be written; the limit is {limit} together")]
+    /// Prompt and completion together exceed the maximum length of a sequence.
+    #[error("the prompt has {prompt} tokens and up to {completion} new ones; the limit is {limit} in total")]
     TooLong {
         /// Tokens of the prompt.
         prompt: usize,
-        /// Tokens to be written.
-        answer: usize,
-        /// The limit.
+        /// Maximum number of new tokens.
+        completion: usize,
+        /// Maximum length of a sequence.
         limit: usize,
     },
-    /// A source or an answer of an encoder-decoder is longer than it may be.
+    /// The source or the completion of an encoder-decoder is too long.
     #[error(
-        "the source has {source_tokens} tokens and {answer} are to be written; the limit is {limit} each"
+        "the source has {source_tokens} tokens and up to {completion} new ones; the limit is {limit} for each"
     )]
     SourceTooLong {
         /// Tokens of the source.
         source_tokens: usize,
-        /// Tokens to be written.
-        answer: usize,
-        /// The limit.
+        /// Maximum number of new tokens.
+        completion: usize,
+        /// Maximum length of each.
         limit: usize,
     },
-    /// A prompt without tokens, or an answer of none.
+    /// The prompt is empty, or asks for no new tokens.
     #[error("a prompt needs at least one token and at least one new token")]
     Empty,
-    /// The engine is gone.
+    /// The engine has stopped.
     #[error("the engine has stopped: {0}")]
     Stopped(String),
 }
@@ -59,54 +63,54 @@ pub enum SubmitError {
 /// Why an engine could not be started.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// There is no room for the KV cache.
+    /// The KV cache could not be allocated.
     #[error(transparent)]
     Model(#[from] ModelError),
-    /// The system gave no thread.
-    #[error("the engine's thread could not be started: {0}")]
+    /// The operating system could not create the thread.
+    #[error("cannot start the engine's thread: {0}")]
     Thread(#[from] std::io::Error),
 }
 
-/// What comes back of a prompt.
+/// An event of a sequence, in the order in which it reaches the receiver.
 #[derive(Debug, Clone, PartialEq)]
 pub enum GenerationEvent {
-    /// The first tokens of the prompt go into the step that begins now.
+    /// The step that is about to run reads the first tokens of the prompt.
     Started {
-        /// Now.
+        /// The time of this event.
         at: Instant,
-        /// Tokens of the prompt that are not read, because a prompt before it began with the same ones.
+        /// Tokens of the prompt that come from the prefix cache.
         cached_tokens: usize,
     },
-    /// The next token of the answer.
+    /// The next token of the completion.
     Token {
-        /// Which.
+        /// The token id.
         id: u32,
-        /// How likely the model found it, as the natural logarithm of its probability among all tokens.
+        /// Natural logarithm of its probability among all tokens.
         log_probability: f32,
     },
-    /// Another answer that a beam search found, less likely than the one that was handed out; the likelier first.
+    /// A further completion found by a beam search, less likely than the one before it.
     Alternative {
         /// Its tokens.
         tokens: Vec<u32>,
-        /// How likely the model found each.
+        /// The log-probability of each token.
         log_probabilities: Vec<f32>,
-        /// Whether the model ended it, or the limit of tokens.
-        whole: bool,
+        /// `true` if the model ended it, `false` if it reached the token limit.
+        complete: bool,
     },
-    /// The answer is over.
+    /// The completion has ended.
     Finished(FinishReason),
     /// The engine failed.
     Failed(String),
 }
 
-/// The answer to one prompt, token by token. Dropping it cancels the work at the next step.
+/// The completion of one prompt, token by token. Dropping it cancels the sequence at the next step.
 #[derive(Debug)]
 pub struct Generation {
     pub(super) events: mpsc::Receiver<GenerationEvent>,
 }
 
 impl Generation {
-    /// The next event; after `Finished` or `Failed` there is none.
+    /// Waits for the next event; returns `None` after `Finished` or `Failed`.
     pub async fn next(&mut self) -> Option<GenerationEvent> {
         self.events.recv().await
     }
@@ -115,20 +119,20 @@ impl Generation {
 /// A prompt on its way to the worker.
 pub(super) struct Submission {
     pub(super) prompt: Prompt,
-    /// The answer, when it is given and only its likelihood is wanted.
+    /// A given completion to be scored instead of generated.
     pub(super) given: Option<Vec<u32>>,
     pub(super) events: mpsc::Sender<GenerationEvent>,
-    /// When it was sent.
+    /// When it was submitted.
     pub(super) at: Instant,
 }
 
 impl Submission {
-    /// Whether its receiver is gone or its deadline has passed.
-    pub(super) fn is_unwanted(&self, now: Instant) -> bool {
+    /// Returns `true` if the receiver was dropped or the deadline has passed.
+    pub(super) fn is_abandoned(&self, now: Instant) -> bool {
         self.events.is_closed() || self.prompt.deadline.is_some_and(|deadline| deadline <= now)
     }
 
-    /// Tells the receiver. The channel has room for every event; a closed one is noticed at the next step.
+    /// Sends an event. The channel has capacity for all events of a sequence; a closed one is noticed at the next step.
     pub(super) fn emit(&self, event: GenerationEvent) {
         let _ = self.events.try_send(event);
     }
@@ -141,167 +145,168 @@ pub struct Engine {
     health: watch::Receiver<Health>,
     metrics: EngineMetrics,
     config: EngineConfig,
-    lengths: Lengths,
-    /// How many answers are followed at once; those that are not handed out are alternatives.
+    length_limit: LengthLimit,
+    /// Completions that a beam search returns at most.
     beams: usize,
-    /// The turns that were handed out.
-    turns: Arc<AtomicU64>,
+    /// The next value of [`QueueOrder`].
+    orders: Arc<AtomicU64>,
 }
 
-/// What a prompt and its answer may be long.
+/// The maximum length of a prompt and its completion, in tokens.
 #[derive(Clone, Copy)]
-enum Lengths {
-    /// Together.
-    Together(usize),
-    /// Each.
-    Apart(usize),
+enum LengthLimit {
+    /// For both together.
+    Total(usize),
+    /// For each of them.
+    Each(usize),
 }
 
 impl Engine {
     /// Starts the worker thread that owns `model`.
     ///
     /// # Errors
-    /// When there is no room for the KV cache, or the system gives no thread.
+    /// If the KV cache does not fit into memory, or the operating system cannot create a thread.
     pub fn start(model: Box<dyn Model>, config: EngineConfig) -> Result<Self, StartError> {
         let max_model_len = config.max_model_len.min(model.max_positions());
-        let room = if config.kv_tokens.is_none() { model.kv_room()? } else { None };
-        let kv_tokens = EngineConfig { max_model_len, ..config }.kv_tokens_in(room);
+        let available = if config.kv_tokens.is_none() { model.available_kv_tokens()? } else { None };
+        let kv_tokens = EngineConfig { max_model_len, ..config }.kv_tokens_for(available);
         let config = EngineConfig {
             max_model_len: max_model_len.min(kv_tokens),
             kv_tokens: Some(kv_tokens),
             ..config
         };
-        let lengths = Lengths::Together(config.max_model_len);
-        let make = |inbox, metrics| worker::Worker::new(model, config, kv_tokens, inbox, metrics);
-        Self::spawn(config, lengths, 1, make)
+        let limit = LengthLimit::Total(config.max_model_len);
+        let new_worker =
+            |inbox, metrics| worker::DecoderWorker::new(model, config, kv_tokens, inbox, metrics);
+        Self::spawn(config, limit, 1, new_worker)
     }
 
     /// Starts the worker thread that owns an encoder-decoder.
     ///
     /// # Errors
-    /// When the system gives no thread.
+    /// If the operating system cannot create a thread.
     pub fn start_seq2seq(model: Seq2Seq, config: EngineConfig) -> Result<Self, StartError> {
-        let beams = model.decoding().beams;
-        // A source and every beam at its longest fit the room that there is.
-        let kv_tokens = config.kv_tokens_in(None);
+        let beams = model.search_settings().beams;
+        // A source and all its beams fit into the KV cache at their maximum length.
+        let kv_tokens = config.kv_tokens_for(None);
         let longest = model.max_positions().min(config.max_model_len).min(kv_tokens / (1 + beams));
         let config = EngineConfig { max_model_len: longest, kv_tokens: Some(kv_tokens), ..config };
-        let make = |inbox, metrics| Ok(seq2seq::Worker::new(model, config, kv_tokens, inbox, metrics));
-        Self::spawn(config, Lengths::Apart(longest), beams, make)
+        let new_worker =
+            |inbox, metrics| Ok(worker::Seq2SeqWorker::new(model, config, kv_tokens, inbox, metrics));
+        Self::spawn(config, LengthLimit::Each(longest), beams, new_worker)
     }
 
-    fn spawn<W: thread::Worker + Send + 'static>(
+    fn spawn<W: worker::EngineWorker + Send + 'static>(
         config: EngineConfig,
-        lengths: Lengths,
+        length_limit: LengthLimit,
         beams: usize,
-        make: impl FnOnce(mpsc::Receiver<Submission>, EngineMetrics) -> Result<W, ModelError>,
+        new_worker: impl FnOnce(mpsc::Receiver<Submission>, EngineMetrics) -> Result<W, ModelError>,
     ) -> Result<Self, StartError> {
         let (submissions, inbox) = mpsc::channel(config.queue_len);
         let (health_sender, health) = watch::channel(Health::Ready);
         let metrics = EngineMetrics::default();
-        let worker = make(inbox, metrics.clone())?;
-        // It ends by itself when the channel closes with the last handle; nobody waits for it, because that
-        // handle may be dropped on a runtime's thread in the middle of a step.
+        let worker = new_worker(inbox, metrics.clone())?;
+        // The thread ends by itself when the last handle closes the channel. Nothing joins it, because that handle may be
+        // dropped on a runtime thread in the middle of a step.
         std::thread::Builder::new()
             .name("engine".to_owned())
-            .spawn(move || thread::run(worker, &health_sender))?;
-        Ok(Self { submissions, health, metrics, config, lengths, beams, turns: Arc::default() })
+            .spawn(move || worker::run(worker, &health_sender))?;
+        Ok(Self { submissions, health, metrics, config, length_limit, beams, orders: Arc::default() })
     }
 
-    /// The turn of a piece of work that begins now; every prompt that it needs is sent with it.
-    pub fn turn(&self) -> Turn {
-        Turn(self.turns.fetch_add(1, Ordering::Relaxed))
+    /// Returns the queue order for a unit of work that starts now. Submit all of its prompts with this order.
+    pub fn next_order(&self) -> QueueOrder {
+        QueueOrder(self.orders.fetch_add(1, Ordering::Relaxed))
     }
 
-    /// Sends a prompt; waits while the queue is full.
+    /// Submits a prompt; waits while the queue is full.
     ///
     /// # Errors
-    /// When the prompt can never run, or the engine has stopped.
+    /// If the prompt exceeds a limit, or the engine has stopped.
     pub async fn submit(&self, prompt: Prompt) -> Result<Generation, SubmitError> {
         self.send(prompt, None).await
     }
 
-    /// Has the model read a given answer: what comes back are the answer's tokens with the likelihood of each. Of the
-    /// prompt, `sampling`, `allowed`, `stop_tokens` and `max_new_tokens` do not count.
+    /// Scores a given completion: the generation yields its tokens with the log-probability of each. The `sampling`,
+    /// `allowed`, `stop_tokens` and `max_new_tokens` of the prompt are ignored.
     ///
     /// # Errors
-    /// When the two can never run, or the engine has stopped.
-    pub async fn rate(&self, prompt: Prompt, answer: Vec<u32>) -> Result<Generation, SubmitError> {
-        let (max_new_tokens, stop_tokens) = (answer.len(), Vec::new());
-        self.send(Prompt { max_new_tokens, stop_tokens, ..prompt }, Some(answer)).await
+    /// If prompt and completion exceed a limit, or the engine has stopped.
+    pub async fn score(&self, prompt: Prompt, completion: Vec<u32>) -> Result<Generation, SubmitError> {
+        let (max_new_tokens, stop_tokens) = (completion.len(), Vec::new());
+        self.send(Prompt { max_new_tokens, stop_tokens, ..prompt }, Some(completion)).await
     }
 
     async fn send(&self, prompt: Prompt, given: Option<Vec<u32>>) -> Result<Generation, SubmitError> {
         if prompt.tokens.is_empty() || prompt.max_new_tokens == 0 {
             return Err(SubmitError::Empty);
         }
-        let (source_tokens, answer) = (prompt.tokens.len(), prompt.max_new_tokens);
-        match self.lengths {
-            Lengths::Together(limit) if source_tokens + answer > limit => {
-                return Err(SubmitError::TooLong { prompt: source_tokens, answer, limit });
+        let (prompt_tokens, completion) = (prompt.tokens.len(), prompt.max_new_tokens);
+        match self.length_limit {
+            LengthLimit::Total(limit) if prompt_tokens + completion > limit => {
+                return Err(SubmitError::TooLong { prompt: prompt_tokens, completion, limit });
             }
-            Lengths::Apart(limit) if source_tokens.max(answer) > limit => {
-                return Err(SubmitError::SourceTooLong { source_tokens, answer, limit });
+            LengthLimit::Each(limit) if prompt_tokens.max(completion) > limit => {
+                return Err(SubmitError::SourceTooLong { source_tokens: prompt_tokens, completion, limit });
             }
-            Lengths::Together(_) | Lengths::Apart(_) => {}
+            LengthLimit::Total(_) | LengthLimit::Each(_) => {}
         }
-        // Room for every event of the sequence, so that the worker never waits for a slow reader.
+        // Capacity for every event of the sequence, so that the worker never waits for a slow reader.
         let (events, receiver) = mpsc::channel(prompt.max_new_tokens + 2 + self.beams);
         let sent = self.submissions.send(Submission { prompt, given, events, at: Instant::now() }).await;
         sent.map_err(|_| SubmitError::Stopped(self.failure()))?;
         Ok(Generation { events: receiver })
     }
 
-    /// The longest sequence, prompt and answer, in tokens.
+    /// Returns the maximum length of a sequence, prompt and completion together, in tokens.
     pub fn max_model_len(&self) -> usize {
         self.config.max_model_len
     }
 
-    /// The longest answer to a prompt of some length, in tokens.
-    pub fn max_answer(&self, prompt_tokens: usize) -> usize {
-        match self.lengths {
-            Lengths::Together(limit) => limit.saturating_sub(prompt_tokens),
-            Lengths::Apart(limit) => limit,
+    /// Returns the maximum length of a completion of a prompt with `prompt_tokens` tokens.
+    pub fn max_completion(&self, prompt_tokens: usize) -> usize {
+        match self.length_limit {
+            LengthLimit::Total(limit) => limit.saturating_sub(prompt_tokens),
+            LengthLimit::Each(limit) => limit,
         }
     }
 
-    /// The longest prompt that leaves room for an answer of the same length, in tokens.
+    /// Returns the maximum length of a prompt that leaves space for a completion of the same length, in tokens.
     pub fn max_prompt(&self) -> usize {
-        match self.lengths {
-            Lengths::Together(limit) => limit / 2,
-            // The text alone; something may stand before and after it.
-            Lengths::Apart(limit) => limit - limit.min(8),
+        match self.length_limit {
+            LengthLimit::Total(limit) => limit / 2,
+            LengthLimit::Each(limit) => limit - limit.min(SOURCE_MARGIN),
         }
     }
 
-    /// The most sequences that are decoded together.
+    /// Returns the maximum number of sequences decoded together.
     pub fn max_sequences(&self) -> usize {
         self.config.max_sequences
     }
 
-    /// Watches whether the engine can work.
+    /// Returns a receiver that observes changes of the engine's health.
     pub fn health(&self) -> watch::Receiver<Health> {
         self.health.clone()
     }
 
-    /// Sequences that are being decoded now.
+    /// Returns the number of running sequences.
     pub fn running(&self) -> usize {
         usize::try_from(self.metrics.running.get()).unwrap_or_default()
     }
 
-    /// Sequences that wait in the scheduler.
+    /// Returns the number of sequences that wait in the scheduler.
     pub fn waiting(&self) -> usize {
         usize::try_from(self.metrics.waiting.get()).unwrap_or_default()
     }
 
-    /// What it counts of its work.
+    /// Returns the metrics of this engine.
     pub fn metrics(&self) -> &EngineMetrics {
         &self.metrics
     }
 
     fn failure(&self) -> String {
         match &*self.health.borrow() {
-            Health::Ready => "its worker is gone".to_owned(),
+            Health::Ready => "its worker thread has ended".to_owned(),
             Health::Failed(reason) => reason.clone(),
         }
     }

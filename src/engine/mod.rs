@@ -1,21 +1,21 @@
-//! The engine: many prompts in, their tokens out, decoded together on one model.
+//! The inference engine: decodes many prompts together on one model and streams their tokens back.
 //!
 //! ```text
-//!   submit ──▶ bounded queue ──▶ worker thread ── every step: ─────────────────────────┐
-//!                                  │  take new prompts, drop cancelled and overdue ones │
-//!                                  │  scheduler: which tokens of which sequences        │
-//!                                  │  model.forward(packed tokens, KV cache)            │
-//!                                  └─ sampler: one token a sequence ──▶ its receiver ◀──┘
+//!   submit ──▶ bounded queue ──▶ worker thread, in every step: ───────────────────────────┐
+//!                                  │  accept new prompts, drop cancelled and expired ones  │
+//!                                  │  scheduler: which tokens of which sequences           │
+//!                                  │  model.forward(packed tokens, KV cache)               │
+//!                                  └─ sampler: one token per sequence ──▶ its receiver ◀───┘
 //! ```
 //!
-//! One OS thread owns the model and the cache; everybody else holds an [`Engine`] and sends prompts.
-//! Dropping a [`Generation`] cancels it at the next step. The engine sees token ids, never text.
+//! One OS thread owns the model and the KV cache; callers hold an [`Engine`] and submit prompts. Dropping a
+//! [`Generation`] cancels its sequence at the next step. The engine handles token ids, never text.
 //!
-//! An encoder-decoder has a worker of its own behind the same handle: its prompts are sources, read once, and answers may
-//! be looked for with several beams.
+//! An encoder-decoder has its own worker behind the same handle: its prompts are sources that are encoded once, and it may
+//! decode them with beam search.
 
 mod beam;
-mod blocks;
+mod block_pool;
 #[cfg(any(feature = "cuda", test))]
 mod cuda;
 mod draft;
@@ -23,24 +23,20 @@ mod handle;
 mod metrics;
 mod sampler;
 mod scheduler;
-mod seq2seq;
-mod thread;
 mod worker;
 
 use std::{sync::Arc, time::Instant};
 
 pub use handle::{Engine, Generation, GenerationEvent, Health, StartError, SubmitError};
 pub use metrics::EngineMetrics;
-pub use scheduler::{Scheduler, SchedulerLimits, SequenceId, Work};
 
-/// How the next token is chosen out of the logits.
+/// How the next token is chosen from the logits.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub enum Sampling {
-    /// The most likely answer, as the model looks for it: the most likely token each time, or, where its files say so, a
-    /// beam search.
+    /// The most likely completion: the most likely token at each step, or a beam search if the model's files ask for one.
     #[default]
     Greedy,
-    /// A draw among the likely tokens, repeatable by its seed.
+    /// Random sampling, reproducible per seed.
     Random {
         /// Divides the logits; above 0.
         temperature: f64,
@@ -48,37 +44,37 @@ pub enum Sampling {
         top_p: f64,
         /// Keep this many of the most likely tokens; `None` keeps all.
         top_k: Option<usize>,
-        /// The seed of the draw.
+        /// The seed of the random number generator.
         seed: u64,
     },
 }
 
-/// Who waits for a sequence: first come first served within a class, interactive before batch.
+/// The priority class of a sequence: interactive sequences run before batch ones.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Priority {
-    /// Somebody is waiting for the answer.
+    /// A client is waiting for the result.
     #[default]
     Interactive,
-    /// One of many inputs of a batch.
+    /// Part of a batch.
     Batch,
 }
 
-/// A place in the order of work, handed out by [`Engine::turn`]: prompts of an earlier turn are begun before those of a
-/// later one, whenever they come.
+/// A position in the queue, assigned by [`Engine::next_order`]: prompts with a lower order start before those with a
+/// higher one, regardless of when they are submitted.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Turn(pub(crate) u64);
+pub struct QueueOrder(pub(crate) u64);
 
-/// Which tokens may be written.
+/// The set of tokens that may be generated.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TokenMask(Vec<bool>);
 
 impl TokenMask {
-    /// One entry a token id; ids beyond the end are not allowed.
+    /// Creates a mask with one entry per token id; ids beyond the end are not allowed.
     pub fn new(allowed: Vec<bool>) -> Self {
         Self(allowed)
     }
 
-    /// Whether a token may be written.
+    /// Returns `true` if the token may be generated.
     pub fn allows(&self, id: usize) -> bool {
         self.0.get(id).copied().unwrap_or(false)
     }
@@ -87,55 +83,55 @@ impl TokenMask {
 /// A prompt for the model.
 #[derive(Debug, Clone)]
 pub struct Prompt {
-    /// The token ids, at least one.
+    /// Token ids, at least one.
     pub tokens: Vec<u32>,
-    /// The most tokens to write, at least 1.
+    /// Maximum number of tokens to generate, at least 1.
     pub max_new_tokens: usize,
-    /// Tokens that end the answer; they are not handed out.
+    /// Tokens that end the completion; they are not part of it.
     pub stop_tokens: Vec<u32>,
     /// How tokens are chosen.
     pub sampling: Sampling,
-    /// Which tokens may be written; `None` allows all.
+    /// The tokens that may be generated; `None` allows all.
     pub allowed: Option<Arc<TokenMask>>,
-    /// Who waits.
+    /// The priority class.
     pub priority: Priority,
-    /// When its work began, beside that of others of the same priority.
-    pub turn: Turn,
-    /// When the answer is worth nothing any more.
+    /// The position in the queue of its priority class.
+    pub order: QueueOrder,
+    /// When the completion stops being useful.
     pub deadline: Option<Instant>,
 }
 
 /// Why a sequence ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FinishReason {
-    /// The model wrote a stop token.
+    /// The model generated a stop token.
     Stop,
-    /// The limit of new tokens was reached.
+    /// The sequence reached its maximum number of new tokens.
     Length,
     /// The deadline passed.
     Deadline,
 }
 
-/// How much the engine takes on at once.
+/// The capacity of an engine.
 #[derive(Debug, Clone, Copy)]
 pub struct EngineConfig {
-    /// The most sequences that are decoded together.
+    /// Maximum number of sequences decoded together.
     pub max_sequences: usize,
-    /// The most tokens that one step reads, over all sequences.
+    /// Maximum number of tokens per step, over all sequences.
     pub max_step_tokens: usize,
-    /// While a step reads fewer tokens than this, guesses of what comes next are read along; 0 means never.
+    /// Steps with fewer tokens than this are filled up with drafted tokens; 0 disables drafting.
     pub max_draft_rows: usize,
-    /// The most tokens that the KV cache holds, over all sequences; `None` means 16,384 in the machine's memory, and on a
-    /// device with memory of its own as many as that has room for and `max_sequences` can fill.
+    /// Capacity of the KV cache in tokens, over all sequences. `None` means 16,384 in main memory; on a device with its own
+    /// memory, as many as fit into it and `max_sequences` can use.
     pub kv_tokens: Option<usize>,
-    /// The longest sequence, prompt and answer, in tokens.
+    /// Maximum length of a sequence, prompt and completion together, in tokens.
     pub max_model_len: usize,
-    /// The most prompts that wait.
+    /// Maximum number of queued prompts.
     pub queue_len: usize,
 }
 
 impl EngineConfig {
-    /// What is taken on when nothing else is asked for.
+    /// The default capacity.
     pub const DEFAULT: Self = Self {
         max_sequences: 32,
         max_step_tokens: 512,
@@ -146,14 +142,14 @@ impl EngineConfig {
     };
 }
 
-/// Tokens of the KV cache where nobody says and nobody counts.
+/// Capacity of the KV cache in main memory, in tokens.
 const DEFAULT_KV_TOKENS: usize = 16_384;
 
 impl EngineConfig {
-    /// The tokens that the KV cache holds on a device that has room for `room`, if it counts.
-    fn kv_tokens_in(&self, room: Option<usize>) -> usize {
-        let of_use = self.max_sequences.saturating_mul(self.max_model_len);
-        self.kv_tokens.unwrap_or(room.map_or(DEFAULT_KV_TOKENS, |room| room.min(of_use)))
+    /// Returns the capacity of the KV cache on a device with memory for `available` tokens, if it reports that.
+    fn kv_tokens_for(&self, available: Option<usize>) -> usize {
+        let usable = self.max_sequences.saturating_mul(self.max_model_len);
+        self.kv_tokens.unwrap_or(available.map_or(DEFAULT_KV_TOKENS, |available| available.min(usable)))
     }
 }
 

@@ -1,7 +1,7 @@
-//! The KV cache: the keys and values of every running sequence, in blocks, kept outside the layers.
+//! The KV cache: the keys and values of every running sequence, in blocks.
 //!
-//! Which sequence owns which block is the engine's business. Made by [`super::Model::new_cache`] and owned
-//! by the engine's worker; written and read by the backend that made it.
+//! Created by [`super::Model::new_cache`], owned by the engine's worker, read and written by the backend that created it.
+//! The engine's block pool assigns the blocks to sequences.
 
 use candle_core::Tensor;
 
@@ -11,18 +11,18 @@ use crate::kernels::KvStore;
 
 /// Keys and values in blocks of [`super::KV_BLOCK_TOKENS`] tokens.
 pub enum KvCache {
-    /// Of the kernels.
+    /// The cache of the CPU kernels.
     Cpu(KvStore),
-    /// Of candle: keys and values of each layer, `(blocks * KV_BLOCK_TOKENS, kv_heads, head_dim)`.
+    /// The cache of the candle backend: keys and values of each layer, `(blocks * KV_BLOCK_TOKENS, kv_heads, head_dim)`.
     Candle(Vec<(Tensor, Tensor)>),
-    /// On a GPU.
+    /// The cache on a GPU.
     Cuda(CudaKv),
-    /// Of a model without attention, in tests.
+    /// No cache, for models without attention in tests.
     None,
 }
 
 impl KvCache {
-    /// Bytes reserved.
+    /// Returns the reserved memory in bytes.
     pub fn bytes(&self) -> usize {
         match self {
             Self::Cpu(store) => store.bytes(),

@@ -1,45 +1,45 @@
-//! Where and how a model runs.
+//! Options for loading a model: device, backend, threads and limits. Filled by the command line, read by [`super::load`].
 
 use candle_core::Device;
 
-use super::{ModelError, one_line};
+use super::{ModelError, error::first_line};
 pub use crate::kernels::{CpuFeatures, KvType};
 
-/// Where a model runs.
+/// The device that a model runs on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum DeviceChoice {
-    /// The first CUDA device if this build and machine have one, else the CPU.
+    /// The first CUDA device if the build supports one and the machine has one, otherwise the CPU.
     #[default]
     Auto,
     /// The CPU.
     Cpu,
-    /// The CUDA device of this index.
+    /// The CUDA device with this index.
     Cuda(usize),
 }
 
-/// Which code computes.
+/// The implementation of a model's operations.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BackendChoice {
-    /// The project's own kernels; x86-64 only.
+    /// This project's kernels; x86-64 only.
     Kernels,
-    /// candle's operations; every device.
+    /// candle's operations; any device.
     Candle,
 }
 
-/// Where and how a model runs.
+/// Options for loading a model.
 #[derive(Debug, Clone, Copy)]
 pub struct ModelOptions {
-    /// Where.
+    /// The device.
     pub device: DeviceChoice,
-    /// Which code; `None` chooses by the device.
+    /// The implementation; `None` selects it by the device.
     pub backend: Option<BackendChoice>,
-    /// The instructions that the kernels may use.
+    /// The instruction sets that the kernels may use.
     pub cpu_features: CpuFeatures,
-    /// Threads of the kernels; 0 means one for each CPU.
+    /// Number of threads of the kernels; 0 means one per CPU.
     pub threads: usize,
-    /// How the kernels keep keys and values.
+    /// The format of keys and values in the kernels' KV cache.
     pub kv_type: KvType,
-    /// The longest sequence that will be run, in tokens; bounds the tables that are made for it.
+    /// Maximum length of a sequence in tokens; limits the size of the position tables.
     pub max_positions: usize,
 }
 
@@ -57,20 +57,20 @@ impl Default for ModelOptions {
 }
 
 impl ModelOptions {
-    /// The code that computes on `device`: the kernels on an x86-64 CPU, candle everywhere else.
+    /// Returns the implementation for `device`: the kernels on an x86-64 CPU, otherwise candle.
     pub(super) fn backend_on(&self, device: DeviceChoice) -> BackendChoice {
         let has_kernels = device == DeviceChoice::Cpu && cfg!(target_arch = "x86_64");
         self.backend.unwrap_or(if has_kernels { BackendChoice::Kernels } else { BackendChoice::Candle })
     }
 
-    /// Where a model runs with these options, by name: `cpu` or `cuda:N`.
+    /// Returns the name of the selected device: `cpu` or `cuda:N`.
     pub fn device_name(&self) -> String {
         self.device.resolve().0.to_string()
     }
 }
 
 impl DeviceChoice {
-    /// What is chosen, never `Auto`, and why: one line for the log.
+    /// Resolves `Auto` to a device; also returns the reason for the choice, for the log.
     pub fn resolve(self) -> (Self, String) {
         match self {
             Self::Auto => match cuda_devices() {
@@ -78,44 +78,44 @@ impl DeviceChoice {
                 Ok(_) => (Self::Cpu, "this machine has no CUDA device".to_owned()),
                 Err(reason) => (Self::Cpu, reason),
             },
-            chosen => (chosen, "asked for".to_owned()),
+            requested => (requested, "requested".to_owned()),
         }
     }
 
     /// Opens the device.
     ///
     /// # Errors
-    /// When a CUDA device is asked for and this build or machine has none.
+    /// If a CUDA device is requested and the build or the machine has none.
     pub fn open(self) -> Result<Device, ModelError> {
-        let (chosen, _) = self.resolve();
-        let Self::Cuda(index) = chosen else { return Ok(Device::Cpu) };
-        let refuse = |detail| ModelError::Device { name: format!("device {chosen}"), detail };
-        let count = cuda_devices().map_err(refuse)?;
+        let (device, _) = self.resolve();
+        let Self::Cuda(index) = device else { return Ok(Device::Cpu) };
+        let unusable = |detail| ModelError::Device { name: format!("device {device}"), detail };
+        let count = cuda_devices().map_err(unusable)?;
         if index >= count {
-            return Err(refuse(format!("this machine has {count} CUDA devices, counted from 0")));
+            return Err(unusable(format!("this machine has {count} CUDA devices, numbered from 0")));
         }
-        // One stream for all threads: the weights are read by another thread than the one that loads them.
-        Device::new_cuda_with_stream(index).map_err(|error| refuse(one_line(&error)))
+        // One stream for all threads, because another thread loads the weights than the one that reads them.
+        Device::new_cuda_with_stream(index).map_err(|error| unusable(first_line(&error)))
     }
 }
 
-/// How many CUDA devices this machine has.
+/// Returns the number of CUDA devices of this machine.
 ///
 /// # Errors
-/// Why none can be used: this build has no CUDA, or the driver refuses.
+/// The reason why none can be used: the build has no CUDA support, or the driver fails.
 #[cfg(feature = "cuda")]
 fn cuda_devices() -> Result<usize, String> {
     use candle_core::cuda::cudarc::driver::{CudaContext, sys::CUresult};
     match CudaContext::device_count() {
         Ok(count) => Ok(usize::try_from(count).unwrap_or_default()),
         Err(error) if error.0 == CUresult::CUDA_ERROR_NO_DEVICE => Ok(0),
-        Err(error) => Err(format!("the CUDA driver refuses: {error:?}")),
+        Err(error) => Err(format!("the CUDA driver failed: {error:?}")),
     }
 }
 
 #[cfg(not(feature = "cuda"))]
 fn cuda_devices() -> Result<usize, String> {
-    Err("this build has no CUDA; build it with `cargo build --release --features cuda`".to_owned())
+    Err("this build has no CUDA support; build it with `cargo build --release --features cuda`".to_owned())
 }
 
 impl std::fmt::Display for DeviceChoice {
@@ -140,7 +140,7 @@ impl std::str::FromStr for DeviceChoice {
                 .strip_prefix("cuda:")
                 .and_then(|index| index.parse().ok())
                 .map(Self::Cuda)
-                .ok_or_else(|| format!("`{s}` is no device; use auto, cpu, cuda or cuda:N")),
+                .ok_or_else(|| format!("unknown device `{s}`; use auto, cpu, cuda or cuda:N")),
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use super::{Job, Pipeline, PipelineError, Writer, prompt::Request};
-use crate::engine::{FinishReason, Generation, GenerationEvent, Prompt, Sampling, Turn};
+use crate::engine::{FinishReason, Generation, GenerationEvent, Prompt, QueueOrder, Sampling};
 
 /// What the model made of one prompt.
 #[derive(Debug, Clone)]
@@ -49,13 +49,13 @@ impl Pipeline {
         request: Request<'_>,
         sampling: Sampling,
         max_new_tokens: usize,
-        turn: Turn,
+        order: QueueOrder,
     ) -> Result<Completion, PipelineError> {
         let writer = self.writer(request.task());
         let tokens = self.prompts.tokens(request, &writer.tokenizer)?;
         // The answers of an encoder-decoder have an end of their own.
         let max_new_tokens = match writer.tokenizer.takes_sources() {
-            true => max_new_tokens.min(writer.engine.max_answer(tokens.len())),
+            true => max_new_tokens.min(writer.engine.max_completion(tokens.len())),
             false => max_new_tokens,
         };
         let mut usage = Usage { prompt_tokens: tokens.len(), ..Usage::default() };
@@ -65,7 +65,7 @@ impl Pipeline {
             .submit(Prompt {
                 sampling,
                 allowed: request.is_english().then(|| writer.english.clone()),
-                ..writer.prompt(job, tokens, max_new_tokens, turn)
+                ..writer.prompt(job, tokens, max_new_tokens, order)
             })
             .await?;
         let mut text = writer.tokenizer.detokenizer(request.stop_strings());
@@ -106,14 +106,14 @@ impl Pipeline {
         job: &Job,
         request: Request<'_>,
         answer: &str,
-        turn: Turn,
+        order: QueueOrder,
     ) -> Result<(f64, Usage), PipelineError> {
         let writer = self.writer(request.task());
         let tokens = self.prompts.tokens(request, &writer.tokenizer)?;
         let answer = writer.tokenizer.encode(answer)?;
         let count = answer.len();
         let mut usage = Usage { prompt_tokens: tokens.len() + count, ..Usage::default() };
-        let mut generation = writer.engine.rate(writer.prompt(job, tokens, count, turn), answer).await?;
+        let mut generation = writer.engine.score(writer.prompt(job, tokens, count, order), answer).await?;
         let mut likelihood = 0.0;
         while let Next::Token { log_probability, .. } = next(&mut generation, &mut usage).await? {
             likelihood += log_probability;
@@ -152,7 +152,7 @@ async fn next(generation: &mut Generation, usage: &mut Usage) -> Result<Next, Pi
             Some(GenerationEvent::Token { id, log_probability }) => {
                 Ok(Next::Token { id, log_probability: log_probability.into() })
             }
-            Some(GenerationEvent::Alternative { tokens, log_probabilities, whole }) => {
+            Some(GenerationEvent::Alternative { tokens, log_probabilities, complete: whole }) => {
                 Ok(Next::Alternative { tokens, log_probabilities, whole })
             }
             Some(GenerationEvent::Finished(FinishReason::Stop)) => Ok(Next::End { stopped: true }),
@@ -166,7 +166,7 @@ async fn next(generation: &mut Generation, usage: &mut Usage) -> Result<Next, Pi
 
 impl Writer {
     /// A prompt whose tokens are chosen greedily among all.
-    fn prompt(&self, job: &Job, tokens: Vec<u32>, max_new_tokens: usize, turn: Turn) -> Prompt {
+    fn prompt(&self, job: &Job, tokens: Vec<u32>, max_new_tokens: usize, order: QueueOrder) -> Prompt {
         Prompt {
             tokens,
             max_new_tokens,
@@ -174,7 +174,7 @@ impl Writer {
             sampling: Sampling::Greedy,
             allowed: None,
             priority: job.priority,
-            turn,
+            order,
             deadline: job.deadline,
         }
     }

@@ -35,7 +35,7 @@ use crate::{
         seq2seq::{ModelDirectory, Seq2Seq},
     },
     task::{Task, Tasks},
-    tokenizer::{SourceFiles, Tokenizer, TokenizerError},
+    tokenizer::{SourceVocabulary, Tokenizer, TokenizerError},
 };
 
 /// What made a result.
@@ -116,7 +116,7 @@ struct Writer {
 impl Pipeline {
     /// Puts a pipeline together out of its parts: one model for both tasks.
     pub fn new(engine: Engine, tokenizer: Tokenizer, model: ModelInfo) -> Self {
-        let english = Arc::new(TokenMask::new(tokenizer.without_chinese()));
+        let english = Arc::new(TokenMask::new(tokenizer.tokens_without_chinese()));
         Self::of_writer(Writer { engine, tokenizer, english, settles: true, model: Arc::new(model) })
     }
 
@@ -179,13 +179,13 @@ impl Pipeline {
             false => ("spiece.model", None),
         };
         let pieces = directory.vocabulary_file(name)?;
-        let tokenizer = Tokenizer::of_source(&SourceFiles {
+        let tokenizer = Tokenizer::for_sources(&SourceVocabulary {
             pieces: (name, &pieces),
             ids: ids.as_deref(),
-            prefix: &directory.about().prefix,
+            prefix: &directory.settings().prefix,
             end: weights.end_token(),
         })?;
-        let (known, tokens) = (tokenizer.without_chinese(), weights.vocab_size());
+        let (known, tokens) = (tokenizer.tokens_without_chinese(), weights.vocab_size());
         if known.len() > tokens {
             let detail = format!(
                 "{name} and its ids have {} pieces, config.json: `vocab_size` is {tokens}",
@@ -193,7 +193,7 @@ impl Pipeline {
             );
             return Err(directory.unusable(detail).into());
         }
-        let settles = directory.about().settle;
+        let settles = directory.settings().accepts_pretranslated;
         let engine = Engine::start_seq2seq(weights, config)?;
         let english = Arc::new(TokenMask::new(known));
         Ok(Self::of_writer(Writer { engine, tokenizer, english, settles, model: Arc::new(model) }))

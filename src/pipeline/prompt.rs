@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 use super::summarize::chars;
 use crate::{
     task::Task,
-    tokenizer::{Message, Role, Tokenizer, TokenizerError},
+    tokenizer::{ChatMessage, ChatRole, Tokenizer, TokenizerError},
 };
 
 const BUILTIN: &str = include_str!("prompts.toml");
@@ -154,7 +154,7 @@ impl Prompts {
             Request::TranslateBack { text } => (&self.back, text, "", None),
             Request::Summarize { text, hint, chars, .. } => (&self.summary, text, hint, Some(chars)),
         };
-        if let Some(source) = tokenizer.source(text) {
+        if let Some(source) = tokenizer.encode_source(text) {
             return source;
         }
         let examples: Vec<(String, &str)> = template
@@ -163,13 +163,13 @@ impl Prompts {
             .map(|example| (template.fill(&example.text, "", chars), example.answer.as_str()))
             .collect();
         let user = template.fill(text, hint, chars);
-        let mut messages = vec![Message { role: Role::System, text: &template.system }];
+        let mut messages = vec![ChatMessage { role: ChatRole::System, text: &template.system }];
         for (user, answer) in &examples {
-            messages.push(Message { role: Role::User, text: user });
-            messages.push(Message { role: Role::Assistant, text: answer });
+            messages.push(ChatMessage { role: ChatRole::User, text: user });
+            messages.push(ChatMessage { role: ChatRole::Assistant, text: answer });
         }
-        messages.push(Message { role: Role::User, text: &user });
-        tokenizer.chat(&messages)
+        messages.push(ChatMessage { role: ChatRole::User, text: &user });
+        tokenizer.encode_chat(&messages)
     }
 }
 

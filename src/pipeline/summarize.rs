@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     document::Section,
-    engine::Turn,
+    engine::QueueOrder,
     fidelity::{self, Finding, FindingKind, Verdict},
     task::Task,
 };
@@ -74,8 +74,8 @@ impl Pipeline {
     ) -> Result<(Summary, Vec<SectionFinding>, Usage), PipelineError> {
         let limit = job.summary_max_chars;
         let source = section.paragraphs.iter().map(|p| frame(&p.text).body).collect::<Vec<_>>().join("\n");
-        let turn = self.summary.engine.turn();
-        let (text, mut usage) = self.condense(job, &source, turn).await?;
+        let order = self.summary.engine.next_order();
+        let (text, mut usage) = self.condense(job, &source, order).await?;
         let mut best: Option<Draft> = None;
         let mut attempts = 0;
         // A model that takes sources has no hints and is told no length: it gives the same answer every time.
@@ -86,7 +86,7 @@ impl Pipeline {
             let share = if best.is_some() { SHARES[0] } else { share };
             let hint = best.as_ref().map(|draft| invented(&draft.verdict)).unwrap_or_default();
             let chars = (limit as f64 * share) as usize;
-            let completion = self.ask(job, &text, &hint, chars, limit, turn).await?;
+            let completion = self.ask(job, &text, &hint, chars, limit, order).await?;
             attempts += 1;
             usage = usage.plus(completion.usage);
             if let Some(text) = sources_own(&source, &completion.text, limit) {
@@ -119,7 +119,12 @@ impl Pipeline {
     }
 
     /// Shortens a text that is too long for one prompt: its parts are summarised, as often as needed.
-    async fn condense(&self, job: &Job, source: &str, turn: Turn) -> Result<(String, Usage), PipelineError> {
+    async fn condense(
+        &self,
+        job: &Job,
+        source: &str,
+        order: QueueOrder,
+    ) -> Result<(String, Usage), PipelineError> {
         let room = PART_TOKENS.min(self.summary.engine.max_prompt());
         let mut text = source.to_owned();
         let mut usage = Usage::default();
@@ -127,7 +132,7 @@ impl Pipeline {
             let parts = chunk::by_sentences(&text, room, &self.summary.tokenizer)?;
             // Every part gives a third of a room together with the others, so that the text shrinks.
             let chars = (room / 3 / parts.len()).max(40);
-            let asked = parts.iter().map(|part| self.ask(job, part, "", chars, 2 * chars, turn));
+            let asked = parts.iter().map(|part| self.ask(job, part, "", chars, 2 * chars, order));
             let completions = try_join_all(asked).await?;
             usage = completions.iter().fold(usage, |sum, c| sum.plus(c.usage));
             let shorter = completions.iter().map(|c| c.text.as_str()).collect::<Vec<_>>().join("\n");
@@ -146,10 +151,10 @@ impl Pipeline {
         hint: &str,
         chars: usize,
         limit: usize,
-        turn: Turn,
+        order: QueueOrder,
     ) -> Result<Completion, PipelineError> {
         let request = Request::Summarize { text, hint, chars, limit };
-        self.complete(job, request, job.sampling, TOKENS_PER_CHAR * limit + SPARE_TOKENS, turn).await
+        self.complete(job, request, job.sampling, TOKENS_PER_CHAR * limit + SPARE_TOKENS, order).await
     }
 
     /// Splits a summary into sentences and finds what each rests on.

@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{
     document::{Document, Section},
-    engine::{Sampling, Turn},
+    engine::{QueueOrder, Sampling},
     fidelity::{
         self, Alignment, AlignmentKind, FindingKind, NumberCounts, Renderings, TermCounts, Verdict,
         numerals::{self, QuantityRewrite},
@@ -100,7 +100,7 @@ struct Asking {
     /// Below which confidence it is asked for again though the checks object to nothing.
     unsure: f64,
     /// Its place in the order of work, repairs included.
-    turn: Turn,
+    order: QueueOrder,
 }
 
 /// What the model is asked about a piece.
@@ -111,7 +111,7 @@ struct Question<'a> {
     settled: Settled<'a>,
     /// What an earlier answer lacked.
     hint: String,
-    turn: Turn,
+    order: QueueOrder,
 }
 
 /// A translation of one piece, checked.
@@ -212,15 +212,15 @@ impl Pipeline {
 
     /// As often as the job allows while the checks object, and its work begins now.
     fn asking(&self, job: &Job) -> Asking {
-        let (attempts, turn) = (job.max_attempts, self.translation.engine.turn());
-        Asking { attempts, unsure: f64::NEG_INFINITY, turn }
+        let (attempts, order) = (job.max_attempts, self.translation.engine.next_order());
+        Asking { attempts, unsure: f64::NEG_INFINITY, order }
     }
 
     /// Translates one piece. A model that takes sources is asked once: it has no hints and gives the same answers every
     /// time, and of those that its beams found the best is taken. Any other one is asked again, at most `attempts` times
     /// in all, while the checks object or once when the model's confidence is below `unsure`, and the best is kept.
     fn piece<'a>(&'a self, job: &'a Job, kind: Kind, source: &'a str, asking: Asking) -> Asked<'a> {
-        let Asking { attempts, unsure, turn } = asking;
+        let Asking { attempts, unsure, order } = asking;
         async move {
             if !source.chars().any(char::is_alphanumeric) {
                 return Ok(Piece::default());
@@ -230,7 +230,7 @@ impl Pipeline {
                 false => as_it_stands(source, &job.glossary),
             };
             let attempts = if self.translation.tokenizer.takes_sources() { 1 } else { attempts };
-            let mut question = Question { kind, source, settled, hint: String::new(), turn };
+            let mut question = Question { kind, source, settled, hint: String::new(), order };
             let mut best = self.answer(job, &question, job.sampling).await?;
             let is_one_sentence = is_one_sentence(source);
             for attempt in 2..=attempts {
@@ -297,7 +297,7 @@ impl Pipeline {
         let mut likelihoods: Vec<f64> = equals.iter().map(|piece| piece.confidence).collect();
         if equals.len() > 1 {
             let source = question.settled.text.as_str();
-            let back = |text| self.likelihood(job, Request::TranslateBack { text }, source, question.turn);
+            let back = |text| self.likelihood(job, Request::TranslateBack { text }, source, question.order);
             let backs = try_join_all(equals.iter().map(|piece| back(&piece.text))).await?;
             for (sum, (likelihood, cost)) in likelihoods.iter_mut().zip(backs) {
                 *sum += likelihood;
@@ -338,7 +338,7 @@ impl Pipeline {
     async fn answer(
         &self,
         job: &Job,
-        Question { kind, source, settled, hint, turn }: &Question<'_>,
+        Question { kind, source, settled, hint, order }: &Question<'_>,
         sampling: Sampling,
     ) -> Result<Piece, PipelineError> {
         let text = settled.text.as_str();
@@ -347,7 +347,7 @@ impl Pipeline {
             Kind::Heading => Request::TranslateHeading { text, hint },
             Kind::Body => Request::Translate { text, hint },
         };
-        let completion = self.complete(job, request, sampling, most, *turn).await?;
+        let completion = self.complete(job, request, sampling, most, *order).await?;
         let checked = |completion: Completion| {
             // Line breaks that the model wrote become spaces.
             let text = completion.text.split_whitespace().collect::<Vec<_>>().join(" ");

@@ -1,80 +1,80 @@
-//! Chat formats: how a conversation is laid out in tokens.
+//! Chat formats: the layout of a conversation in tokens.
 //!
-//! A format is data: what a conversation begins with, what a turn is made of, and how the model's turn opens. Markers are
-//! tokens, put in by their ids, so that no text can forge one; what stands between two of them is encoded in one piece.
+//! A format is data: the start of a conversation, the layout of a message, and the start of the model's reply. Markers are
+//! inserted as token ids, so no text can forge one; the text between two markers is encoded as a unit.
 
 use super::TokenizerError;
 
-/// Who speaks.
+/// The author of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Role {
-    /// The instructions.
+pub enum ChatRole {
+    /// The instructions to the model.
     System,
-    /// The person.
+    /// The user.
     User,
     /// The model.
     Assistant,
 }
 
-/// One turn of a conversation.
+/// One message of a conversation.
 #[derive(Debug, Clone, Copy)]
-pub struct Message<'a> {
-    /// Who speaks.
-    pub role: Role,
-    /// What is said.
+pub struct ChatMessage<'a> {
+    /// The author.
+    pub role: ChatRole,
+    /// The contents.
     pub text: &'a str,
 }
 
-/// A known way to lay out a conversation.
+/// A supported layout of conversations.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ChatFormat {
     /// `<|im_start|>role\ntext<|im_end|>\n`: Qwen2.5, SmolLM2 and others.
     ChatMl,
-    /// ChatML where an empty thought opens the answer, so that the model does not think: Qwen3.
+    /// ChatML with an empty `<think>` block before the reply, which switches reasoning off: Qwen3.
     Qwen3,
     /// `<|start_header_id|>role<|end_header_id|>\n\ntext<|eot_id|>`: Llama 3.
     Llama3,
-    /// `<start_of_turn>role\ntext<end_of_turn>\n`, instructions within the first turn of the user: Gemma.
+    /// `<start_of_turn>role\ntext<end_of_turn>\n`, with the instructions in the first user message: Gemma.
     Gemma,
 }
 
-/// A part of a layout.
+/// An element of a layout.
 #[derive(Debug, Clone, Copy)]
-enum Piece {
-    /// A token of the vocabulary.
+enum LayoutItem {
+    /// A special token.
     Marker(&'static str),
-    /// Text; `{role}` and `{text}` stand for those of the message.
+    /// Text, in which `{role}` and `{text}` are replaced by those of the message.
     Text(&'static str),
 }
-use Piece::{Marker, Text};
+use LayoutItem::{Marker, Text};
 
-/// How a conversation is laid out.
-struct Layout {
-    /// What it begins with.
-    begin: &'static [Piece],
-    /// A message.
-    turn: &'static [Piece],
-    /// What comes before the model's answer.
-    answer: &'static [Piece],
-    /// The marker that ends a message, and the answer.
+/// The layout of a conversation.
+struct ChatLayout {
+    /// The start of the conversation.
+    begin: &'static [LayoutItem],
+    /// The layout of each message.
+    message: &'static [LayoutItem],
+    /// The start of the model's reply.
+    reply: &'static [LayoutItem],
+    /// The marker that ends a message.
     end: &'static str,
-    /// What the model is called.
+    /// The name of the model's role.
     assistant: &'static str,
-    /// Whether the instructions are a message of their own; else they stand before the text of the next one.
-    system_turn: bool,
+    /// `true` if the instructions are a separate message; otherwise they precede the text of the next one.
+    has_system_message: bool,
 }
 
-const CHAT_ML: Layout = Layout {
+const CHAT_ML: ChatLayout = ChatLayout {
     begin: &[],
-    turn: &[Marker("<|im_start|>"), Text("{role}\n{text}"), Marker("<|im_end|>"), Text("\n")],
-    answer: &[Marker("<|im_start|>"), Text("assistant\n")],
+    message: &[Marker("<|im_start|>"), Text("{role}\n{text}"), Marker("<|im_end|>"), Text("\n")],
+    reply: &[Marker("<|im_start|>"), Text("assistant\n")],
     end: "<|im_end|>",
     assistant: "assistant",
-    system_turn: true,
+    has_system_message: true,
 };
 
-const QWEN3: Layout = Layout {
-    answer: &[
+const QWEN3: ChatLayout = ChatLayout {
+    reply: &[
         Marker("<|im_start|>"),
         Text("assistant\n"),
         Marker("<think>"),
@@ -85,36 +85,36 @@ const QWEN3: Layout = Layout {
     ..CHAT_ML
 };
 
-const LLAMA3: Layout = Layout {
+const LLAMA3: ChatLayout = ChatLayout {
     begin: &[Marker("<|begin_of_text|>")],
-    turn: &[
+    message: &[
         Marker("<|start_header_id|>"),
         Text("{role}"),
         Marker("<|end_header_id|>"),
         Text("\n\n{text}"),
         Marker("<|eot_id|>"),
     ],
-    answer: &[Marker("<|start_header_id|>"), Text("assistant"), Marker("<|end_header_id|>"), Text("\n\n")],
+    reply: &[Marker("<|start_header_id|>"), Text("assistant"), Marker("<|end_header_id|>"), Text("\n\n")],
     end: "<|eot_id|>",
     assistant: "assistant",
-    system_turn: true,
+    has_system_message: true,
 };
 
-const GEMMA: Layout = Layout {
+const GEMMA: ChatLayout = ChatLayout {
     begin: &[Marker("<bos>")],
-    turn: &[Marker("<start_of_turn>"), Text("{role}\n{text}"), Marker("<end_of_turn>"), Text("\n")],
-    answer: &[Marker("<start_of_turn>"), Text("model\n")],
+    message: &[Marker("<start_of_turn>"), Text("{role}\n{text}"), Marker("<end_of_turn>"), Text("\n")],
+    reply: &[Marker("<start_of_turn>"), Text("model\n")],
     end: "<end_of_turn>",
     assistant: "model",
-    system_turn: false,
+    has_system_message: false,
 };
 
 impl ChatFormat {
-    /// Recognises the format that a chat template (Jinja) writes.
+    /// Detects the format that a chat template (Jinja) produces.
     pub fn detect(template: &str) -> Option<Self> {
         let has = |markers: [&str; 2]| markers.iter().all(|marker| template.contains(marker));
         if has(["<|im_start|>", "<|im_end|>"]) {
-            // The switch that only a model with optional thoughts has.
+            // Only models with optional reasoning have this switch.
             return Some(if template.contains("enable_thinking") { Self::Qwen3 } else { Self::ChatMl });
         }
         if has(["<|start_header_id|>", "<|eot_id|>"]) {
@@ -123,7 +123,7 @@ impl ChatFormat {
         has(["<start_of_turn>", "<end_of_turn>"]).then_some(Self::Gemma)
     }
 
-    fn layout(self) -> &'static Layout {
+    fn layout(self) -> &'static ChatLayout {
         match self {
             Self::ChatMl => &CHAT_ML,
             Self::Qwen3 => &QWEN3,
@@ -132,81 +132,83 @@ impl ChatFormat {
         }
     }
 
-    /// The format over the vocabulary of a tokenizer.
-    pub(super) fn over(self, tokenizer: &tokenizers::Tokenizer) -> Result<Chat, TokenizerError> {
+    /// Resolves the markers of the format to the ids of a tokenizer.
+    pub(super) fn encoder(self, tokenizer: &tokenizers::Tokenizer) -> Result<ChatEncoder, TokenizerError> {
         let layout = self.layout();
         let id = |token: &str| {
             tokenizer.token_to_id(token).ok_or_else(|| TokenizerError::MissingToken(token.to_owned()))
         };
-        let pieces = |pieces: &[Piece]| {
-            let piece = |piece: &Piece| {
-                Ok(match *piece {
-                    Marker(token) => Part::Token(id(token)?),
-                    Text(text) => Part::Text(text),
+        let resolve = |items: &[LayoutItem]| {
+            let resolve_item = |item: &LayoutItem| {
+                Ok(match *item {
+                    Marker(token) => EncodedItem::Token(id(token)?),
+                    Text(text) => EncodedItem::Text(text),
                 })
             };
-            pieces.iter().map(piece).collect::<Result<Vec<_>, TokenizerError>>()
+            items.iter().map(resolve_item).collect::<Result<Vec<_>, TokenizerError>>()
         };
-        Ok(Chat {
+        Ok(ChatEncoder {
             layout,
-            begin: pieces(layout.begin)?,
-            turn: pieces(layout.turn)?,
-            answer: pieces(layout.answer)?,
+            begin: resolve(layout.begin)?,
+            message: resolve(layout.message)?,
+            reply: resolve(layout.reply)?,
             end: id(layout.end)?,
         })
     }
 }
 
-/// A layout whose markers are ids.
-pub(super) struct Chat {
-    layout: &'static Layout,
-    begin: Vec<Part>,
-    turn: Vec<Part>,
-    answer: Vec<Part>,
-    /// The token that ends an answer.
+/// A layout whose markers are resolved to token ids.
+pub(super) struct ChatEncoder {
+    layout: &'static ChatLayout,
+    begin: Vec<EncodedItem>,
+    message: Vec<EncodedItem>,
+    reply: Vec<EncodedItem>,
+    /// The token that ends a message.
     pub(super) end: u32,
 }
 
-enum Part {
+enum EncodedItem {
     Token(u32),
     Text(&'static str),
 }
 
-impl Chat {
-    /// Lays out the messages and opens the model's turn.
-    pub(super) fn render(
+impl ChatEncoder {
+    /// Encodes the messages and the start of the model's reply.
+    pub(super) fn encode(
         &self,
-        messages: &[Message<'_>],
-        encode: impl Fn(&str) -> Result<Vec<u32>, TokenizerError>,
+        messages: &[ChatMessage<'_>],
+        encode_text: impl Fn(&str) -> Result<Vec<u32>, TokenizerError>,
     ) -> Result<Vec<u32>, TokenizerError> {
         let mut tokens = Vec::new();
-        let mut write = |parts: &[Part], role: &str, text: &str| {
-            for part in parts {
-                match part {
-                    Part::Token(id) => tokens.push(*id),
-                    // The text goes in last, so that braces in it are left alone.
-                    Part::Text(part) => {
-                        tokens.extend(encode(&part.replace("{role}", role).replacen("{text}", text, 1))?);
+        let mut append = |items: &[EncodedItem], role: &str, text: &str| {
+            for item in items {
+                match item {
+                    EncodedItem::Token(id) => tokens.push(*id),
+                    // The text is inserted last, so that braces in it stay as they are.
+                    EncodedItem::Text(template) => {
+                        tokens.extend(encode_text(
+                            &template.replace("{role}", role).replacen("{text}", text, 1),
+                        )?);
                     }
                 }
             }
             Ok::<_, TokenizerError>(())
         };
-        write(&self.begin, "", "")?;
+        append(&self.begin, "", "")?;
         let mut instructions = String::new();
-        for Message { role, text } in messages {
+        for ChatMessage { role, text } in messages {
             let role = match role {
-                Role::System if !self.layout.system_turn => {
+                ChatRole::System if !self.layout.has_system_message => {
                     instructions = format!("{text}\n\n");
                     continue;
                 }
-                Role::System => "system",
-                Role::User => "user",
-                Role::Assistant => self.layout.assistant,
+                ChatRole::System => "system",
+                ChatRole::User => "user",
+                ChatRole::Assistant => self.layout.assistant,
             };
-            write(&self.turn, role, &(std::mem::take(&mut instructions) + text))?;
+            append(&self.message, role, &(std::mem::take(&mut instructions) + text))?;
         }
-        write(&self.answer, "", "")?;
+        append(&self.reply, "", "")?;
         Ok(tokens)
     }
 }
@@ -230,34 +232,34 @@ mod tests {
         "<end_of_turn>",
     ];
 
-    /// The conversation as text, markers by their names; each piece that is encoded stands between brackets.
+    /// Renders a conversation with markers by name and every encoded text in brackets.
     fn rendered(format: ChatFormat) -> String {
         let mut tokenizer = tokenizers::Tokenizer::new(BPE::default());
         let markers = MARKERS.iter().chain(&["<bos>"]).map(|marker| AddedToken::from(*marker, true));
-        tokenizer.add_special_tokens(markers).expect("markers");
-        let pieces = std::cell::RefCell::new(Vec::new());
-        let chat = format.over(&tokenizer).expect("its markers");
+        tokenizer.add_special_tokens(markers).expect("markers are valid tokens");
+        let texts = std::cell::RefCell::new(Vec::new());
+        let encoder = format.encoder(&tokenizer).expect("the vocabulary has all markers");
         let messages = [
-            (Role::System, "Be short."),
-            (Role::User, "{role}?"),
-            (Role::Assistant, "A."),
-            (Role::User, "b"),
+            (ChatRole::System, "Be short."),
+            (ChatRole::User, "{role}?"),
+            (ChatRole::Assistant, "A."),
+            (ChatRole::User, "b"),
         ]
-        .map(|(role, text)| Message { role, text });
-        // A piece is told by a number beyond the ids.
-        let tokens = chat.render(&messages, |text| {
-            pieces.borrow_mut().push(text.to_owned());
-            Ok(vec![1000 + pieces.borrow().len() as u32 - 1])
+        .map(|(role, text)| ChatMessage { role, text });
+        // A text is encoded as its index plus 1000, beyond the ids of the markers.
+        let tokens = encoder.encode(&messages, |text| {
+            texts.borrow_mut().push(text.to_owned());
+            Ok(vec![1000 + texts.borrow().len() as u32 - 1])
         });
-        let text = |id: u32| match id.checked_sub(1000) {
-            Some(piece) => format!("[{}]", pieces.borrow()[piece as usize]),
+        let name = |id: u32| match id.checked_sub(1000) {
+            Some(index) => format!("[{}]", texts.borrow()[index as usize]),
             None => tokenizer.id_to_token(id).expect("a marker"),
         };
-        tokens.expect("a conversation").into_iter().map(text).collect()
+        tokens.expect("the conversation is valid").into_iter().map(name).collect()
     }
 
     #[test]
-    fn conversations_are_laid_out_as_the_models_know_them() {
+    fn lays_out_conversations_in_the_format_of_each_model() {
         let chat_ml = "<|im_start|>[system\nBe short.]<|im_end|>[\n]<|im_start|>[user\n{role}?]<|im_end|>[\n]\
             <|im_start|>[assistant\nA.]<|im_end|>[\n]<|im_start|>[user\nb]<|im_end|>[\n]<|im_start|>[assistant\n]";
         assert_eq!(rendered(ChatFormat::ChatMl), chat_ml);
@@ -283,7 +285,7 @@ mod tests {
     }
 
     #[test]
-    fn a_template_tells_its_format() {
+    fn detects_the_format_of_a_chat_template() {
         for (template, format) in [
             ("{{'<|im_start|>'}}…<|im_end|>", Some(ChatFormat::ChatMl)),
             ("<|im_start|>…<|im_end|>{% if enable_thinking %}", Some(ChatFormat::Qwen3)),

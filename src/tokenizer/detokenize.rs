@@ -1,12 +1,12 @@
-//! Token ids to text, one at a time, with stop strings.
+//! Incremental conversion of token ids to text, with stop strings. Called by `pipeline` for every token of a completion.
 
 use tokenizers::{
     DecodeStream, DecoderWrapper, ModelWrapper, NormalizerWrapper, PostProcessorWrapper, PreTokenizerWrapper,
 };
 
-use super::{TokenizerError, library};
+use super::{TokenizerError, library_error};
 
-/// The text of one answer as it grows.
+/// The growing text of one completion.
 ///
 /// A character whose bytes are spread over several tokens appears when it is complete.
 pub struct Detokenizer<'a> {
@@ -35,22 +35,22 @@ impl<'a> Detokenizer<'a> {
         }
     }
 
-    /// Takes the next token. True when a stop string has been written: the text ends before it, and no
-    /// further token is wanted.
+    /// Appends the next token. Returns `true` once the text contains a stop string: it then ends before that string and
+    /// ignores further tokens.
     ///
     /// # Errors
-    /// When the tokenizer library fails.
+    /// If the tokenizer library fails.
     pub fn push(&mut self, token: u32) -> Result<bool, TokenizerError> {
         if self.stopped {
             return Ok(true);
         }
-        if let Some(piece) = self.stream.step(token).map_err(library)? {
-            // A stop string may have begun before this piece.
+        if let Some(new_text) = self.stream.step(token).map_err(library_error)? {
+            // A stop string may start in the text before this token.
             let mut from = self.text.len().saturating_sub(self.longest_stop);
             while !self.text.is_char_boundary(from) {
                 from -= 1;
             }
-            self.text.push_str(&piece);
+            self.text.push_str(&new_text);
             let first = self.stop_strings.iter().filter_map(|stop| self.text[from..].find(stop)).min();
             if let Some(at) = first {
                 self.text.truncate(from + at);
@@ -60,13 +60,8 @@ impl<'a> Detokenizer<'a> {
         Ok(self.stopped)
     }
 
-    /// The text so far.
+    /// Returns the text so far.
     pub fn text(&self) -> &str {
         &self.text
-    }
-
-    /// The whole text.
-    pub fn into_text(self) -> String {
-        self.text
     }
 }

@@ -1,6 +1,6 @@
-//! Text to token ids and back, and the form in which the model takes a text: within a conversation, or as a source.
+//! Conversion between text and token ids, including the form in which a model takes its input: a conversation or a source.
 //!
-//! Called by `pipeline`. Wraps the tokenizer that stands in the model's files; knows no model and no engine.
+//! Called by `pipeline`. Wraps the tokenizer from the model's files; independent of models and the engine.
 
 mod chat;
 mod detokenize;
@@ -10,89 +10,88 @@ mod source;
 
 use std::collections::HashMap;
 
-pub use chat::{ChatFormat, Message, Role};
+pub use chat::{ChatFormat, ChatMessage, ChatRole};
 pub use detokenize::Detokenizer;
 
-/// What can go wrong between a model's file and a usable tokenizer.
+/// An error while building or using a tokenizer.
 #[derive(Debug, thiserror::Error)]
 pub enum TokenizerError {
-    /// The file's chat template follows no known format.
+    /// The chat template of the file matches no supported format.
     #[error(
-        "the model has no chat format that is known here (known: those of Qwen2.5, Qwen3, \
-         SmolLM2, Llama 3 and Gemma); use an instruction-tuned model"
+        "the model's chat format is not supported (supported: those of Qwen2.5, Qwen3, SmolLM2, Llama 3 and Gemma); \
+         use an instruction-tuned model"
     )]
     UnknownChatFormat,
-    /// The chat format needs a token that the vocabulary lacks.
+    /// The vocabulary lacks a token of the chat format.
     #[error("the model's vocabulary lacks the token {0}, which its chat format needs")]
     MissingToken(String),
-    /// A vocabulary of SentencePiece cannot be used.
+    /// A SentencePiece vocabulary cannot be used.
     #[error("the vocabulary {file} cannot be used: {detail}")]
     SentencePiece {
         /// The file.
         file: String,
-        /// What is wrong, naming the field.
+        /// The reason, with the name of the field.
         detail: String,
     },
-    /// The text is to go into a conversation, and the model knows none.
-    #[error("the model takes no conversation, only a source")]
+    /// The model does not support conversations.
+    #[error("the model takes no conversation, only a source text")]
     NoChat,
-    /// The tokenizer library refused.
+    /// The tokenizer library failed.
     #[error("the tokenizer failed: {0}")]
     Library(String),
 }
 
-/// The tokenizer of one model, with the form in which it takes a text.
+/// The tokenizer of one model.
 pub struct Tokenizer {
-    /// Encodes what goes into a conversation; turns ids into text in any case.
+    /// Encodes the texts of conversations, and decodes completions of any model.
     inner: tokenizers::Tokenizer,
-    form: Form,
+    input: InputEncoder,
     stop_tokens: Vec<u32>,
 }
 
-/// In which form a model takes a text.
-enum Form {
-    Chat(chat::Chat),
-    Source(Box<source::Source>),
+/// Encodes a model's input in the form that the model takes.
+enum InputEncoder {
+    Chat(chat::ChatEncoder),
+    Source(Box<source::SourceEncoder>),
 }
 
-/// Where an encoder-decoder's vocabulary stands.
-pub struct SourceFiles<'a> {
-    /// The name of the SentencePiece file, for errors, and its bytes.
+/// The vocabulary files of an encoder-decoder.
+pub struct SourceVocabulary<'a> {
+    /// The name of the SentencePiece file, for error messages, and its contents.
     pub pieces: (&'a str, &'a [u8]),
-    /// The ids of the pieces as JSON; without it their numbers are the ids.
+    /// The ids of the pieces as JSON; without it, the indices of the pieces are their ids.
     pub ids: Option<&'a [u8]>,
-    /// What stands before every source.
+    /// A prefix for every source.
     pub prefix: &'a str,
-    /// The token that ends a source and an answer.
+    /// The token that ends a source and a completion.
     pub end: u32,
 }
 
 impl Tokenizer {
-    /// Takes the tokenizer of a model's file, the chat template that stands there, and the token that ends
-    /// an answer if the file names one.
+    /// Creates the tokenizer of a decoder model from the tokenizer, the chat template and the end token of its file.
     ///
     /// # Errors
-    /// When the chat format is not known or the vocabulary does not hold its markers.
+    /// If the chat format is not supported, or the vocabulary lacks one of its markers.
     pub fn new(
         mut inner: tokenizers::Tokenizer,
         chat_template: Option<&str>,
         eos_token_id: Option<u32>,
     ) -> Result<Self, TokenizerError> {
         let format = chat_template.and_then(ChatFormat::detect).ok_or(TokenizerError::UnknownChatFormat)?;
-        let chat = format.over(&inner)?;
-        // Markers enter a prompt by their ids only; in a page they are ordinary text.
+        let chat = format.encoder(&inner)?;
+        // Markers enter a prompt as ids only; in a page they are ordinary text.
         inner.set_encode_special_tokens(true);
         let mut stop_tokens = vec![chat.end];
         stop_tokens.extend(eos_token_id.filter(|id| *id != chat.end));
-        Ok(Self { inner, form: Form::Chat(chat), stop_tokens })
+        Ok(Self { inner, input: InputEncoder::Chat(chat), stop_tokens })
     }
 
-    /// Takes the vocabulary of an encoder-decoder.
+    /// Creates the tokenizer of an encoder-decoder from its vocabulary files.
     ///
     /// # Errors
-    /// When a file is not of its form, or lacks the token for what is unknown.
-    pub fn of_source(files: &SourceFiles<'_>) -> Result<Self, TokenizerError> {
-        let pieces = sentence_piece::SentencePiece::read(files.pieces.0, files.pieces.1)?;
+    /// If a file is malformed, or the vocabulary has no token for unknown text.
+    pub fn for_sources(files: &SourceVocabulary<'_>) -> Result<Self, TokenizerError> {
+        let pieces = sentence_piece::SentencePiece::parse(files.pieces.0, files.pieces.1)?;
         let ids: HashMap<String, u32> = match files.ids {
             Some(json) => serde_json::from_slice(json).map_err(|error| TokenizerError::SentencePiece {
                 file: "vocab.json".to_owned(),
@@ -100,74 +99,76 @@ impl Tokenizer {
             })?,
             None => pieces.pieces().iter().cloned().zip(0..).collect(),
         };
-        let source = source::Source::new(pieces, ids, files.prefix, files.end)?;
+        let source = source::SourceEncoder::new(pieces, ids, files.prefix, files.end)?;
         let inner = source.decoder(&["</s>", "<pad>", "<unk>"])?;
-        Ok(Self { inner, form: Form::Source(Box::new(source)), stop_tokens: vec![files.end] })
+        Ok(Self { inner, input: InputEncoder::Source(Box::new(source)), stop_tokens: vec![files.end] })
     }
 
-    /// Whether it takes a text as it is; then there are no instructions, examples or hints.
+    /// Returns `true` if the model takes a plain source, without instructions, examples or hints.
     pub fn takes_sources(&self) -> bool {
-        matches!(self.form, Form::Source(_))
+        matches!(self.input, InputEncoder::Source(_))
     }
 
-    /// The token ids of a text as a source, where the model takes such.
+    /// Encodes a source with its prefix and end token; returns `None` if the model takes conversations.
     ///
     /// # Errors
-    /// When the tokenizer library fails.
-    pub fn source(&self, text: &str) -> Option<Result<Vec<u32>, TokenizerError>> {
-        match &self.form {
-            Form::Chat(_) => None,
-            Form::Source(source) => Some(source.source(text)),
+    /// If the tokenizer library fails.
+    pub fn encode_source(&self, text: &str) -> Option<Result<Vec<u32>, TokenizerError>> {
+        match &self.input {
+            InputEncoder::Chat(_) => None,
+            InputEncoder::Source(source) => Some(source.encode_source(text)),
         }
     }
 
-    /// Number of tokens of a text.
+    /// Returns the number of tokens of a text.
     ///
     /// # Errors
-    /// When the tokenizer library fails.
+    /// If the tokenizer library fails.
     pub fn count(&self, text: &str) -> Result<usize, TokenizerError> {
         Ok(self.encode(text)?.len())
     }
 
-    /// The token ids of a conversation, ending where the model's answer begins.
+    /// Encodes a conversation up to the start of the model's reply.
     ///
     /// # Errors
-    /// When the tokenizer library fails, or the model takes no conversation.
-    pub fn chat(&self, messages: &[Message<'_>]) -> Result<Vec<u32>, TokenizerError> {
-        match &self.form {
-            Form::Chat(chat) => chat.render(messages, |text| self.encode(text)),
-            Form::Source(_) => Err(TokenizerError::NoChat),
+    /// If the tokenizer library fails, or the model takes no conversations.
+    pub fn encode_chat(&self, messages: &[ChatMessage<'_>]) -> Result<Vec<u32>, TokenizerError> {
+        match &self.input {
+            InputEncoder::Chat(chat) => chat.encode(messages, |text| self.encode(text)),
+            InputEncoder::Source(_) => Err(TokenizerError::NoChat),
         }
     }
 
-    /// The tokens that end an answer.
+    /// Returns the tokens that end a completion.
     pub fn stop_tokens(&self) -> &[u32] {
         &self.stop_tokens
     }
 
-    /// For every token id, whether it can stand in English text: it holds no part of a Chinese character or of
-    /// Chinese punctuation. Takes a pass over the vocabulary.
-    pub fn without_chinese(&self) -> Vec<bool> {
-        script::without_chinese(&self.inner)
+    /// Returns, for every token id, `true` if the token may occur in English text: it contains no part of a Chinese
+    /// character or of Chinese punctuation. Iterates over the whole vocabulary.
+    pub fn tokens_without_chinese(&self) -> Vec<bool> {
+        script::tokens_without_chinese(&self.inner)
     }
 
-    /// Turns the tokens of one answer into text as they come.
+    /// Creates a detokenizer for one completion.
     pub fn detokenizer<'a>(&'a self, stop_strings: &'a [&'a str]) -> Detokenizer<'a> {
         Detokenizer::new(&self.inner, stop_strings)
     }
 
-    /// The token ids of a text as it stands, without a conversation around it.
+    /// Encodes a text on its own, without a conversation, prefix or end token.
     ///
     /// # Errors
-    /// When the library cannot encode it.
+    /// If the tokenizer library fails.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>, TokenizerError> {
-        match &self.form {
-            Form::Chat(_) => Ok(self.inner.encode_fast(text, false).map_err(library)?.get_ids().to_vec()),
-            Form::Source(source) => source.encode(text),
+        match &self.input {
+            InputEncoder::Chat(_) => {
+                Ok(self.inner.encode_fast(text, false).map_err(library_error)?.get_ids().to_vec())
+            }
+            InputEncoder::Source(source) => source.encode(text),
         }
     }
 }
 
-fn library(error: tokenizers::Error) -> TokenizerError {
+fn library_error(error: tokenizers::Error) -> TokenizerError {
     TokenizerError::Library(error.to_string())
 }

@@ -1,19 +1,19 @@
-//! The unigram vocabulary of SentencePiece: a text becomes the pieces that are likeliest together.
+//! SentencePiece unigram vocabularies: splits a text into the most likely sequence of pieces.
 //!
-//! Reads the file that SentencePiece writes (a protobuf), normalizes a text by the rules in it, and leaves the search for
-//! the pieces to the `tokenizers` library. Called by [`super::Tokenizer`]; knows no ids of a model.
+//! Parses a SentencePiece model file (a protobuf), normalizes a text by its rules, and leaves the search for the pieces to
+//! the `tokenizers` library. Called by [`super::Tokenizer`]; independent of a model's token ids.
 
 use prost::Message;
 use tokenizers::models::unigram::Unigram;
 
 use super::TokenizerError;
 
-/// What SentencePiece writes for a space.
+/// The character that represents a space.
 pub(super) const SPACE: char = '▁';
-/// The longest piece of text that a rule of normalization replaces, in bytes.
+/// Maximum length of the text that a normalization rule replaces, in bytes.
 const LONGEST_RULE: usize = 64;
 
-/// `sentencepiece.ModelProto`, as far as it is needed.
+/// The fields of `sentencepiece.ModelProto` that are used here.
 #[derive(Message)]
 struct Proto {
     #[prost(message, repeated, tag = "1")]
@@ -50,7 +50,7 @@ struct NormalizerProto {
     remove_extra_whitespaces: Option<bool>,
 }
 
-/// What a piece is for: `ModelProto.SentencePiece.Type`.
+/// The kind of a piece: `ModelProto.SentencePiece.Type`.
 mod kind {
     pub(super) const NORMAL: i32 = 1;
     pub(super) const UNKNOWN: i32 = 2;
@@ -60,121 +60,123 @@ mod kind {
 /// `TrainerSpec.ModelType`.
 const UNIGRAM: i32 = 1;
 
-/// A vocabulary with its rules of normalization.
+/// A vocabulary with its normalization rules.
 pub(super) struct SentencePiece {
-    /// All pieces, by their numbers in the file.
+    /// All pieces, in the order of the file.
     pieces: Vec<String>,
-    /// The ordinary pieces; what is no text of a page, such as `</s>`, is none of them.
+    /// The ordinary pieces, without markers such as `</s>`.
     unigram: Unigram,
-    rules: Rules,
+    rules: NormalizationRules,
     has_bytes: bool,
     leading_space: bool,
     single_spaces: bool,
 }
 
 impl SentencePiece {
-    /// Reads a file; `name` stands in errors.
+    /// Parses a model file; `name` appears in error messages.
     ///
     /// # Errors
-    /// When it is no such file, or of another kind of vocabulary.
-    pub(super) fn read(name: &str, bytes: &[u8]) -> Result<Self, TokenizerError> {
-        let wrong = |detail: String| TokenizerError::SentencePiece { file: name.to_owned(), detail };
+    /// If the file is malformed, or its vocabulary is not of the unigram type.
+    pub(super) fn parse(name: &str, bytes: &[u8]) -> Result<Self, TokenizerError> {
+        let invalid = |detail: String| TokenizerError::SentencePiece { file: name.to_owned(), detail };
         let Proto { pieces, trainer, normalizer } =
-            Proto::decode(bytes).map_err(|error| wrong(error.to_string()))?;
+            Proto::decode(bytes).map_err(|error| invalid(error.to_string()))?;
         let model_type = trainer.and_then(|trainer| trainer.model_type).unwrap_or(UNIGRAM);
         if model_type != UNIGRAM {
-            return Err(wrong(format!("trainer_spec.model_type is {model_type}; known: 1, unigram")));
+            return Err(invalid(format!("trainer_spec.model_type is {model_type}; supported: 1, unigram")));
         }
         let of_kind = |wanted| pieces.iter().filter(move |p| p.kind.unwrap_or(kind::NORMAL) == wanted);
         let text = |piece: &PieceProto| piece.piece.clone().unwrap_or_default();
-        let unknown =
-            of_kind(kind::UNKNOWN).next().ok_or_else(|| wrong("pieces: none is unknown".to_owned()))?;
-        // What is unknown stands first and takes no part in the search.
+        let unknown = of_kind(kind::UNKNOWN)
+            .next()
+            .ok_or_else(|| invalid("pieces: no piece has the type UNKNOWN".to_owned()))?;
+        // The unknown piece comes first and takes no part in the search.
         let ordinary = of_kind(kind::NORMAL).filter(|piece| !text(piece).is_empty());
         let scored = ordinary.map(|piece| (text(piece), f64::from(piece.score.unwrap_or_default())));
         let scored: Vec<_> = std::iter::once((text(unknown), 0.0)).chain(scored).collect();
         if scored.iter().any(|(_, score)| !score.is_finite()) {
-            return Err(wrong("pieces: a score is no number".to_owned()));
+            return Err(invalid("pieces: a score is not finite".to_owned()));
         }
-        let unigram = Unigram::from(scored, Some(0), false).map_err(|error| wrong(error.to_string()))?;
+        let unigram = Unigram::from(scored, Some(0), false).map_err(|error| invalid(error.to_string()))?;
         let normalizer = normalizer.unwrap_or_default();
         Ok(Self {
             has_bytes: of_kind(kind::BYTE).next().is_some(),
             pieces: pieces.iter().map(text).collect(),
             unigram,
-            rules: Rules::read(&normalizer.charsmap.unwrap_or_default())
-                .ok_or_else(|| wrong("normalizer_spec.precompiled_charsmap is cut short".to_owned()))?,
+            rules: NormalizationRules::parse(&normalizer.charsmap.unwrap_or_default()).ok_or_else(|| {
+                invalid("normalizer_spec.precompiled_charsmap is truncated or not UTF-8".to_owned())
+            })?,
             leading_space: normalizer.add_dummy_prefix.unwrap_or(true),
             single_spaces: normalizer.remove_extra_whitespaces.unwrap_or(true),
         })
     }
 
-    /// All pieces, by their numbers in the file.
+    /// Returns all pieces, in the order of the file.
     pub(super) fn pieces(&self) -> &[String] {
         &self.pieces
     }
 
-    /// The pieces of a text. What is no piece comes as it stands, neighbours together, or in bytes such as `<0xE4>` where
-    /// the vocabulary has these.
+    /// Splits a text into pieces. A run of characters outside the vocabulary is returned unchanged, or as bytes such as
+    /// `<0xE4>` if the vocabulary has them.
     ///
     /// # Errors
-    /// When the library fails.
+    /// If the tokenizer library fails.
     pub(super) fn split(
         &self,
         text: &str,
         is_piece: impl Fn(&str) -> bool,
     ) -> Result<Vec<String>, TokenizerError> {
-        let normal = self.normalize(text);
-        let pieces = self.unigram.encode(&normal).map_err(super::library)?;
+        let normalized = self.normalize(text);
+        let pieces = self.unigram.encode(&normalized).map_err(super::library_error)?;
         if !self.has_bytes {
             return Ok(pieces);
         }
-        let in_bytes = |piece: String| match is_piece(&piece) {
+        let as_bytes = |piece: String| match is_piece(&piece) {
             true => vec![piece],
             false => piece.bytes().map(|byte| format!("<0x{byte:02X}>")).collect(),
         };
-        Ok(pieces.into_iter().flat_map(in_bytes).collect())
+        Ok(pieces.into_iter().flat_map(as_bytes).collect())
     }
 
-    /// A text by the rules of the file, with `▁` for its spaces.
+    /// Applies the normalization rules of the file and replaces spaces with `▁`.
     fn normalize(&self, text: &str) -> String {
-        let mut normal = String::with_capacity(text.len() + 8);
+        let mut normalized = String::with_capacity(text.len() + 8);
         let mut rest = text;
         let mut after_space = true;
         while let Some(first) = rest.chars().next() {
-            let (len, new) =
-                self.rules.longest(rest).unwrap_or((first.len_utf8(), &rest[..first.len_utf8()]));
-            for c in new.chars() {
+            let (len, replacement) =
+                self.rules.longest_match(rest).unwrap_or((first.len_utf8(), &rest[..first.len_utf8()]));
+            for c in replacement.chars() {
                 match c {
                     ' ' if after_space && self.single_spaces => {}
-                    ' ' => normal.push(SPACE),
-                    c => normal.push(c),
+                    ' ' => normalized.push(SPACE),
+                    c => normalized.push(c),
                 }
                 after_space = c == ' ';
             }
             rest = &rest[len..];
         }
         if self.single_spaces {
-            normal.truncate(normal.trim_end_matches(SPACE).len());
+            normalized.truncate(normalized.trim_end_matches(SPACE).len());
         }
-        if self.leading_space && !normal.is_empty() {
-            normal.insert(0, SPACE);
+        if self.leading_space && !normalized.is_empty() {
+            normalized.insert(0, SPACE);
         }
-        normal
+        normalized
     }
 }
 
-/// What is replaced by what, as a trie of bytes in an array (darts-clone) and the replacements behind it.
+/// The normalization rules: a trie of bytes in an array (darts-clone), followed by the replacements.
 ///
-/// The format: the size of the trie in bytes, its units, then texts that end with a zero; all numbers little-endian.
-struct Rules {
+/// Format: the size of the trie in bytes, its units, then NUL-terminated texts; all numbers are little-endian.
+struct NormalizationRules {
     units: Vec<u32>,
     texts: String,
 }
 
-impl Rules {
-    /// `None` when the bytes are fewer than they say, or the texts are none.
-    fn read(charsmap: &[u8]) -> Option<Self> {
+impl NormalizationRules {
+    /// Parses the rules; returns `None` if they are truncated or the replacements are not UTF-8.
+    fn parse(charsmap: &[u8]) -> Option<Self> {
         if charsmap.is_empty() {
             return Some(Self { units: Vec::new(), texts: String::new() });
         }
@@ -184,9 +186,9 @@ impl Rules {
         Some(Self { units, texts: String::from_utf8(texts.to_vec()).ok()? })
     }
 
-    /// How many bytes at the beginning of a text the longest rule replaces, and by what. A unit that points beyond the
-    /// array ends the search: the file is not trusted.
-    fn longest(&self, text: &str) -> Option<(usize, &str)> {
+    /// Returns the number of bytes at the start of a text that the longest matching rule replaces, and the replacement. A
+    /// unit that points beyond the array ends the search, because the file is not trusted.
+    fn longest_match(&self, text: &str) -> Option<(usize, &str)> {
         let offset = |unit: u32| ((unit >> 10) << ((unit & (1 << 9)) >> 6)) as usize;
         let mut at = offset(*self.units.first()?);
         let mut found = None;
@@ -203,8 +205,8 @@ impl Rules {
             }
         }
         let (len, start) = found?;
-        let new = self.texts.get(start..)?.split('\0').next()?;
-        text.is_char_boundary(len).then_some((len, new))
+        let replacement = self.texts.get(start..)?.split('\0').next()?;
+        text.is_char_boundary(len).then_some((len, replacement))
     }
 }
 
@@ -238,15 +240,15 @@ mod tests {
     }
 
     fn split(bytes: &[u8], text: &str) -> Vec<String> {
-        let vocabulary = SentencePiece::read("x.spm", bytes).unwrap();
+        let vocabulary = SentencePiece::parse("x.spm", bytes).unwrap();
         vocabulary.split(text, |piece| vocabulary.pieces().iter().any(|known| known == piece)).unwrap()
     }
 
     #[test]
-    fn a_text_becomes_its_likeliest_pieces_and_markers_are_none() {
+    fn splits_a_text_into_its_most_likely_pieces_and_never_into_markers() {
         let bytes = file(|_| {});
         assert_eq!(split(&bytes, " ab  ba "), ["▁ab", "▁", "b", "a"]);
-        assert_eq!(split(&bytes, "</s>"), ["▁", "</s>"], "unknown text that happens to look like a marker");
+        assert_eq!(split(&bytes, "</s>"), ["▁", "</s>"], "text that looks like a marker is unknown text");
         assert!(split(&bytes, "  ").is_empty());
         let bytes = file(|proto| {
             proto.pieces.push(PieceProto {
@@ -259,24 +261,25 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_is_wrong_is_told_by_its_field() {
-        let error = |bytes: &[u8]| SentencePiece::read("x.spm", bytes).err().unwrap().to_string();
+    fn errors_name_the_field() {
+        let error = |bytes: &[u8]| SentencePiece::parse("x.spm", bytes).err().unwrap().to_string();
         assert!(error(b"\xff\xff\xff").contains("x.spm"));
         let bpe = file(|proto| proto.trainer = Some(TrainerProto { model_type: Some(2) }));
         assert!(error(&bpe).contains("trainer_spec.model_type is 2"));
-        assert!(error(&file(|proto| proto.pieces.clear())).contains("none is unknown"));
+        assert!(error(&file(|proto| proto.pieces.clear())).contains("no piece has the type UNKNOWN"));
         let nan = file(|proto| proto.pieces[4].score = Some(f32::NAN));
-        assert!(error(&nan).contains("a score is no number"));
-        let cut = file(|proto| proto.normalizer.as_mut().unwrap().charsmap = Some(vec![200, 0, 0, 0, 1]));
-        assert!(error(&cut).contains("normalizer_spec.precompiled_charsmap"));
+        assert!(error(&nan).contains("a score is not finite"));
+        let truncated =
+            file(|proto| proto.normalizer.as_mut().unwrap().charsmap = Some(vec![200, 0, 0, 0, 1]));
+        assert!(error(&truncated).contains("normalizer_spec.precompiled_charsmap"));
     }
 
     #[test]
-    fn hostile_rules_replace_nothing() {
+    fn tolerates_malicious_rules() {
         for units in [vec![u32::MAX; 3], vec![0; 300], vec![1 << 10, 0x161, 7]] {
-            let rules = Rules { units, texts: "x".to_owned() };
+            let rules = NormalizationRules { units, texts: "x".to_owned() };
             for text in ["a", "中文", "\0"] {
-                if let Some((len, _)) = rules.longest(text) {
+                if let Some((len, _)) = rules.longest_match(text) {
                     assert!(text.is_char_boundary(len));
                 }
             }

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""Writes what llama.cpp makes of some prompts: their tokens, and the greedy tokens after them, for tests/real_model.rs.
+"""Writes the tokens of some prompts and their greedy continuation by llama.cpp, for tests/real_model.rs.
 
     greedy_tokens.py MODEL.gguf > tests/data/reference/ID.json
 
-Needs the package llama-cpp-python. At every step the two largest logits are kept, so that a test can tell a tie from a
-mistake.
+Needs the package llama-cpp-python. The output contains the two largest logits of every step, so that a test can
+distinguish a near tie from an error.
 """
 import ctypes
 import json
@@ -39,7 +39,7 @@ def tokens_of(text):
     return list(buffer[:count])
 
 
-def answer(prompt):
+def complete(prompt):
     params = lc.llama_context_default_params()
     params.n_ctx, params.n_batch, params.n_threads, params.n_threads_batch = 1024, 1024, 2, 2
     params.flash_attn_type = 0
@@ -47,7 +47,7 @@ def answer(prompt):
     chosen, best = [], []
     feed = prompt
     for _ in range(STEPS):
-        tokens = (lc.llama_token * len(feed))(*feed)  # the batch only points to it
+        tokens = (lc.llama_token * len(feed))(*feed)  # keep it alive: the batch only borrows it
         if lc.llama_decode(context, lc.llama_batch_get_one(tokens, len(feed))):
             raise SystemExit("llama_decode failed")
         logits = np.ctypeslib.as_array(lc.llama_get_logits_ith(context, -1), shape=(size,))
@@ -62,8 +62,8 @@ def answer(prompt):
 cases = []
 for text in PROMPTS:
     prompt = tokens_of(text)
-    chosen, best = answer(prompt)
-    cases.append({"text": text, "prompt": prompt, "answer": chosen, "best_two_logits": best})
-    print(text, len(chosen), file=sys.stderr)
+    completion, best = complete(prompt)
+    cases.append({"text": text, "prompt": prompt, "answer": completion, "best_two_logits": best})
+    print(text, len(completion), file=sys.stderr)
 lines = ",\n".join("  " + json.dumps(case, ensure_ascii=False) for case in cases)
 print(f'{{"from": "llama.cpp, llama-cpp-python {lc.__version__}", "cases": [\n{lines}\n]}}')

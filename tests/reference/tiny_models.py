@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Writes a tiny random model of each family with PyTorch's transformers, as a GGUF file and with the logits that
-transformers computes, for tests/families.rs.
+"""Writes a tiny random model of each family as a GGUF file, and the logits that PyTorch's transformers computes with it,
+for tests/families.rs.
 
     pip install torch transformers gguf numpy
     tiny_models.py tests/data/families
 
-Matrices are half-precision numbers in the file and in transformers, so that both compute with the same weights.
+The values of matrices are representable in half precision, so that both sides compute with the same weights.
 """
 import json
 import sys
@@ -75,7 +75,7 @@ def gguf_name(name, arch):
 
 
 def neighbours(weight, heads):
-    """The rows of queries and keys as GGUF files of Llama have them: the pairs of a head side by side."""
+    """Reorders the rows of queries and keys as in GGUF files of Llama, where the elements of a rotated pair are adjacent."""
     return weight.reshape(heads, 2, weight.shape[0] // heads // 2, -1).swapaxes(1, 2).reshape(weight.shape)
 
 

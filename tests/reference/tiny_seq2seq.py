@@ -1,13 +1,12 @@
 #!/usr/bin/env python3
-"""Writes tiny random encoder-decoder models with PyTorch's transformers, each a directory as `save_pretrained` writes it,
-and what transformers makes of them, for tests/seq2seq.rs.
+"""Writes tiny random encoder-decoder models as directories in the format of `save_pretrained`, and the results of
+PyTorch's transformers with them, for tests/seq2seq.rs.
 
     pip install torch transformers sentencepiece
     tiny_seq2seq.py tests/data/seq2seq
 
-Weights are half-precision numbers in the files and in transformers, so that both compute with the same ones. The
-vocabularies are trained on the page of tests/data and a few English sentences, with a handful of normalization rules: the
-usual ones take 240 kB.
+Weights are representable in half precision, so that both sides compute with the same ones. The vocabularies are trained
+on the page of tests/data and a few English sentences, with a few normalization rules, because the usual ones take 240 kB.
 """
 import copy
 import json
@@ -32,7 +31,7 @@ ENGLISH = [
     "The Ministry of Transport said there were 12 passengers on board at the time of the accident.",
     "Foreign trade was up 4 percent in the first three quarters of 2025.",
 ]
-# Full-width forms, the ideographic space, line ends, and a ligature of two letters.
+# Full-width forms, the ideographic space, newlines, and a ligature.
 RULES = "".join(f"{0xff01 + n:X}\t{0x21 + n:X}\n" for n in range(94)) + "3000\t20\nA\t20\nD\t20\n9\t20\nFB01\t66 69\n"
 TEXTS = [
     "火箭发射入轨。",
@@ -73,7 +72,7 @@ def random_weights(model, scale):
 
 
 def save(model, directory):
-    # A copy: the sinusoids are no weights, and stay as exact as they are.
+    # A copy, because the sinusoids of the original must keep their full precision.
     copy.deepcopy(model).half().save_pretrained(directory)
 
 
@@ -99,7 +98,7 @@ def reference(model, sources, searches):
             model(input_ids=torch.tensor([s]), decoder_input_ids=torch.tensor([answer])).logits[0].tolist()
             for s in sources[:2]
         ]
-        # The rows of two tokens, and of every 7th token of the vocabulary: enough to tell a mistake.
+        # The rows of two tokens, with every 7th token of the vocabulary: enough to detect an error.
         kept = [[[round(x, 5) for x in rows[at][::7]] for at in (0, 11)] for rows in logits]
         searched = [
             dict(options=options, answers=[hypotheses(model, s, options["num_beams"], do_sample=False, **options) for s in sources])
@@ -122,7 +121,7 @@ def marian(directory):
     pieces = ["</s>", "<unk>"]
     for model in (source, target):
         pieces += [p for p in map(model.id_to_piece, range(2, model.vocab_size())) if p not in pieces]
-    # A piece of the vocabulary of SentencePiece that the model does not know, as there are some in real ones.
+    # A SentencePiece piece that is missing from the model's vocabulary, as in real models.
     pieces.remove(source.id_to_piece(40))
     pieces.append("<pad>")
     vocab = {piece: id for id, piece in enumerate(pieces)}
@@ -173,7 +172,7 @@ def t5(directory, model_class, config_class, **differences):
     model = model_class(config).eval()
     random_weights(model, 0.3)
     if differences.get("tie_word_embeddings") is False:
-        # A head of its own, as the published files have it.
+        # An untied output layer, as in the published files.
         model.lm_head.weight = torch.nn.Parameter(model.lm_head.weight.flip(0).clone())
     model.generation_config = hf.GenerationConfig(
         num_beams=1, max_length=64, pad_token_id=0, eos_token_id=1, decoder_start_token_id=0,

@@ -10,10 +10,7 @@ use crate::{
     catalog::{self, Catalog, ModelStore},
     cli::progress::DownloadProgress,
     config::{ModelConfig, ModelRef},
-    model::{
-        GgufFile, ModelOptions,
-        seq2seq::{ModelDirectory, TaskName},
-    },
+    model::{GgufFile, ModelOptions, seq2seq::ModelDirectory},
     pb,
     pipeline::{ModelInfo, Pipeline, Prompts},
     task::{Task, Tasks},
@@ -138,10 +135,9 @@ fn load_one(located: LocatedModel, config: &ModelConfig) -> anyhow::Result<Pipel
     Ok(pipeline)
 }
 
-/// Returns the tasks that the description file of an encoder-decoder declares.
+/// Returns the tasks of a model directory.
 fn declared_tasks(directory: &ModelDirectory) -> Tasks {
-    let tasks = &directory.about().tasks;
-    Tasks { summary: tasks.contains(&TaskName::Summary), translation: tasks.contains(&TaskName::Translation) }
+    directory.settings().tasks.iter().copied().collect()
 }
 
 /// Returns the files of a model: the file itself, or the files in its directory.

@@ -1,43 +1,43 @@
-//! The launch, and the masks on the device.
+//! Launches the sampling kernel and keeps the masks on the device.
 
-#![allow(unsafe_code)] // a launch: the kernel believes the sizes that it is told
+#![allow(unsafe_code)] // a kernel launch: the kernel relies on the sizes that it is passed
 
 use candle_core::{
     Error, Storage, Tensor,
     cuda::cudarc::driver::{CudaSlice, LaunchConfig, PushKernelArg as _},
 };
 
-use super::{CHOICE_WORDS, Masks, Wanted, choices};
-use crate::{engine::sampler::Choice, kernels::cuda::CHOOSE};
+use super::{CHOICE_WORDS, ChoiceRequest, UploadedMasks, decode_results};
+use crate::{engine::sampler::SampledToken, kernels::cuda::CHOOSE};
 
-/// Threads that go through a row of logits together.
+/// Threads per row of logits.
 const THREADS: u32 = 512;
 
-/// Chooses tokens on a GPU.
+/// Samples tokens on a GPU.
 #[derive(Default)]
-pub(in crate::engine) struct Chooser {
-    masks: Masks,
+pub(in crate::engine) struct TokenChooser {
+    masks: UploadedMasks,
     bits: Option<CudaSlice<u32>>,
 }
 
-impl Chooser {
-    /// Chooses a token out of each row of `logits` `(rows, vocab_size)`, which lie on a GPU. Waits for it.
+impl TokenChooser {
+    /// Samples a token from each row of `logits` `(rows, vocab_size)`, which are on a GPU. Blocks until it is done.
     ///
     /// # Errors
-    /// When the logits are no numbers, no token is allowed, there is no such token as is given, or the device fails.
+    /// If the logits contain NaN, no token is allowed, a given token is out of range, or the device fails.
     pub(in crate::engine) fn choose(
         &mut self,
         logits: &Tensor,
-        wanted: &[Wanted<'_>],
-    ) -> Result<Vec<Choice>, Error> {
+        requests: &[ChoiceRequest<'_>],
+    ) -> Result<Vec<SampledToken>, Error> {
         let (rows, vocab) = logits.dims2()?;
-        if rows != wanted.len() {
-            return Err(Error::msg(format!("{rows} rows of logits, of which {} are wanted", wanted.len())));
+        if rows != requests.len() {
+            return Err(Error::msg(format!("{rows} rows of logits for {} requests", requests.len())));
         }
         if let Some(token) =
-            wanted.iter().filter_map(|wanted| wanted.given).find(|token| *token as usize >= vocab)
+            requests.iter().filter_map(|request| request.given).find(|token| *token as usize >= vocab)
         {
-            return Err(Error::msg(format!("there is no token {token}")));
+            return Err(Error::msg(format!("token {token} is out of range")));
         }
         let logits = logits.contiguous()?;
         let (storage, layout) = logits.storage_and_layout();
@@ -45,17 +45,17 @@ impl Chooser {
             return Err(Error::msg("the logits are not on the device"));
         };
         let device = storage.device.clone();
-        let is_new = self.masks.learn(wanted);
+        let is_new = self.masks.update(requests);
         let bits = match self.bits.take() {
             Some(bits) if !is_new => bits,
             _ => {
-                let bits = self.masks.bits(vocab);
-                // Without masks the kernel reads none, but an empty array has no address.
+                let bits = self.masks.to_bits(vocab);
+                // The kernel reads nothing without masks, but an empty array has no address.
                 device.clone_htod(if bits.is_empty() { &[0][..] } else { &bits })?
             }
         };
         let bits = self.bits.insert(bits);
-        let words: Vec<u32> = wanted.iter().flat_map(|wanted| wanted.words(&self.masks)).collect();
+        let words: Vec<u32> = requests.iter().flat_map(|request| request.to_words(&self.masks)).collect();
         let words = device.clone_htod(&words)?;
         let values = storage.as_cuda_slice::<f32>()?.slice(layout.start_offset()..);
         let mut out = device.alloc_zeros::<u32>(rows * CHOICE_WORDS)?;
@@ -69,9 +69,9 @@ impl Chooser {
             block_dim: (THREADS, 1, 1),
             shared_mem_bytes: THREADS * 4,
         };
-        // SAFETY: a block a row, of which there are as many as rows of logits, of wishes and of answers; masks are known
-        // by their index among the bits, and given tokens are within the vocabulary.
+        // SAFETY: one block per row; logits, requests and results have the same number of rows. Mask indices are within
+        // the uploaded bits, and given tokens are within the vocabulary.
         unsafe { launch.launch(config) }.map_err(Error::wrap)?;
-        choices(&device.clone_dtoh(&out)?)
+        decode_results(&device.clone_dtoh(&out)?)
     }
 }

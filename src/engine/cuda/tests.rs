@@ -1,8 +1,8 @@
-//! The kernel of `choose.cu` over the emulator against the sampler of the CPU.
+//! Compares the kernel of `choose.cu`, run by the emulator, with the sampler of the CPU.
 
 use std::sync::Arc;
 
-use super::{CHOICE_WORDS, Choice, Masks, Wanted, choices, uniform};
+use super::{CHOICE_WORDS, ChoiceRequest, SampledToken, UploadedMasks, decode_results, uniform};
 use crate::{
     engine::{Sampling, TokenMask, sampler::Sampler},
     kernels::{
@@ -11,62 +11,70 @@ use crate::{
     },
 };
 
-fn choose(logits: &[f32], vocab: usize, wanted: &[Wanted<'_>]) -> Result<Vec<Choice>, String> {
-    let mut masks = Masks::default();
-    masks.learn(wanted);
-    let wishes: Vec<u32> = wanted.iter().flat_map(|wanted| wanted.words(&masks)).collect();
-    let out = vec![7; wanted.len() * CHOICE_WORDS];
-    let mut arguments =
-        [floats(logits), words(&masks.bits(vocab)), words(&wishes), words(&out), words(&[vocab as u32])];
-    run("choose", (wanted.len(), 1), 64, &mut arguments);
-    choices(&to_words(&arguments[3])).map_err(|error| error.to_string())
+fn choose(logits: &[f32], vocab: usize, requests: &[ChoiceRequest<'_>]) -> Result<Vec<SampledToken>, String> {
+    let mut masks = UploadedMasks::default();
+    masks.update(requests);
+    let request_words: Vec<u32> = requests.iter().flat_map(|request| request.to_words(&masks)).collect();
+    let out = vec![7; requests.len() * CHOICE_WORDS];
+    let mut arguments = [
+        floats(logits),
+        words(&masks.to_bits(vocab)),
+        words(&request_words),
+        words(&out),
+        words(&[vocab as u32]),
+    ];
+    run("choose", (requests.len(), 1), 64, &mut arguments);
+    decode_results(&to_words(&arguments[3])).map_err(|error| error.to_string())
 }
 
-fn wanted(sampling: Sampling, allowed: Option<&Arc<TokenMask>>) -> Wanted<'_> {
-    Wanted { given: None, sampling, allowed, written: 0 }
+fn request(sampling: Sampling, allowed: Option<&Arc<TokenMask>>) -> ChoiceRequest<'_> {
+    ChoiceRequest { given: None, sampling, allowed, generated: 0 }
 }
 
 const GREEDY: Sampling = Sampling::Greedy;
 
 #[test]
-fn the_most_likely_and_the_given_token_are_those_of_the_cpu() {
+fn greedy_and_given_tokens_match_the_cpu() {
     let random = &mut Random::new(11);
     for vocab in [1, 31, 97, 1000] {
-        // Coarse, so that there are ties.
+        // Coarse values, so that there are ties.
         let mut row = || -> Vec<f32> { (0..vocab).map(|_| (random.float(8.0)).round() / 2.0).collect() };
         let rows = [row(), row(), row(), row()];
         let odd = Arc::new(TokenMask::new((0..vocab).map(|id| id % 2 == 1 || vocab == 1).collect()));
         let third = Arc::new(TokenMask::new((0..vocab).map(|id| id % 3 == 0).collect()));
         let given = vocab as u32 - 1;
-        let wishes = [
-            wanted(GREEDY, None),
-            wanted(GREEDY, Some(&odd)),
-            wanted(GREEDY, Some(&third)),
-            Wanted { given: Some(given), ..wanted(GREEDY, Some(&third)) },
+        let requests = [
+            request(GREEDY, None),
+            request(GREEDY, Some(&odd)),
+            request(GREEDY, Some(&third)),
+            ChoiceRequest { given: Some(given), ..request(GREEDY, Some(&third)) },
         ];
-        let found = choose(&rows.concat(), vocab, &wishes).unwrap();
-        for ((wish, row), found) in wishes.iter().zip(&rows).zip(found) {
-            let mut sampler = Sampler::new(GREEDY, wish.given.map(|given| vec![given]));
-            let want = sampler.sample(row, wish.allowed.map(|mask| &**mask)).unwrap();
-            assert_eq!(found.token, want.token);
-            assert!((found.log_probability - want.log_probability).abs() < 1e-3, "{found:?} {want:?}");
+        let found = choose(&rows.concat(), vocab, &requests).unwrap();
+        for ((request, row), found) in requests.iter().zip(&rows).zip(found) {
+            let mut sampler = Sampler::new(GREEDY, request.given.map(|given| vec![given]));
+            let expected = sampler.sample(row, request.allowed.map(|mask| &**mask)).unwrap();
+            assert_eq!(found.id, expected.id);
+            assert!(
+                (found.log_probability - expected.log_probability).abs() < 1e-3,
+                "{found:?} {expected:?}"
+            );
         }
     }
 }
 
 #[test]
-fn what_cannot_be_chosen_from_is_told() {
-    let nobody = Arc::new(TokenMask::new(vec![]));
-    let error = |logits: &[f32], wish| choose(logits, logits.len(), &[wish]).unwrap_err();
-    assert!(error(&[1.0, 2.0], wanted(GREEDY, Some(&nobody))).contains("no token is allowed"));
-    assert!(error(&[f32::NEG_INFINITY; 3], wanted(GREEDY, None)).contains("no token is allowed"));
-    let draw = Sampling::Random { temperature: 1.0, top_p: 0.9, top_k: None, seed: 1 };
-    assert!(error(&[1.0, f32::NAN, 2.0], wanted(draw, None)).contains("NaN"));
-    assert!(error(&[1.0, 2.0], wanted(draw, Some(&nobody))).contains("no token is allowed"));
+fn reports_nan_and_empty_masks() {
+    let nothing = Arc::new(TokenMask::new(vec![]));
+    let error = |logits: &[f32], request| choose(logits, logits.len(), &[request]).unwrap_err();
+    assert!(error(&[1.0, 2.0], request(GREEDY, Some(&nothing))).contains("no token is allowed"));
+    assert!(error(&[f32::NEG_INFINITY; 3], request(GREEDY, None)).contains("no token is allowed"));
+    let random = Sampling::Random { temperature: 1.0, top_p: 0.9, top_k: None, seed: 1 };
+    assert!(error(&[1.0, f32::NAN, 2.0], request(random, None)).contains("NaN"));
+    assert!(error(&[1.0, 2.0], request(random, Some(&nothing))).contains("no token is allowed"));
 }
 
 #[test]
-fn draws_have_the_probabilities_that_were_asked_for() {
+fn random_tokens_follow_the_expected_distribution() {
     let vocab = 90;
     let random = &mut Random::new(5);
     let logits = random.floats(vocab, 2.0);
@@ -74,15 +82,15 @@ fn draws_have_the_probabilities_that_were_asked_for() {
     for (top_p, top_k) in [(1.0, Some(7)), (0.8, None), (0.9, Some(3))] {
         let sampling = Sampling::Random { temperature: 0.7, top_p, top_k, seed: 9 };
         let expected = expected(&logits, &mask, 0.7, top_p, top_k);
-        // Of every token about as many as its share.
+        // Every token is drawn about as often as its probability says.
         let draws = 120;
         let mut counts = vec![0usize; vocab];
-        let mut wishes = Vec::new();
-        for written in 0..draws {
-            wishes.push(Wanted { written, ..wanted(sampling, Some(&mask)) });
+        let mut requests = Vec::new();
+        for generated in 0..draws {
+            requests.push(ChoiceRequest { generated, ..request(sampling, Some(&mask)) });
         }
-        for choice in choose(&logits.repeat(draws), vocab, &wishes).unwrap() {
-            counts[choice.token as usize] += 1;
+        for choice in choose(&logits.repeat(draws), vocab, &requests).unwrap() {
+            counts[choice.id as usize] += 1;
         }
         for (id, (count, share)) in counts.iter().zip(&expected).enumerate() {
             assert!(
@@ -96,7 +104,7 @@ fn draws_have_the_probabilities_that_were_asked_for() {
     }
 }
 
-/// The probabilities of a draw, by definition.
+/// Computes the probabilities of all tokens from the definition of top-k and top-p.
 fn expected(
     logits: &[f32],
     mask: &TokenMask,
@@ -121,24 +129,24 @@ fn expected(
 }
 
 #[test]
-fn masks_are_sent_once_and_forgotten_when_nobody_holds_them() {
+fn uploads_masks_once_and_removes_unused_ones() {
     let mask = |allowed: &[bool]| Arc::new(TokenMask::new(allowed.to_vec()));
     let (a, b) = (mask(&[true, false]), mask(&[true; 40]));
-    let mut masks = Masks::default();
-    assert!(!masks.learn(&[wanted(GREEDY, None)]));
-    assert!(masks.learn(&[wanted(GREEDY, Some(&a))]));
-    assert!(!masks.learn(&[wanted(GREEDY, Some(&a)), wanted(GREEDY, None)]));
-    assert!(masks.learn(&[wanted(GREEDY, Some(&b)), wanted(GREEDY, Some(&a))]));
-    assert_eq!(masks.bits(40), [1, 0, u32::MAX, 0xff]);
+    let mut masks = UploadedMasks::default();
+    assert!(!masks.update(&[request(GREEDY, None)]));
+    assert!(masks.update(&[request(GREEDY, Some(&a))]));
+    assert!(!masks.update(&[request(GREEDY, Some(&a)), request(GREEDY, None)]));
+    assert!(masks.update(&[request(GREEDY, Some(&b)), request(GREEDY, Some(&a))]));
+    assert_eq!(masks.to_bits(40), [1, 0, u32::MAX, 0xff]);
     drop(a);
     let c = mask(&[false, true]);
-    assert!(masks.learn(&[wanted(GREEDY, Some(&c))]));
+    assert!(masks.update(&[request(GREEDY, Some(&c))]));
     assert_eq!((masks.index(&b), masks.index(&c)), (0, 1));
 }
 
 #[test]
-fn uniform_numbers_are_spread_and_repeatable() {
-    let numbers: Vec<f32> = (0..1000).map(|place| uniform(3, place)).collect();
+fn uniform_numbers_are_spread_and_reproducible() {
+    let numbers: Vec<f32> = (0..1000).map(|index| uniform(3, index)).collect();
     assert!(numbers.iter().all(|n| (0.0..1.0).contains(n)));
     let mean = numbers.iter().sum::<f32>() / 1000.0;
     assert!((mean - 0.5).abs() < 0.05, "{mean}");

@@ -1,5 +1,5 @@
-//! The operations on candle's tensors: for CPUs that the kernels do not know, and for CUDA, where rotation and attention
-//! are those of [`super::cuda`].
+//! The operations on candle's tensors, for CPUs without own kernels and for GPUs, where [`super::cuda`] does rotation and
+//! attention.
 
 use std::sync::Arc;
 
@@ -9,23 +9,23 @@ use candle_core::{
 };
 
 use super::{
-    Backend, Heads, Rope, RopeStyle,
+    Backend, Heads, RopeParameters, RopeStyle,
     cuda::{DevicePlan, Gpu},
 };
 use crate::model::{
     Batch, GgufFile, KV_BLOCK_TOKENS, KvCache, KvShape, KvType, ModelError, ModelOptions, Segment,
 };
 
-/// A device of candle's.
+/// A candle device.
 pub(in crate::model) struct Candle {
     device: Device,
-    /// The same device if it is a GPU.
+    /// The same device, if it is a GPU.
     gpu: Option<Gpu>,
     max_positions: usize,
 }
 
-/// A matrix that serves as a product and as an embedding.
-pub(in crate::model) struct Matrix {
+/// A matrix for products and as an embedding table.
+pub(in crate::model) struct CandleMatrix {
     table: Arc<QTensor>,
     product: QMatMul,
 }
@@ -38,11 +38,11 @@ pub(in crate::model) struct Angles {
     pub(super) style: RopeStyle,
 }
 
-/// What a step uploads beside its tokens.
-pub(in crate::model) struct Step {
+/// The data of a step that all layers share.
+pub(in crate::model) struct CandleStep {
     /// The position of every token: `(total_tokens)`.
     positions: Tensor,
-    /// Where a GPU finds and puts keys and values.
+    /// The layout of keys and values on a GPU.
     plan: Option<DevicePlan>,
 }
 
@@ -50,7 +50,7 @@ impl Candle {
     pub(in crate::model) fn new(options: &ModelOptions) -> Result<Self, ModelError> {
         let device = options.device.open()?;
         if device.is_cuda() && options.kv_type != KvType::F16 {
-            let detail = format!("its KV cache is f16, not {}", options.kv_type);
+            let detail = format!("its KV cache supports f16 only, not {}", options.kv_type);
             return Err(ModelError::Device { name: format!("device {}", options.device_name()), detail });
         }
         tracing::info!(?device, "the model runs on candle's operations");
@@ -60,22 +60,28 @@ impl Candle {
 
 impl Backend for Candle {
     type Rows = Tensor;
-    type Matrix = Matrix;
+    type Matrix = CandleMatrix;
     type Vector = Tensor;
     type Rope = Angles;
-    type Step = Step;
+    type Step = CandleStep;
 
-    fn matrix(&self, file: &GgufFile, name: &str, out: usize, input: usize) -> Result<Matrix, ModelError> {
+    fn matrix(
+        &self,
+        file: &GgufFile,
+        name: &str,
+        out: usize,
+        input: usize,
+    ) -> Result<CandleMatrix, ModelError> {
         let table = Arc::new(file.qtensor(name, &[out, input], &self.device)?);
-        Ok(Matrix { product: QMatMul::from_arc(table.clone())?, table })
+        Ok(CandleMatrix { product: QMatMul::from_arc(table.clone())?, table })
     }
 
     fn vector(&self, file: &GgufFile, name: &str, len: usize) -> Result<Tensor, ModelError> {
         file.tensor(name, &[len], &self.device)
     }
 
-    fn rope(&self, rope: &Rope) -> Result<Angles, ModelError> {
-        let Rope { style, head_dim, base, .. } = *rope;
+    fn rope(&self, rope: &RopeParameters) -> Result<Angles, ModelError> {
+        let RopeParameters { style, head_dim, base, .. } = *rope;
         let positions = rope.positions.min(self.max_positions);
         let mut frequencies: Vec<f32> =
             (0..head_dim).step_by(2).map(|i| 1.0 / base.powf(i as f32 / head_dim as f32)).collect();
@@ -90,8 +96,8 @@ impl Backend for Candle {
         rope.cos.dims()[0]
     }
 
-    fn kv_room(&self, shape: KvShape) -> Result<Option<usize>, ModelError> {
-        self.gpu.as_ref().map(|gpu| gpu.kv_room(shape)).transpose()
+    fn available_kv_tokens(&self, shape: KvShape) -> Result<Option<usize>, ModelError> {
+        self.gpu.as_ref().map(|gpu| gpu.available_kv_tokens(shape)).transpose()
     }
 
     fn cache(
@@ -110,18 +116,20 @@ impl Backend for Candle {
         Ok(KvCache::Candle(layers.collect::<Result<_, candle_core::Error>>()?))
     }
 
-    fn step(&self, heads: Heads, batch: &Batch) -> Result<Step, ModelError> {
-        Ok(Step {
+    fn step(&self, heads: Heads, batch: &Batch) -> Result<CandleStep, ModelError> {
+        Ok(CandleStep {
             positions: Tensor::new(batch.positions(), &self.device)?,
             plan: self.gpu.as_ref().map(|gpu| gpu.plan(heads, batch)).transpose()?,
         })
     }
 
-    fn look_up(&self, table: &Matrix, ids: &[u32]) -> Result<Tensor, ModelError> {
-        // A GPU would read beyond the table.
+    fn look_up(&self, table: &CandleMatrix, ids: &[u32]) -> Result<Tensor, ModelError> {
+        // A GPU would read out of bounds.
         let known = table.table.shape().dims()[0];
         if let Some(id) = ids.iter().find(|id| **id as usize >= known) {
-            return Err(ModelError::step(format!("token {id} is not among the {known} of the model")));
+            return Err(ModelError::step(format!(
+                "token {id} is out of range: the model has {known} tokens"
+            )));
         }
         Ok(table.table.embedding(&Tensor::new(ids, &self.device)?)?)
     }
@@ -147,12 +155,17 @@ impl Backend for Candle {
         self.rms_norm(x, weight, epsilon)
     }
 
-    fn project<const N: usize>(&self, x: &Tensor, matrices: [&Matrix; N]) -> Result<[Tensor; N], ModelError> {
+    fn project<const N: usize>(
+        &self,
+        x: &Tensor,
+        matrices: [&CandleMatrix; N],
+    ) -> Result<[Tensor; N], ModelError> {
         let mut outs = Vec::with_capacity(N);
         for matrix in matrices {
             outs.push(matrix.product.forward(x)?);
         }
-        outs.try_into().map_err(|_| ModelError::step("as many outputs as matrices"))
+        outs.try_into()
+            .map_err(|_| ModelError::step("the number of outputs differs from the number of matrices"))
     }
 
     fn add_bias(&self, x: &mut Tensor, bias: &Tensor) -> Result<(), ModelError> {
@@ -160,7 +173,7 @@ impl Backend for Candle {
         Ok(())
     }
 
-    fn rotate(&self, x: &mut Tensor, rope: &Angles, step: &Step) -> Result<(), ModelError> {
+    fn rotate(&self, x: &mut Tensor, rope: &Angles, step: &CandleStep) -> Result<(), ModelError> {
         if let Some(gpu) = &self.gpu {
             *x = gpu.rotate(x, rope, &step.positions)?;
             return Ok(());
@@ -181,7 +194,7 @@ impl Backend for Candle {
         &self,
         heads: Heads,
         batch: &Batch,
-        step: &Step,
+        step: &CandleStep,
         cache: &mut KvCache,
         [queries, keys, values]: [&Tensor; 3],
     ) -> Result<Tensor, ModelError> {
@@ -197,14 +210,14 @@ impl Backend for Candle {
         let mut outputs = Vec::with_capacity(batch.segments.len());
         let mut first = 0;
         for segment in &batch.segments {
-            for (place, offset, len) in runs(segment) {
-                cached_keys.slice_set(&keys.narrow(0, first + offset, len)?.contiguous()?, 0, place)?;
-                cached_values.slice_set(&values.narrow(0, first + offset, len)?.contiguous()?, 0, place)?;
+            for (slot, offset, len) in contiguous_runs(segment) {
+                cached_keys.slice_set(&keys.narrow(0, first + offset, len)?.contiguous()?, 0, slot)?;
+                cached_values.slice_set(&values.narrow(0, first + offset, len)?.contiguous()?, 0, slot)?;
             }
-            let places = Tensor::new(places(segment), &self.device)?;
+            let slots = Tensor::new(slots(segment), &self.device)?;
             let queries = queries.narrow(0, first, segment.len)?;
-            let keys = cached_keys.index_select(&places, 0)?;
-            let values = cached_values.index_select(&places, 0)?;
+            let keys = cached_keys.index_select(&slots, 0)?;
+            let values = cached_values.index_select(&slots, 0)?;
             outputs.push(attend_sequence(heads, segment.start, &queries, &keys, &values)?);
             first += segment.len;
         }
@@ -228,37 +241,37 @@ impl Backend for Candle {
     }
 }
 
-/// `(total_tokens, heads * head_dim)` to `(heads, total_tokens, head_dim)`.
+/// Reshapes `(total_tokens, heads * head_dim)` to `(heads, total_tokens, head_dim)`.
 fn split_heads(x: &Tensor, heads: usize) -> Result<Tensor, ModelError> {
     let (tokens, width) = x.dims2()?;
     Ok(x.reshape((tokens, heads, width / heads))?.transpose(0, 1)?)
 }
 
-/// Where position `position` of a sequence is kept.
-fn place(segment: &Segment, position: usize) -> usize {
+/// Returns the slot of a position in the cache.
+fn slot(segment: &Segment, position: usize) -> usize {
     segment.blocks[position / KV_BLOCK_TOKENS] as usize * KV_BLOCK_TOKENS + position % KV_BLOCK_TOKENS
 }
 
-/// Where all positions of a sequence up to the end of this step are kept.
-fn places(segment: &Segment) -> Vec<u32> {
-    (0..segment.start + segment.len).map(|position| place(segment, position) as u32).collect()
+/// Returns the slots of all positions up to the end of this step.
+fn slots(segment: &Segment) -> Vec<u32> {
+    (0..segment.start + segment.len).map(|position| slot(segment, position) as u32).collect()
 }
 
-/// The new tokens of a segment as runs within a block: place in the cache, offset in the segment, length.
-fn runs(segment: &Segment) -> Vec<(usize, usize, usize)> {
+/// Splits the new tokens of a segment into runs with contiguous slots: first slot, offset in the segment, length.
+fn contiguous_runs(segment: &Segment) -> Vec<(usize, usize, usize)> {
     let mut runs = Vec::new();
     let mut offset = 0;
     while offset < segment.len {
         let position = segment.start + offset;
         let len = (KV_BLOCK_TOKENS - position % KV_BLOCK_TOKENS).min(segment.len - offset);
-        runs.push((place(segment, position), offset, len));
+        runs.push((slot(segment, position), offset, len));
         offset += len;
     }
     runs
 }
 
-/// Attention of one sequence: `queries` `(len, heads * head_dim)` at positions `start..start + len`, `keys` and
-/// `values` `(start + len, kv_heads, head_dim)`; the answer is `(len, heads * head_dim)`.
+/// Computes attention of one sequence: `queries` `(len, heads * head_dim)` at positions `start..start + len`, `keys` and
+/// `values` `(start + len, kv_heads, head_dim)`; the result is `(len, heads * head_dim)`.
 fn attend_sequence(
     shape: Heads,
     start: usize,
@@ -272,7 +285,7 @@ fn attend_sequence(
     let group = heads / kv_heads;
     let keys = keys.transpose(0, 1)?.contiguous()?;
     let values = values.transpose(0, 1)?.contiguous()?;
-    // The heads of a group stand side by side, so they share their keys without being copied.
+    // The heads of a group are adjacent, so they share their keys without a copy.
     let queries = split_heads(queries, heads)?.contiguous()?.reshape((kv_heads, group * len, head_dim))?;
     let scores = (queries.matmul(&keys.t()?)? / (score_divisor as f64).sqrt())?;
     let scores = if len == 1 && start < window {
@@ -286,13 +299,13 @@ fn attend_sequence(
     Ok(output.reshape((heads, len, head_dim))?.transpose(0, 1)?.flatten_from(D::Minus2)?)
 }
 
-/// `(len, start + len)`: zero where a query may look, minus infinity after its own position and before its window.
+/// Returns the attention mask `(len, start + len)`: 0 inside the causal window, -∞ elsewhere.
 fn mask(len: usize, start: usize, window: usize, device: &Device) -> Result<Tensor, ModelError> {
     let width = start + len;
     let value = |row: usize, column: usize| {
         let position = start + row;
-        let is_seen = column <= position && position - column < window;
-        if is_seen { 0.0 } else { f32::NEG_INFINITY }
+        let is_visible = column <= position && position - column < window;
+        if is_visible { 0.0 } else { f32::NEG_INFINITY }
     };
     let mask: Vec<f32> = (0..len).flat_map(|row| (0..width).map(move |column| value(row, column))).collect();
     Ok(Tensor::from_vec(mask, (len, width), device)?)

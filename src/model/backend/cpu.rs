@@ -1,13 +1,13 @@
-//! The operations on the project's own kernels.
+//! The operations on this project's CPU kernels.
 //!
-//! Activations live in memory that is used again and again: a step makes hundreds of them, and what is given back to
-//! the system must be cleared by it, page by page, when it is taken again (a fifth of a prefill, measured).
+//! The memory of activations is pooled: a step allocates hundreds of them, and the operating system would clear memory that
+//! was returned to it page by page when it is allocated again (measured: a fifth of the time of prefill).
 
 use std::sync::{Arc, Mutex, PoisonError};
 
 use candle_core::{Device, Tensor};
 
-use super::{Backend, Heads, Rope};
+use super::{Backend, Heads, RopeParameters};
 use crate::{
     kernels::{
         self, AttentionBatch, AttentionSequence, GgufMatrix, Kernels, KvStore, KvType, Product, QuantMatrix,
@@ -19,17 +19,17 @@ use crate::{
 /// The kernels with their instruction set and threads.
 pub(in crate::model) struct Cpu {
     kernels: Kernels,
-    shelf: Arc<Shelf>,
+    pool: Arc<BufferPool>,
     kv_type: KvType,
     max_positions: usize,
 }
 
-/// Memory of activations that are gone, for those that come. As many vectors as were alive at once, at most.
+/// Unused buffers for activations; at most as many as were in use at the same time.
 #[derive(Default)]
-struct Shelf(Mutex<Vec<Vec<f32>>>);
+struct BufferPool(Mutex<Vec<Vec<f32>>>);
 
-impl Shelf {
-    /// `len` values of any kind: the smallest vector that has room, else the largest, made longer.
+impl BufferPool {
+    /// Returns `len` arbitrary values, in the smallest buffer with enough capacity or else in the largest one, enlarged.
     fn take(&self, len: usize) -> Vec<f32> {
         let mut vectors = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let fits = |v: &Vec<f32>| (v.capacity() < len, v.capacity().abs_diff(len));
@@ -37,7 +37,7 @@ impl Shelf {
         let mut values = best.map(|i| vectors.swap_remove(i)).unwrap_or_default();
         drop(vectors);
         if values.capacity() < len {
-            values = Vec::new(); // nothing that is worth a copy
+            values = Vec::new(); // avoids copying the old contents
         }
         values.resize(len, 0.0);
         values
@@ -49,19 +49,19 @@ impl Shelf {
 }
 
 /// Activations, `(rows, width)` row-major.
-pub(in crate::model) struct Rows {
+pub(in crate::model) struct CpuRows {
     values: Vec<f32>,
     width: usize,
-    shelf: Arc<Shelf>,
+    pool: Arc<BufferPool>,
 }
 
-impl Drop for Rows {
+impl Drop for CpuRows {
     fn drop(&mut self) {
-        self.shelf.give_back(std::mem::take(&mut self.values));
+        self.pool.give_back(std::mem::take(&mut self.values));
     }
 }
 
-impl Rows {
+impl CpuRows {
     fn count(&self) -> usize {
         self.values.len() / self.width.max(1)
     }
@@ -75,22 +75,17 @@ impl Cpu {
             threads = kernels.pool().threads(),
             "the model runs on the CPU"
         );
-        Self {
-            kernels,
-            shelf: Arc::default(),
-            kv_type: options.kv_type,
-            max_positions: options.max_positions,
-        }
+        Self { kernels, pool: Arc::default(), kv_type: options.kv_type, max_positions: options.max_positions }
     }
 
-    /// Rows to be written: what is in them is of no use.
-    fn rows(&self, rows: usize, width: usize) -> Rows {
-        Rows { values: self.shelf.take(rows * width), width, shelf: self.shelf.clone() }
+    /// Allocates rows with arbitrary contents.
+    fn rows(&self, rows: usize, width: usize) -> CpuRows {
+        CpuRows { values: self.pool.take(rows * width), width, pool: self.pool.clone() }
     }
 }
 
 impl Backend for Cpu {
-    type Rows = Rows;
+    type Rows = CpuRows;
     type Matrix = QuantMatrix;
     type Vector = Vec<f32>;
     type Rope = RopeTable;
@@ -107,7 +102,7 @@ impl Backend for Cpu {
         let (quant_type, bytes) = file.tensor_bytes(name, &[out, input])?;
         let matrix = GgufMatrix { ty: quant_type, rows: out, columns: input, data: bytes };
         let packed = QuantMatrix::from_gguf(&self.kernels, matrix);
-        // The packed copy is what is used from now on.
+        // The kernels use the packed copy, so the pages of the file can be dropped.
         file.release(bytes);
         packed.map_err(|error| file.corrupt(format!("tensor {name}: {error}")))
     }
@@ -116,8 +111,8 @@ impl Backend for Cpu {
         Ok(file.tensor(name, &[len], &Device::Cpu)?.to_vec1()?)
     }
 
-    fn rope(&self, rope: &Rope) -> Result<RopeTable, ModelError> {
-        let Rope { style, head_dim, base, divisors, .. } = rope;
+    fn rope(&self, rope: &RopeParameters) -> Result<RopeTable, ModelError> {
+        let RopeParameters { style, head_dim, base, divisors, .. } = rope;
         let positions = rope.positions.min(self.max_positions);
         Ok(RopeTable::new(*style, *head_dim, *head_dim, *base, divisors, positions)?)
     }
@@ -126,7 +121,7 @@ impl Backend for Cpu {
         rope.positions()
     }
 
-    fn kv_room(&self, _shape: KvShape) -> Result<Option<usize>, ModelError> {
+    fn available_kv_tokens(&self, _shape: KvShape) -> Result<Option<usize>, ModelError> {
         Ok(None)
     }
 
@@ -147,7 +142,7 @@ impl Backend for Cpu {
             tokens = blocks * KV_BLOCK_TOKENS,
             kv_type = %self.kv_type,
             mebibytes = store.bytes() >> 20,
-            "the KV cache is reserved"
+            "reserved the KV cache"
         );
         Ok(KvCache::Cpu(store))
     }
@@ -156,10 +151,10 @@ impl Backend for Cpu {
         Ok(batch.positions())
     }
 
-    fn look_up(&self, table: &QuantMatrix, ids: &[u32]) -> Result<Rows, ModelError> {
+    fn look_up(&self, table: &QuantMatrix, ids: &[u32]) -> Result<CpuRows, ModelError> {
         if let Some(id) = ids.iter().find(|id| **id as usize >= table.rows()) {
             return Err(ModelError::step(format!(
-                "token {id} is not among the {} of the model",
+                "token {id} is out of range: the model has {} tokens",
                 table.rows()
             )));
         }
@@ -168,12 +163,12 @@ impl Backend for Cpu {
         Ok(rows)
     }
 
-    fn scale(&self, x: &mut Rows, factor: f32) -> Result<(), ModelError> {
+    fn scale(&self, x: &mut CpuRows, factor: f32) -> Result<(), ModelError> {
         kernels::scale(&self.kernels, &mut x.values, factor);
         Ok(())
     }
 
-    fn rms_norm(&self, x: &Rows, weight: &Vec<f32>, epsilon: f32) -> Result<Rows, ModelError> {
+    fn rms_norm(&self, x: &CpuRows, weight: &Vec<f32>, epsilon: f32) -> Result<CpuRows, ModelError> {
         let mut out = self.rows(x.count(), x.width);
         kernels::rms_norm(&self.kernels, &x.values, weight, epsilon, &mut out.values);
         Ok(out)
@@ -181,11 +176,11 @@ impl Backend for Cpu {
 
     fn add_rms_norm(
         &self,
-        x: &mut Rows,
-        y: &Rows,
+        x: &mut CpuRows,
+        y: &CpuRows,
         weight: &Vec<f32>,
         epsilon: f32,
-    ) -> Result<Rows, ModelError> {
+    ) -> Result<CpuRows, ModelError> {
         let mut out = self.rows(x.count(), x.width);
         kernels::add_rms_norm(&self.kernels, &mut x.values, &y.values, weight, epsilon, &mut out.values);
         Ok(out)
@@ -193,9 +188,9 @@ impl Backend for Cpu {
 
     fn project<const N: usize>(
         &self,
-        x: &Rows,
+        x: &CpuRows,
         matrices: [&QuantMatrix; N],
-    ) -> Result<[Rows; N], ModelError> {
+    ) -> Result<[CpuRows; N], ModelError> {
         let mut outs = matrices.map(|matrix| self.rows(x.count(), matrix.rows()));
         let mut products: Vec<Product<'_>> = matrices
             .iter()
@@ -206,12 +201,12 @@ impl Backend for Cpu {
         Ok(outs)
     }
 
-    fn add_bias(&self, x: &mut Rows, bias: &Vec<f32>) -> Result<(), ModelError> {
+    fn add_bias(&self, x: &mut CpuRows, bias: &Vec<f32>) -> Result<(), ModelError> {
         kernels::add_bias(&self.kernels, &mut x.values, bias);
         Ok(())
     }
 
-    fn rotate(&self, x: &mut Rows, rope: &RopeTable, positions: &Vec<u32>) -> Result<(), ModelError> {
+    fn rotate(&self, x: &mut CpuRows, rope: &RopeTable, positions: &Vec<u32>) -> Result<(), ModelError> {
         rope.rotate(&self.kernels, &mut x.values, positions);
         Ok(())
     }
@@ -222,13 +217,13 @@ impl Backend for Cpu {
         batch: &Batch,
         _positions: &Vec<u32>,
         cache: &mut KvCache,
-        [queries, keys, values]: [&Rows; 3],
-    ) -> Result<Rows, ModelError> {
+        [queries, keys, values]: [&CpuRows; 3],
+    ) -> Result<CpuRows, ModelError> {
         let KvCache::Cpu(store) = cache else {
             return Err(ModelError::step("the KV cache belongs to another backend"));
         };
         let mut sequences = Vec::with_capacity(batch.segments.len());
-        let mut places = Vec::with_capacity(batch.tokens.len());
+        let mut slots = Vec::with_capacity(batch.tokens.len());
         let mut row = 0;
         for segment in &batch.segments {
             sequences.push(AttentionSequence {
@@ -238,11 +233,11 @@ impl Backend for Cpu {
                 blocks: &segment.blocks,
             });
             for position in segment.start..segment.start + segment.len {
-                places.push((segment.blocks[position / KV_BLOCK_TOKENS], position as u32));
+                slots.push((segment.blocks[position / KV_BLOCK_TOKENS], position as u32));
             }
             row += segment.len;
         }
-        store.write_rows(&self.kernels, heads.layer, &places, &keys.values, &values.values);
+        store.write_rows(&self.kernels, heads.layer, &slots, &keys.values, &values.values);
         let mut out = self.rows(queries.count(), queries.width);
         let attention = AttentionBatch {
             q: &queries.values,
@@ -255,17 +250,17 @@ impl Backend for Cpu {
         Ok(out)
     }
 
-    fn silu_mul(&self, mut gate: Rows, up: &Rows) -> Result<Rows, ModelError> {
+    fn silu_mul(&self, mut gate: CpuRows, up: &CpuRows) -> Result<CpuRows, ModelError> {
         kernels::silu_mul(&self.kernels, &mut gate.values, &up.values);
         Ok(gate)
     }
 
-    fn gelu_mul(&self, mut gate: Rows, up: &Rows) -> Result<Rows, ModelError> {
+    fn gelu_mul(&self, mut gate: CpuRows, up: &CpuRows) -> Result<CpuRows, ModelError> {
         kernels::gelu_mul(&self.kernels, &mut gate.values, &up.values);
         Ok(gate)
     }
 
-    fn select(&self, x: &Rows, rows: &[u32]) -> Result<Rows, ModelError> {
+    fn select(&self, x: &CpuRows, rows: &[u32]) -> Result<CpuRows, ModelError> {
         let mut chosen = self.rows(rows.len(), x.width);
         for (&row, chosen) in rows.iter().zip(chosen.values.chunks_exact_mut(x.width)) {
             chosen.copy_from_slice(&x.values[row as usize * x.width..][..x.width]);
@@ -273,7 +268,7 @@ impl Backend for Cpu {
         Ok(chosen)
     }
 
-    fn to_tensor(&self, mut x: Rows, width: usize) -> Result<Tensor, ModelError> {
+    fn to_tensor(&self, mut x: CpuRows, width: usize) -> Result<Tensor, ModelError> {
         let rows = x.values.len() / width;
         Ok(Tensor::from_vec(std::mem::take(&mut x.values), (rows, width), &Device::Cpu)?)
     }

@@ -1,7 +1,7 @@
-//! What an architecture is written with: a handful of operations over packed rows.
+//! The operations over packed rows that the decoder is written with.
 //!
-//! An architecture is written once, over [`Backend`]; [`Cpu`] runs it on the project's own kernels, and
-//! [`Candle`] on candle's operations, on CPUs that the kernels do not know and, with the kernels of `cuda`, on GPUs.
+//! The decoder is written once, over [`Backend`]. [`Cpu`] runs it on this project's kernels; [`Candle`] runs it on candle's
+//! operations, on CPUs without such kernels and, with the kernels of `cuda`, on GPUs.
 
 mod candle;
 mod cpu;
@@ -28,28 +28,29 @@ pub(super) struct Heads {
     pub(super) kv_heads: usize,
     /// Size of a head.
     pub(super) head_dim: usize,
-    /// Scores are divided by the root of this.
+    /// Attention scores are divided by the square root of this.
     pub(super) score_divisor: usize,
-    /// How many tokens a token sees at most, itself and those before it; `None` for all.
+    /// Maximum number of tokens that a token attends to, including itself; `None` for all.
     pub(super) window: Option<usize>,
 }
 
-/// A rotary embedding: at position `p`, pair `i` of a head is turned by `p / (base^(2i / head_dim) * divisors[i])`.
+/// A rotary position embedding: at position `p`, pair `i` of a head is rotated by the angle
+/// `p / (base^(2i / head_dim) * divisors[i])`.
 #[derive(Debug, Clone)]
-pub(super) struct Rope {
-    /// Which elements are a pair.
+pub(super) struct RopeParameters {
+    /// Which elements form a pair.
     pub(super) style: RopeStyle,
     /// Size of a head.
     pub(super) head_dim: usize,
     /// The base of the frequencies.
     pub(super) base: f32,
-    /// What slows the pairs down, `(head_dim / 2)`; empty where nothing does.
+    /// Divisors of the frequencies, `(head_dim / 2)`; empty for none.
     pub(super) divisors: Vec<f32>,
-    /// Positions that the model was trained for.
+    /// Number of positions that the model was trained for.
     pub(super) positions: usize,
 }
 
-/// The operations. Activations are rows of f32, one a token: `(total_tokens, width)`.
+/// The operations. Activations are rows of f32, one per token: `(total_tokens, width)`.
 pub(super) trait Backend: Send {
     /// Activations.
     type Rows;
@@ -57,9 +58,9 @@ pub(super) trait Backend: Send {
     type Matrix: Send;
     /// A weight vector.
     type Vector: Send;
-    /// The angles of a rotary embedding.
+    /// A rotary position embedding with its angles.
     type Rope: Send;
-    /// What the operations want to know of a step beside its tokens, made once for all layers.
+    /// Data of a step that all layers share, such as positions.
     type Step;
 
     /// Reads a matrix.
@@ -74,16 +75,16 @@ pub(super) trait Backend: Send {
     /// Reads a vector.
     fn vector(&self, file: &GgufFile, name: &str, len: usize) -> Result<Self::Vector, ModelError>;
 
-    /// Makes the angles, for no more positions than the options allow.
-    fn rope(&self, rope: &Rope) -> Result<Self::Rope, ModelError>;
+    /// Computes the angles, for at most as many positions as the options allow.
+    fn rope(&self, rope: &RopeParameters) -> Result<Self::Rope, ModelError>;
 
-    /// Number of positions of a rope.
+    /// Returns the number of positions of a rotary embedding.
     fn positions(&self, rope: &Self::Rope) -> usize;
 
-    /// KV tokens that the device has room for, beside the weights and what a step needs; `None` where nobody counts.
-    fn kv_room(&self, shape: KvShape) -> Result<Option<usize>, ModelError>;
+    /// Returns the number of KV cache tokens that fit into the device's memory; `None` for main memory.
+    fn available_kv_tokens(&self, shape: KvShape) -> Result<Option<usize>, ModelError>;
 
-    /// An empty cache. `key_biases` are added to the keys of each layer before their rotation, if there are any.
+    /// Creates an empty cache. `key_biases` are the biases, per layer, that are added to the keys before their rotation.
     fn cache(
         &self,
         shape: KvShape,
@@ -92,20 +93,20 @@ pub(super) trait Backend: Send {
         rope: &Self::Rope,
     ) -> Result<KvCache, ModelError>;
 
-    /// Reads a batch for the layers, whose heads are alike.
+    /// Prepares the shared data of a step; the heads of all layers have the same shape.
     fn step(&self, heads: Heads, batch: &Batch) -> Result<Self::Step, ModelError>;
 
-    /// The rows of an embedding: `(ids, in_features)`.
+    /// Looks up rows of an embedding: `(ids, in_features)`.
     fn look_up(&self, table: &Self::Matrix, ids: &[u32]) -> Result<Self::Rows, ModelError>;
 
-    /// `x *= factor`.
+    /// Computes `x *= factor`.
     fn scale(&self, x: &mut Self::Rows, factor: f32) -> Result<(), ModelError>;
 
-    /// `x / rms(x) * weight`. Where a row is several times as long as the weight, each part of it is normed by itself.
+    /// Computes `x / rms(x) * weight`. If a row is a multiple of the weight's length, its parts are normalized separately.
     fn rms_norm(&self, x: &Self::Rows, weight: &Self::Vector, epsilon: f32)
     -> Result<Self::Rows, ModelError>;
 
-    /// `x += y`, then [`Self::rms_norm`] of the new `x`.
+    /// Computes `x += y`, then [`Self::rms_norm`] of the new `x`.
     fn add_rms_norm(
         &self,
         x: &mut Self::Rows,
@@ -114,7 +115,7 @@ pub(super) trait Backend: Send {
         epsilon: f32,
     ) -> Result<Self::Rows, ModelError>;
 
-    /// `x Wᵀ` for several matrices at once.
+    /// Computes `x Wᵀ` for several matrices.
     fn project<const N: usize>(
         &self,
         x: &Self::Rows,
@@ -124,10 +125,10 @@ pub(super) trait Backend: Send {
     /// Adds a vector to every row.
     fn add_bias(&self, x: &mut Self::Rows, bias: &Self::Vector) -> Result<(), ModelError>;
 
-    /// Rotates the heads of every row by its position.
+    /// Rotates the heads of every row according to its position.
     fn rotate(&self, x: &mut Self::Rows, rope: &Self::Rope, step: &Self::Step) -> Result<(), ModelError>;
 
-    /// Writes the keys and values into the cache and lets every token attend to its own sequence.
+    /// Writes keys and values to the cache and computes attention of every token to its own sequence.
     fn attend(
         &self,
         heads: Heads,
@@ -137,15 +138,15 @@ pub(super) trait Backend: Send {
         qkv: [&Self::Rows; 3],
     ) -> Result<Self::Rows, ModelError>;
 
-    /// SwiGLU: `gate * sigmoid(gate) * up`.
+    /// Computes SwiGLU: `gate * sigmoid(gate) * up`.
     fn silu_mul(&self, gate: Self::Rows, up: &Self::Rows) -> Result<Self::Rows, ModelError>;
 
-    /// GeGLU: `gelu(gate) * up`, GELU in its tanh form.
+    /// Computes GeGLU: `gelu(gate) * up`, with the tanh approximation of GELU.
     fn gelu_mul(&self, gate: Self::Rows, up: &Self::Rows) -> Result<Self::Rows, ModelError>;
 
-    /// Some of the rows.
+    /// Selects rows by index.
     fn select(&self, x: &Self::Rows, rows: &[u32]) -> Result<Self::Rows, ModelError>;
 
-    /// Rows as a tensor `(rows, width)`, to be handed out.
+    /// Converts rows to a tensor `(rows, width)`.
     fn to_tensor(&self, x: Self::Rows, width: usize) -> Result<Tensor, ModelError>;
 }

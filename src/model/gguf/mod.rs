@@ -1,10 +1,10 @@
-//! Reading of GGUF files: metadata, tensors, and the tokenizer that stands in them.
+//! GGUF files: metadata, tensors, and the embedded tokenizer.
 //!
-//! Owns the memory map of the file. Called by the architectures of this module and by whoever needs the
-//! tokenizer. Never keeps a second copy of the weights.
+//! Owns the memory map of the file. Called by the decoder and its backends, and by `pipeline` for the tokenizer. Never keeps a
+//! second copy of the weights.
 
 mod header;
-mod vocabulary;
+mod tokenizer;
 
 use std::{
     borrow::Cow,
@@ -18,12 +18,12 @@ use candle_core::{
 };
 use memmap2::Mmap;
 
-use super::{ModelError, one_line};
+use super::{ModelError, error::first_line};
 use crate::kernels::QuantType;
-use header::{Header, HeaderError, TensorInfo, Value};
+use header::{Header, HeaderError, MetadataValue, TensorInfo};
 
-/// The largest size that a file may state (layers, heads, features, positions): far above any model's, and small enough
-/// that two of them can be multiplied.
+/// Maximum value of a size in the metadata (layers, heads, features, positions): far above any real model, and small enough
+/// that the product of two does not overflow.
 const MAX_SIZE: usize = 1 << 24;
 
 /// An open GGUF file.
@@ -34,16 +34,16 @@ pub struct GgufFile {
 }
 
 impl GgufFile {
-    /// Maps the file and reads its header.
+    /// Maps a file into memory and reads its header.
     ///
     /// # Errors
-    /// When the file cannot be read, is no GGUF, is shorter than its tensors, or its header contradicts itself.
+    /// If the file cannot be read, is not a GGUF file, is shorter than its tensors, or has an inconsistent header.
     pub fn open(path: &Path) -> Result<Self, ModelError> {
         let open_error = |source| ModelError::Open { path: path.to_owned(), source };
         let file = File::open(path).map_err(open_error)?;
         #[allow(unsafe_code)]
-        // SAFETY: the map is read-only and private. Model files are replaced by renaming, never written
-        // in place, so the bytes under the map do not change while it lives.
+        // SAFETY: the map is read-only and private. Model files are replaced by renaming, never written in place, so the
+        // mapped bytes do not change.
         let bytes = unsafe { Mmap::map(&file) }.map_err(open_error)?;
         let header = Header::read(&bytes).map_err(|error| match error {
             HeaderError::Corrupt(detail) => ModelError::Corrupt { path: path.to_owned(), detail },
@@ -52,145 +52,147 @@ impl GgufFile {
         Ok(Self { path: path.to_owned(), header, bytes })
     }
 
-    /// The path that it was opened from.
+    /// Returns the path of the file.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// The architecture, as GGUF names it.
+    /// Returns the name of the architecture.
     ///
     /// # Errors
-    /// When the file does not say.
+    /// If the metadata does not contain it.
     pub fn architecture(&self) -> Result<&str, ModelError> {
         self.string("general.architecture")
     }
 
-    /// The chat template of the file, if it has one.
+    /// Returns the chat template, if the file has one.
     pub fn chat_template(&self) -> Option<&str> {
         self.string("tokenizer.chat_template").ok()
     }
 
-    /// The id of the token that ends an answer, if the file says.
+    /// Returns the id of the token that ends a completion, if the file has one.
     pub fn eos_token_id(&self) -> Option<u32> {
         self.token_id("tokenizer.ggml.eos_token_id")
     }
 
-    /// The tokenizer that stands in the file.
+    /// Builds the embedded tokenizer.
     ///
     /// # Errors
-    /// When its kind is not known, or its parts do not fit together.
+    /// If its type is not supported, or its parts are inconsistent.
     pub fn tokenizer(&self) -> Result<tokenizers::Tokenizer, ModelError> {
-        vocabulary::tokenizer(self)
+        tokenizer::tokenizer(self)
     }
 
-    fn value(&self, key: &str) -> Result<&Value, ModelError> {
+    fn value(&self, key: &str) -> Result<&MetadataValue, ModelError> {
         self.header.metadata.get(key).ok_or_else(|| self.corrupt(format!("metadata {key} is missing")))
     }
 
-    /// Whether the metadata has this key.
+    /// Returns `true` if the metadata contains this key.
     pub(super) fn has(&self, key: &str) -> bool {
         self.header.metadata.contains_key(key)
     }
 
-    /// A text of the metadata.
+    /// Returns a string of the metadata.
     pub(super) fn string(&self, key: &str) -> Result<&str, ModelError> {
-        let Value::Text(range) = self.value(key)? else {
-            return Err(self.corrupt(format!("metadata {key} is no text")));
+        let MetadataValue::String(range) = self.value(key)? else {
+            return Err(self.corrupt(format!("metadata {key} is not a string")));
         };
         std::str::from_utf8(&self.bytes[range.clone()])
-            .map_err(|_| self.corrupt(format!("metadata {key} is no UTF-8")))
+            .map_err(|_| self.corrupt(format!("metadata {key} is not valid UTF-8")))
     }
 
-    /// A whole number of the metadata that is not below zero.
-    fn whole(&self, key: &str) -> Result<u64, ModelError> {
+    /// Returns a non-negative integer of the metadata.
+    fn unsigned(&self, key: &str) -> Result<u64, ModelError> {
         match *self.value(key)? {
-            Value::Unsigned(n) => Some(n),
-            Value::Signed(n) => u64::try_from(n).ok(),
+            MetadataValue::Unsigned(n) => Some(n),
+            MetadataValue::Signed(n) => u64::try_from(n).ok(),
             _ => None,
         }
-        .ok_or_else(|| self.corrupt(format!("metadata {key} is no whole number")))
+        .ok_or_else(|| self.corrupt(format!("metadata {key} is not a non-negative integer")))
     }
 
-    /// A size of the metadata (a number of layers, heads, features or positions): at least 1.
+    /// Returns a size of the metadata (a number of layers, heads, features or positions), at least 1.
     pub(super) fn size(&self, key: &str) -> Result<usize, ModelError> {
-        let size = self.whole(key)?;
+        let size = self.unsigned(key)?;
         usize::try_from(size)
             .ok()
             .filter(|size| (1..=MAX_SIZE).contains(size))
-            .ok_or_else(|| self.corrupt(format!("metadata {key} is {size}, not 1 to {MAX_SIZE}")))
+            .ok_or_else(|| self.corrupt(format!("metadata {key} is {size}; expected 1 to {MAX_SIZE}")))
     }
 
-    /// A token id of the metadata, if there is one.
+    /// Returns a token id of the metadata, if it is present and valid.
     pub(super) fn token_id(&self, key: &str) -> Option<u32> {
-        self.whole(key).ok().and_then(|id| u32::try_from(id).ok())
+        self.unsigned(key).ok().and_then(|id| u32::try_from(id).ok())
     }
 
-    /// A positive finite number of the metadata.
+    /// Returns a positive finite number of the metadata.
     pub(super) fn f32(&self, key: &str) -> Result<f32, ModelError> {
-        let Value::Float(value) = *self.value(key)? else {
-            return Err(self.corrupt(format!("metadata {key} is no number")));
+        let MetadataValue::Float(value) = *self.value(key)? else {
+            return Err(self.corrupt(format!("metadata {key} is not a float")));
         };
         let value = value as f32;
         if value > 0.0 && value.is_finite() {
             Ok(value)
         } else {
-            Err(self.corrupt(format!("metadata {key} is {value}, which is not above 0")))
+            Err(self.corrupt(format!("metadata {key} is {value}; expected a positive number")))
         }
     }
 
-    /// A truth value of the metadata, if there is one.
+    /// Returns a boolean of the metadata, if it is present.
     pub(super) fn bool(&self, key: &str) -> Option<bool> {
         match self.header.metadata.get(key) {
-            Some(Value::Bool(value)) => Some(*value),
+            Some(MetadataValue::Bool(value)) => Some(*value),
             _ => None,
         }
     }
 
-    /// A list of texts of the metadata.
-    fn texts(&self, key: &str) -> Result<Vec<Cow<'_, str>>, ModelError> {
-        header::texts(&self.bytes, self.value(key)?)
-            .ok_or_else(|| self.corrupt(format!("metadata {key} is no list of texts")))
+    /// Returns a list of strings of the metadata.
+    fn strings(&self, key: &str) -> Result<Vec<Cow<'_, str>>, ModelError> {
+        header::strings(&self.bytes, self.value(key)?)
+            .ok_or_else(|| self.corrupt(format!("metadata {key} is not a list of strings")))
     }
 
-    /// A list of numbers of the metadata.
+    /// Returns a list of numbers of the metadata.
     fn numbers(&self, key: &str) -> Result<Vec<f64>, ModelError> {
         header::numbers(&self.bytes, self.value(key)?)
-            .ok_or_else(|| self.corrupt(format!("metadata {key} is no list of numbers")))
+            .ok_or_else(|| self.corrupt(format!("metadata {key} is not a list of numbers")))
     }
 
-    /// Number of tokens in the vocabulary, at least 1.
+    /// Returns the number of tokens in the vocabulary, at least 1.
     pub(super) fn vocab_size(&self) -> Result<usize, ModelError> {
         const KEY: &str = "tokenizer.ggml.tokens";
         match *self.value(KEY)? {
-            Value::List { count, .. } if (1..=MAX_SIZE).contains(&count) => Ok(count),
-            Value::List { count, .. } => Err(self.corrupt(format!("metadata {KEY} has {count} elements"))),
-            _ => Err(self.corrupt(format!("metadata {KEY} is no list"))),
+            MetadataValue::List { count, .. } if (1..=MAX_SIZE).contains(&count) => Ok(count),
+            MetadataValue::List { count, .. } => {
+                Err(self.corrupt(format!("metadata {KEY} has {count} elements")))
+            }
+            _ => Err(self.corrupt(format!("metadata {KEY} is not a list"))),
         }
     }
 
-    /// Whether a tensor of this name stands in the file.
+    /// Returns `true` if the file contains a tensor of this name.
     pub(super) fn has_tensor(&self, name: &str) -> bool {
         self.header.tensors.contains_key(name)
     }
 
-    /// A tensor; its shape must be `shape`.
+    /// Returns the entry of a tensor, whose shape must be `shape`.
     fn tensor_info(&self, name: &str, shape: &[usize]) -> Result<&TensorInfo, ModelError> {
         let info =
             self.header.tensors.get(name).ok_or_else(|| self.corrupt(format!("tensor {name} is missing")))?;
         if info.shape != shape {
             let found = &info.shape;
-            return Err(self.corrupt(format!("tensor {name} has the shape {found:?}, expected {shape:?}")));
+            return Err(self.corrupt(format!("tensor {name} has the shape {found:?}; expected {shape:?}")));
         }
         Ok(info)
     }
 
-    /// The type and the bytes of a tensor as they stand in the file; its shape must be `shape`.
+    /// Returns the type and the raw bytes of a tensor, whose shape must be `shape`.
     pub(super) fn tensor_bytes(&self, name: &str, shape: &[usize]) -> Result<(QuantType, &[u8]), ModelError> {
         let info = self.tensor_info(name, shape)?;
         Ok((info.quant_type, &self.bytes[info.bytes.clone()]))
     }
 
-    /// A tensor in its quantized form; its shape must be `shape`.
+    /// Loads a tensor in its quantized form; its shape must be `shape`.
     pub(super) fn qtensor(
         &self,
         name: &str,
@@ -199,28 +201,28 @@ impl GgufFile {
     ) -> Result<QTensor, ModelError> {
         let (quant_type, bytes) = self.tensor_bytes(name, shape)?;
         qtensor_from_ggml(dtype(quant_type), bytes, shape.to_vec(), device)
-            .map_err(|e| self.corrupt(format!("tensor {name}: {}", one_line(&e))))
+            .map_err(|e| self.corrupt(format!("tensor {name}: {}", first_line(&e))))
     }
 
-    /// A tensor as f32; its shape must be `shape`.
+    /// Loads a tensor as f32; its shape must be `shape`.
     pub(super) fn tensor(&self, name: &str, shape: &[usize], device: &Device) -> Result<Tensor, ModelError> {
         Ok(self.qtensor(name, shape, device)?.dequantize(device)?)
     }
 
-    /// Lets the system take back the memory behind bytes of this file that are not needed any more; they
-    /// are read again from the file if they are touched.
+    /// Lets the operating system reclaim the pages of bytes that are no longer needed; an access reads them from the file
+    /// again.
     pub(super) fn release(&self, bytes: &[u8]) {
         #[cfg(unix)]
         {
             let offset = bytes.as_ptr() as usize - self.bytes.as_ptr() as usize;
             #[allow(unsafe_code)]
-            // SAFETY: the map is private, read-only and backed by the file, so dropped pages come back
-            // with the same content. The range lies within the map because `bytes` is a part of it.
+            // SAFETY: the map is private, read-only and backed by the file, so dropped pages are reloaded with the same
+            // contents. The range lies within the map because `bytes` is a part of it.
             let advised = unsafe {
                 self.bytes.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, offset, bytes.len())
             };
             if let Err(error) = advised {
-                tracing::debug!(%error, "the pages of a tensor could not be released");
+                tracing::debug!(%error, "could not release the pages of a tensor");
             }
         }
     }
@@ -234,7 +236,7 @@ impl GgufFile {
     }
 }
 
-/// candle's name of a tensor type.
+/// Converts a tensor type to candle's.
 fn dtype(quant_type: QuantType) -> GgmlDType {
     match quant_type {
         QuantType::F32 => GgmlDType::F32,

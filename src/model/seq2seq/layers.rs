@@ -1,15 +1,14 @@
-//! The layers of an encoder-decoder over candle's operations: rows of f32, one a token, of any number of sequences.
+//! The layers of encoder-decoders on candle's operations, over rows of f32, one per token, of any number of sequences.
 //!
-//! Sequences are packed one after the other, without padding: the products are made over all rows at once, and attention
-//! sequence by sequence. So no mask is needed, and a sequence has the same numbers alone and in company. Called by the
-//! stacks of this module.
+//! Sequences are packed without padding: products cover all rows at once, attention goes sequence by sequence. So no mask is
+//! needed, and a sequence has the same results alone and in a batch. Called by the stacks of this module.
 
 use std::ops::Range;
 
 use candle_core::{D, Device, Result, Tensor};
 use candle_nn::{Activation, Module as _, ops};
 
-/// `x Wᵀ + b`.
+/// A linear layer: `x Wᵀ + b`.
 pub(super) struct Linear {
     /// `(out, in)`.
     pub(super) weight: Tensor,
@@ -18,7 +17,7 @@ pub(super) struct Linear {
 }
 
 impl Linear {
-    /// `(rows, in)` to `(rows, out)`.
+    /// Maps `(rows, in)` to `(rows, out)`.
     pub(super) fn apply(&self, x: &Tensor) -> Result<Tensor> {
         let y = x.matmul(&self.weight.t()?)?;
         match &self.bias {
@@ -28,27 +27,27 @@ impl Linear {
     }
 }
 
-/// How rows are brought to one size.
-pub(super) enum Norm {
+/// A normalization layer.
+pub(super) enum NormLayer {
     /// `(x - mean) / deviation * weight + bias`.
     Layer {
         /// `(width)`.
         weight: Tensor,
         /// `(width)`.
         bias: Tensor,
-        /// Added under the root.
+        /// Added to the variance.
         epsilon: f32,
     },
     /// `x / rms * weight`.
     Rms {
         /// `(width)`.
         weight: Tensor,
-        /// Added under the root.
+        /// Added to the variance.
         epsilon: f32,
     },
 }
 
-impl Norm {
+impl NormLayer {
     pub(super) fn apply(&self, x: &Tensor) -> Result<Tensor> {
         match self {
             Self::Layer { weight, bias, epsilon } => ops::layer_norm(x, weight, bias, *epsilon),
@@ -57,7 +56,7 @@ impl Norm {
     }
 }
 
-/// `down(act(up(x)))`, or `down(act(gate(x)) * up(x))`.
+/// A feed-forward layer: `down(act(up(x)))`, or `down(act(gate(x)) * up(x))`.
 pub(super) struct Mlp {
     pub(super) gate: Option<Linear>,
     pub(super) up: Linear,
@@ -77,29 +76,29 @@ impl Mlp {
 }
 
 /// Multi-head attention.
-pub(super) struct Attention {
+pub(super) struct MultiHeadAttention {
     pub(super) query: Linear,
     pub(super) key: Linear,
     pub(super) value: Linear,
     pub(super) output: Linear,
     pub(super) heads: usize,
-    /// What scores are multiplied by.
+    /// Factor of the attention scores.
     pub(super) scale: f64,
 }
 
-impl Attention {
-    /// Rows of one sequence, `(n, heads * head_dim)`, as `(1, heads, n, head_dim)`.
+impl MultiHeadAttention {
+    /// Reshapes the rows of one sequence, `(n, heads * head_dim)`, to `(1, heads, n, head_dim)`.
     pub(super) fn by_head(&self, rows: &Tensor) -> Result<Tensor> {
         rows.reshape((rows.dim(0)?, self.heads, ()))?.transpose(0, 1)?.unsqueeze(0)?.contiguous()
     }
 
-    /// Rows that are the next token of `n` beams each, `(n, heads * head_dim)`, as `(n, heads, 1, head_dim)`.
+    /// Reshapes the rows of the next tokens of `n` beams, `(n, heads * head_dim)`, to `(n, heads, 1, head_dim)`.
     pub(super) fn by_beam(&self, rows: &Tensor) -> Result<Tensor> {
         rows.reshape((rows.dim(0)?, self.heads, 1, ()))
     }
 
-    /// Attends: queries `(b, heads, n, head_dim)` to keys and values `(b, heads, m, head_dim)`, with `bias`
-    /// `(heads, n, m)` added to the scores. `(b, n, heads * head_dim)`, its first two dimensions in one.
+    /// Computes attention of queries `(b, heads, n, head_dim)` to keys and values `(b, heads, m, head_dim)`, with `bias`
+    /// `(heads, n, m)` added to the scores. The result is `(b * n, heads * head_dim)`.
     pub(super) fn attend(
         &self,
         queries: &Tensor,
@@ -115,20 +114,20 @@ impl Attention {
     }
 }
 
-/// What is added to the scores of a query and a key by the distance between them, learned by buckets of distances (T5).
+/// A learned bias of attention scores that depends on the bucket of the distance between query and key (T5).
 pub(super) struct RelativeBias {
     /// `(buckets, heads)`.
     pub(super) table: Tensor,
     pub(super) buckets: usize,
-    /// Farther keys share a bucket.
+    /// All larger distances share the last bucket.
     pub(super) max_distance: usize,
-    /// Whether keys behind the query are told from those before it, as the encoder sees both.
-    pub(super) both_ways: bool,
+    /// `true` in the encoder, where keys after the query have buckets of their own.
+    pub(super) bidirectional: bool,
 }
 
 impl RelativeBias {
-    /// The bias of the queries at some positions to the keys `0..keys`: `(heads, queries, keys)`.
-    pub(super) fn of(&self, queries: Range<usize>, keys: usize) -> Result<Tensor> {
+    /// Returns the bias between the queries at the given positions and the keys `0..keys`: `(heads, queries, keys)`.
+    pub(super) fn between(&self, queries: Range<usize>, keys: usize) -> Result<Tensor> {
         let count = queries.len();
         let buckets: Vec<u32> =
             queries.flat_map(|query| (0..keys).map(move |key| self.bucket(query, key))).collect();
@@ -136,9 +135,9 @@ impl RelativeBias {
         self.table.index_select(&ids, 0)?.reshape((count, keys, ()))?.permute((2, 0, 1))?.contiguous()
     }
 
-    /// The bucket of a distance: one each for the near ones, then ever wider ones.
+    /// Returns the bucket of a distance: one per distance for small ones, then logarithmically wider ones.
     fn bucket(&self, query: usize, key: usize) -> u32 {
-        let (buckets, first, distance) = match self.both_ways {
+        let (buckets, first, distance) = match self.bidirectional {
             true => (self.buckets / 2, if key > query { self.buckets / 2 } else { 0 }, query.abs_diff(key)),
             false => (self.buckets, 0, query.saturating_sub(key)),
         };
@@ -147,14 +146,14 @@ impl RelativeBias {
             distance
         } else {
             let (distance, nearest, farthest) = (distance as f32, exact as f32, self.max_distance as f32);
-            let part = (distance / nearest).ln() / (farthest / nearest).ln();
-            (exact + (part * (buckets - exact) as f32) as usize).min(buckets - 1)
+            let fraction = (distance / nearest).ln() / (farthest / nearest).ln();
+            (exact + (fraction * (buckets - exact) as f32) as usize).min(buckets - 1)
         };
         (first + within) as u32
     }
 }
 
-/// The sinusoids of Marian: sines in the first half of a row, cosines in the second. `(positions, width)`.
+/// Returns Marian's sinusoidal positions `(positions, width)`: sines in the first half of a row, cosines in the second.
 pub(super) fn sinusoids(positions: usize, width: usize, device: &Device) -> Result<Tensor> {
     let half = width / 2;
     let angle =

@@ -1,15 +1,16 @@
-//! Marian (the OPUS-MT models): norms after the sums, sinusoidal positions, biases everywhere, and one table of tokens for
-//! source, answer and head.
+//! Marian (the OPUS-MT models): post-norm layers, sinusoidal positions, biases everywhere, and one embedding shared by
+//! encoder, decoder and output layer.
 
 use candle_core::Device;
 use candle_nn::Activation;
 
 use super::{
-    Attention, Decoding, Layer, Linear, Mlp, ModelDirectory, Norm, Positions, Seq2Seq, Stack,
-    layers::sinusoids, linear,
+    Linear, Mlp, ModelDirectory, MultiHeadAttention, NormLayer, Positions, SearchSettings, Seq2Seq, Stack,
+    StackLayer, layers::sinusoids, linear,
 };
 use crate::model::ModelError;
 
+/// Loads a Marian model.
 pub(super) fn load(directory: &ModelDirectory, device: &Device) -> Result<Seq2Seq, ModelError> {
     for (setting, known) in [
         ("share_encoder_decoder_embeddings", true),
@@ -19,7 +20,7 @@ pub(super) fn load(directory: &ModelDirectory, device: &Device) -> Result<Seq2Se
     ] {
         if directory.config(setting)?.unwrap_or(known) != known {
             return Err(
-                directory.unusable(format!("config.json: `{setting}` is {}; that is not known", !known))
+                directory.unusable(format!("config.json: `{setting}` is {}, which is not supported", !known))
             );
         }
     }
@@ -29,7 +30,9 @@ pub(super) fn load(directory: &ModelDirectory, device: &Device) -> Result<Seq2Se
     let start_token = directory.size("decoder_start_token_id")?;
     let end_token: Option<u32> = directory.config("eos_token_id")?;
     if start_token >= vocab_size || end_token.is_none_or(|end| end as usize >= vocab_size) {
-        return Err(directory.unusable("config.json: `decoder_start_token_id` or `eos_token_id` is no token"));
+        return Err(
+            directory.unusable("config.json: `decoder_start_token_id` or `eos_token_id` is not a token id")
+        );
     }
     let embedding = directory.tensor("model.shared.weight", &[vocab_size, width], device)?;
     let bias = directory.tensor("final_logits_bias", &[1, vocab_size], device)?.squeeze(0)?;
@@ -39,13 +42,13 @@ pub(super) fn load(directory: &ModelDirectory, device: &Device) -> Result<Seq2Se
         head: Linear { weight: embedding.clone(), bias: Some(bias) },
         embedding,
         embedding_scale: if is_scaled { (width as f64).sqrt() } else { 1.0 },
-        encoder: stack(directory, "encoder", width, Positions::Added(positions.clone()), device)?,
-        decoder: stack(directory, "decoder", width, Positions::Added(positions), device)?,
+        encoder: stack(directory, "encoder", width, Positions::Absolute(positions.clone()), device)?,
+        decoder: stack(directory, "decoder", width, Positions::Absolute(positions), device)?,
         head_scale: 1.0,
         max_positions,
         start_token: start_token as u32,
         end_token: end_token.unwrap_or_default(),
-        decoding: Decoding::read(directory)?,
+        search_settings: SearchSettings::read(directory)?,
     })
 }
 
@@ -61,14 +64,15 @@ fn stack(
     if !width.is_multiple_of(heads) || !width.is_multiple_of(2) {
         let detail =
             format!("config.json: `{name}_attention_heads` is {heads}, which does not divide `d_model`");
-        return Err(directory.unusable(format!("{detail}, {width}, or that is odd")));
+        return Err(directory.unusable(format!("{detail} ({width}), or `d_model` is odd")));
     }
-    let activation = match directory.text("activation_function")? {
+    let activation = match directory.string("activation_function")? {
         "swish" | "silu" => Activation::Swish,
         "relu" => Activation::Relu,
         "gelu" => Activation::Gelu,
         other => {
-            let detail = format!("config.json: `activation_function` is `{other}`; known: swish, relu, gelu");
+            let detail =
+                format!("config.json: `activation_function` is `{other}`; supported: swish, relu, gelu");
             return Err(directory.unusable(detail));
         }
     };
@@ -77,7 +81,7 @@ fn stack(
         let linear = |part: &str, shape| linear(directory, &tensor(part), shape, true, device);
         let norm = |part: &str| {
             let vector = |kind| directory.tensor(&format!("{}.{kind}", tensor(part)), &[width], device);
-            Ok::<_, ModelError>(Norm::Layer {
+            Ok::<_, ModelError>(NormLayer::Layer {
                 weight: vector("weight")?,
                 bias: vector("bias")?,
                 epsilon: 1e-5,
@@ -85,7 +89,7 @@ fn stack(
         };
         let attention = |part: &str| {
             let linear = |kind: &str| linear(&format!("{part}.{kind}"), (width, width));
-            Ok::<_, ModelError>(Attention {
+            Ok::<_, ModelError>(MultiHeadAttention {
                 query: linear("q_proj")?,
                 key: linear("k_proj")?,
                 value: linear("v_proj")?,
@@ -94,12 +98,12 @@ fn stack(
                 scale: ((width / heads) as f64).powf(-0.5),
             })
         };
-        let to_source =
+        let cross_attention =
             || Ok::<_, ModelError>((attention("encoder_attn")?, norm("encoder_attn_layer_norm")?));
-        Ok(Layer {
-            own: attention("self_attn")?,
-            own_norm: norm("self_attn_layer_norm")?,
-            source: (name == "decoder").then(to_source).transpose()?,
+        Ok(StackLayer {
+            self_attention: attention("self_attn")?,
+            self_norm: norm("self_attn_layer_norm")?,
+            cross_attention: (name == "decoder").then(cross_attention).transpose()?,
             mlp: Mlp {
                 gate: None,
                 up: linear("fc1", (inner, width))?,
@@ -111,5 +115,5 @@ fn stack(
     };
     let layers =
         (0..directory.size(&format!("{name}_layers"))?).map(layer).collect::<Result<_, ModelError>>()?;
-    Ok(Stack { layers, positions, norm_first: false, last_norm: None })
+    Ok(Stack { layers, positions, is_pre_norm: false, final_norm: None })
 }

@@ -1,4 +1,4 @@
-//! What stands for a GPU in a build that can have none: types without values, so that its callers need no conditions.
+//! Stand-ins for the GPU types in a build without CUDA: uninhabited types, so that callers need no conditional code.
 
 use candle_core::{Device, Tensor};
 
@@ -10,7 +10,7 @@ use crate::model::{
 /// A GPU.
 pub(in crate::model::backend) enum Gpu {}
 
-/// What a GPU is told of a batch.
+/// The layout of a batch on a GPU.
 pub(in crate::model::backend) enum DevicePlan {}
 
 /// The KV cache on a GPU.
@@ -21,7 +21,10 @@ impl Gpu {
         None
     }
 
-    pub(in crate::model::backend) fn kv_room(&self, _shape: KvShape) -> Result<usize, ModelError> {
+    pub(in crate::model::backend) fn available_kv_tokens(
+        &self,
+        _shape: KvShape,
+    ) -> Result<usize, ModelError> {
         match *self {}
     }
 

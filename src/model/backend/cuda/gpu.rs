@@ -1,6 +1,6 @@
-//! The launches, and the memory that they write.
+//! Kernel launches, and the device memory that they write.
 
-#![allow(unsafe_code)] // launches: a kernel believes the sizes that it is told
+#![allow(unsafe_code)] // kernel launches: a kernel relies on the sizes that it is passed
 
 use std::ops::Range;
 
@@ -23,10 +23,10 @@ use crate::{
     },
 };
 
-/// Memory of the device that the KV cache leaves to activations, logits and workspaces, in bytes.
+/// Device memory that the KV cache leaves free for activations, logits and workspaces, in bytes.
 const RESERVE_BYTES: usize = 1 << 30;
 
-/// Threads of a block in kernels that go through a row.
+/// Threads per block in kernels that process one row.
 const ROW_THREADS: u32 = 128;
 
 /// A GPU.
@@ -34,12 +34,12 @@ pub(in crate::model::backend) struct Gpu(CudaDevice);
 
 /// A [`Plan`] on the device.
 pub(in crate::model::backend) struct DevicePlan {
-    places: CudaSlice<u32>,
+    slots: CudaSlice<u32>,
     tiles: CudaSlice<u32>,
     table: CudaSlice<u32>,
-    /// Query rows of the largest tile.
+    /// Number of query rows of the largest tile.
     tile_rows: usize,
-    /// Blocks that a cache must have to hold them all.
+    /// Number of blocks that the cache must have, at least.
     blocks: usize,
 }
 
@@ -60,17 +60,17 @@ impl Gpu {
         }
     }
 
-    /// Tokens that the free memory holds, but for a reserve.
-    pub(in crate::model::backend) fn kv_room(&self, shape: KvShape) -> Result<usize, ModelError> {
+    /// Returns the number of tokens that fit into the free memory, except for a reserve.
+    pub(in crate::model::backend) fn available_kv_tokens(&self, shape: KvShape) -> Result<usize, ModelError> {
         let (free, total) = self.0.cuda_stream().context().mem_get_info().map_err(Error::wrap)?;
         let block_bytes = shape.bytes(KvType::F16, KV_BLOCK_TOKENS);
         let tokens = free.saturating_sub(RESERVE_BYTES) / block_bytes * KV_BLOCK_TOKENS;
         let (free, total) = (free >> 20, total >> 20);
-        tracing::info!(free_mebibytes = free, total_mebibytes = total, tokens, "the device has room");
+        tracing::info!(free_mebibytes = free, total_mebibytes = total, tokens, "memory of the device");
         Ok(tokens)
     }
 
-    /// Room for `blocks` blocks.
+    /// Allocates a cache of `blocks` blocks.
     pub(in crate::model::backend) fn cache(
         &self,
         shape: KvShape,
@@ -81,11 +81,11 @@ impl Gpu {
         let layers = (0..shape.layers).map(|_| Ok([empty()?, empty()?]));
         let layers = layers.collect::<Result<_, Error>>()?;
         let mebibytes = shape.bytes(KvType::F16, tokens) >> 20;
-        tracing::info!(tokens, kv_type = %KvType::F16, mebibytes, "the KV cache is reserved on the device");
+        tracing::info!(tokens, kv_type = %KvType::F16, mebibytes, "reserved the KV cache on the device");
         Ok(CudaKv { device: self.0.clone(), shape, blocks, layers })
     }
 
-    /// Uploads what the layers want to know of a batch.
+    /// Uploads the layout of a batch for all layers.
     pub(in crate::model::backend) fn plan(
         &self,
         heads: Heads,
@@ -93,13 +93,16 @@ impl Gpu {
     ) -> Result<DevicePlan, ModelError> {
         let tile_rows = tile_rows(heads.head_dim);
         if tile_rows == 0 {
-            return Err(ModelError::step(format!("the kernel has no room for heads of {}", heads.head_dim)));
+            return Err(ModelError::step(format!(
+                "the attention kernel does not support heads of {} elements",
+                heads.head_dim
+            )));
         }
         let plan = Plan::new(batch, heads.heads / heads.kv_heads, tile_rows);
         let upload = |words: &[u32]| self.0.clone_htod(words);
-        let (places, tiles, table) = (upload(&plan.places)?, upload(&plan.tiles)?, upload(&plan.table)?);
+        let (slots, tiles, table) = (upload(&plan.slots)?, upload(&plan.tiles)?, upload(&plan.table)?);
         let blocks = plan.table.iter().max().map_or(0, |block| *block as usize + 1);
-        Ok(DevicePlan { places, tiles, table, tile_rows, blocks })
+        Ok(DevicePlan { slots, tiles, table, tile_rows, blocks })
     }
 
     /// Rotates the heads of `x` `(total_tokens, heads * head_dim)` by `positions` `(total_tokens)`.
@@ -112,8 +115,9 @@ impl Gpu {
         let device = &self.0;
         let (tokens, width) = x.dims2()?;
         let angles = rope.cos.dims();
-        let (x, positions) = (Read::of(x, &[tokens, width])?, Read::of(positions, &[tokens])?);
-        let (cos, sin) = (Read::of(&rope.cos, angles)?, Read::of(&rope.sin, angles)?);
+        let (x, positions) =
+            (LockedTensor::lock(x, &[tokens, width])?, LockedTensor::lock(positions, &[tokens])?);
+        let (cos, sin) = (LockedTensor::lock(&rope.cos, angles)?, LockedTensor::lock(&rope.sin, angles)?);
         let (x, positions) = (x.view::<f32>()?, positions.view::<u32>()?);
         let (cos, sin) = (cos.view::<f32>()?, sin.view::<f32>()?);
         // SAFETY: `rotate` writes both elements of every pair.
@@ -126,7 +130,7 @@ impl Gpu {
         launch.arg(&heads).arg(&head_dim).arg(&neighbors);
         // SAFETY: the shapes are those that were asked for above, and the engine runs no sequence beyond the positions
         // that the angles were made for.
-        unsafe { launch.launch(row_by_row(tokens)) }.map_err(Error::wrap)?;
+        unsafe { launch.launch(one_block_per_row(tokens)) }.map_err(Error::wrap)?;
         Ok(tensor(device, out, (tokens, width)))
     }
 }
@@ -137,7 +141,8 @@ impl CudaKv {
         self.shape.bytes(KvType::F16, self.blocks * KV_BLOCK_TOKENS)
     }
 
-    /// Writes keys and values to their places and, in one launch, lets every token attend to its own sequence: `queries` and the answer `(total_tokens, heads * head_dim)`, `keys` and `values` `(total_tokens, kv_heads * head_dim)`.
+    /// Writes keys and values to the cache and computes attention of every token to its own sequence in one launch. `queries`
+    /// and the result are `(total_tokens, heads * head_dim)`, `keys` and `values` `(total_tokens, kv_heads * head_dim)`.
     pub(in crate::model::backend) fn attend(
         &mut self,
         heads: Heads,
@@ -146,22 +151,26 @@ impl CudaKv {
     ) -> Result<Tensor, ModelError> {
         let Self { device, shape, blocks, layers } = self;
         if plan.blocks > *blocks {
-            return Err(ModelError::step(format!("{} blocks are needed of {blocks}", plan.blocks)));
+            return Err(ModelError::step(format!(
+                "a block table needs {} blocks, but the cache has {blocks}",
+                plan.blocks
+            )));
         }
         let KvShape { kv_heads, head_dim, .. } = *shape;
         let [cached_keys, cached_values] = &mut layers[heads.layer];
-        let (stream, tokens) = (device.cuda_stream(), plan.places.len());
+        let (stream, tokens) = (device.cuda_stream(), plan.slots.len());
         let (width, query_width) = (kv_heads * head_dim, heads.heads * head_dim);
-        let (keys, values) = (Read::of(keys, &[tokens, width])?, Read::of(values, &[tokens, width])?);
+        let (keys, values) =
+            (LockedTensor::lock(keys, &[tokens, width])?, LockedTensor::lock(values, &[tokens, width])?);
         let (keys, values, row_width) = (keys.view::<f32>()?, values.view::<f32>()?, width as u32);
         let function = function(device, "store")?;
         let mut launch = stream.launch_builder(&function);
-        launch.arg(&keys).arg(&values).arg(&plan.places);
+        launch.arg(&keys).arg(&values).arg(&plan.slots);
         launch.arg(&mut *cached_keys).arg(&mut *cached_values).arg(&row_width);
-        // SAFETY: rows are as long as the kernel is told, checked above; places lie in blocks that there are.
-        unsafe { launch.launch(row_by_row(tokens)) }.map_err(Error::wrap)?;
+        // SAFETY: the row width matches the tensors, checked above; the slots lie within the blocks of the cache.
+        unsafe { launch.launch(one_block_per_row(tokens)) }.map_err(Error::wrap)?;
 
-        let queries = Read::of(queries, &[tokens, query_width])?;
+        let queries = LockedTensor::lock(queries, &[tokens, query_width])?;
         let queries = queries.view::<f32>()?;
         // SAFETY: `attend` writes every element: each head of each token is a query row of one tile.
         let mut out = unsafe { device.alloc::<f32>(tokens * query_width) }?;
@@ -183,22 +192,22 @@ impl CudaKv {
             block_dim: (WARPS as u32 * 32, 1, 1),
             shared_mem_bytes: shared_bytes(plan.tile_rows, head_dim) as u32,
         };
-        // SAFETY: the plan was cut for these heads; its tiles and tables lie within the batch and the cache, and the
-        // shared memory is what the largest tile lays out.
+        // SAFETY: the plan was made for these heads; its tiles and tables lie within the batch and the cache, and the
+        // shared memory is large enough for the largest tile.
         unsafe { launch.launch(config) }.map_err(Error::wrap)?;
         Ok(tensor(device, out, (tokens, query_width)))
     }
 }
 
 /// A contiguous tensor on the device, locked for reading.
-struct Read<'a> {
+struct LockedTensor<'a> {
     storage: StorageRef<'a>,
     range: Range<usize>,
 }
 
-impl<'a> Read<'a> {
-    /// The tensor, whose shape must be `dims`.
-    fn of(tensor: &'a Tensor, dims: &[usize]) -> Result<Self, ModelError> {
+impl<'a> LockedTensor<'a> {
+    /// Locks a tensor, whose shape must be `dims`.
+    fn lock(tensor: &'a Tensor, dims: &[usize]) -> Result<Self, ModelError> {
         let (storage, layout) = tensor.storage_and_layout();
         match layout.contiguous_offsets() {
             Some((start, end)) if tensor.dims() == dims => Ok(Self { storage, range: start..end }),
@@ -214,8 +223,8 @@ impl<'a> Read<'a> {
     }
 }
 
-/// A block for each row.
-fn row_by_row(rows: usize) -> LaunchConfig {
+/// Returns a launch configuration with one block per row.
+fn one_block_per_row(rows: usize) -> LaunchConfig {
     LaunchConfig { grid_dim: (rows as u32, 1, 1), block_dim: (ROW_THREADS, 1, 1), shared_mem_bytes: 0 }
 }
 
@@ -223,7 +232,7 @@ fn function(device: &CudaDevice, name: &str) -> Result<CudaFunction, ModelError>
     Ok(device.get_or_load_custom_func(name, "yizhai_attention", ATTENTION)?.into_cuda_function())
 }
 
-/// Memory of the device as a tensor.
+/// Wraps device memory in a tensor.
 fn tensor(device: &CudaDevice, values: CudaSlice<f32>, shape: (usize, usize)) -> Tensor {
     let storage = Storage::Cuda(CudaStorage::wrap_cuda_slice(values, device.clone()));
     Tensor::from_storage(storage, shape, BackpropOp::none(), false)

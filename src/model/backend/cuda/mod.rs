@@ -1,7 +1,7 @@
-//! Rotation, the KV cache and attention on a GPU: launches of `kernels/cuda/attention.cu` on candle's device and stream.
+//! Rotation, the KV cache and attention on a GPU: launches the kernels of `kernels/cuda/attention.cu` on candle's stream.
 //!
-//! Called by [`super::Candle`]. Owns the cache's memory on the device. Never copies anything back to the host. In a build
-//! without the feature `cuda` a [`Gpu`] is a thing that cannot be; the tests then still have the plan and the kernels.
+//! Called by [`super::Candle`]. Owns the cache's memory on the device; never copies data back to the host. Without the
+//! feature `cuda`, [`Gpu`] is an uninhabited type; the tests then still cover the plan and the kernels.
 
 #[cfg(any(feature = "cuda", test))]
 mod plan;

@@ -1,43 +1,45 @@
-//! What a GPU is told of a batch: which keys and values go where, and the tiles of its attention. Pure; tested without one.
+//! The layout of a batch for the attention kernel: the cache slots of keys and values, and the tiles of query rows.
+//!
+//! Computed on the host by [`super::Gpu`] and uploaded once per step; tested without a GPU.
 
 use crate::model::{Batch, KV_BLOCK_TOKENS};
 
-/// Words of a tile, the fields of `Tile` in `attention.cu`.
+/// Size of a tile in 32-bit words: the fields of `Tile` in `attention.cu`.
 pub(super) const TILE_WORDS: usize = 5;
-/// Keys that a tile looks at together, and warps that do: `KEYS` and `WARPS` in `attention.cu`.
+/// Number of keys that a tile processes at a time, and its number of warps: `KEYS` and `WARPS` in `attention.cu`.
 const KEYS: usize = 32;
 pub(super) const WARPS: usize = 4;
-/// Query rows of a tile, at most: more share the keys that were fetched, fewer are more tiles.
+/// Maximum number of query rows of a tile: more rows share loaded keys, fewer rows make more tiles.
 const TILE_ROWS: usize = 16;
-/// Shared memory that every GPU gives a block without being asked, in bytes.
+/// Shared memory that every GPU grants a block by default, in bytes.
 const SHARED_BYTES: usize = 48 << 10;
 
-/// The arrays, all of u32 words.
+/// The arrays, all of 32-bit words.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Plan {
-    /// Where in the cache each token is kept: `(total_tokens)`.
-    pub(super) places: Vec<u32>,
-    /// `(tiles, TILE_WORDS)`: row of the sequence's first token in the batch, position of that token, first query row,
-    /// number of them, start of the sequence in the table. A sequence's query rows are counted token by token, in
-    /// each the heads that share a KV head.
+    /// The cache slot of each token: `(total_tokens)`.
+    pub(super) slots: Vec<u32>,
+    /// `(tiles, TILE_WORDS)`: the batch row of the sequence's first token, its position, the first query row, the number of
+    /// query rows, the start of the sequence's block table. The query rows of a sequence are numbered token by token, and
+    /// within a token by the heads that share a KV head.
     pub(super) tiles: Vec<u32>,
-    /// The blocks of all sequences, one after another, as far as they are read.
+    /// The block tables of all sequences, one after another, up to the last block in use.
     pub(super) table: Vec<u32>,
 }
 
 impl Plan {
-    /// For layers in which `group` query heads share a KV head, in tiles of `rows` query rows.
+    /// Plans a batch for layers in which `group` query heads share a KV head, in tiles of `rows` query rows.
     pub(super) fn new(batch: &Batch, group: usize, rows: usize) -> Self {
-        let mut plan = Self { places: Vec::with_capacity(batch.tokens.len()), tiles: vec![], table: vec![] };
+        let mut plan = Self { slots: Vec::with_capacity(batch.tokens.len()), tiles: vec![], table: vec![] };
         let mut row = 0;
         for segment in &batch.segments {
             let end = segment.start + segment.len;
             let block_tokens = KV_BLOCK_TOKENS as u32;
-            plan.places.extend((segment.start..end).map(|position| {
+            plan.slots.extend((segment.start..end).map(|position| {
                 segment.blocks[position / KV_BLOCK_TOKENS] * block_tokens + position as u32 % block_tokens
             }));
             let query_rows = segment.len * group;
-            // The last rows see the most keys: they come first, so that no long tile is left for the end.
+            // The last rows attend to the most keys. They come first, so that no long tile runs at the end.
             for first in (0..query_rows).step_by(rows).rev() {
                 let count = rows.min(query_rows - first);
                 plan.tiles.extend([row, segment.start, first, count, plan.table.len()].map(|n| n as u32));
@@ -49,13 +51,13 @@ impl Plan {
     }
 }
 
-/// Query rows of a tile, as many as have room; 0 where the heads are too long for any.
+/// Returns the number of query rows per tile that fit into shared memory; 0 if the heads are too large.
 pub(super) fn tile_rows(head_dim: usize) -> usize {
-    let room = SHARED_BYTES.saturating_sub(shared_bytes(0, head_dim));
-    TILE_ROWS.min(room / (shared_bytes(1, head_dim) - shared_bytes(0, head_dim)))
+    let available = SHARED_BYTES.saturating_sub(shared_bytes(0, head_dim));
+    TILE_ROWS.min(available / (shared_bytes(1, head_dim) - shared_bytes(0, head_dim)))
 }
 
-/// Shared memory of a tile of `rows` query rows, in bytes, as `attend` lays it out.
+/// Returns the shared memory of a tile of `rows` query rows in `attend`, in bytes.
 pub(super) fn shared_bytes(rows: usize, head_dim: usize) -> usize {
     let floats = 2 * rows * head_dim + 2 * rows + WARPS * KEYS;
     let halves = KEYS * (head_dim + 2) + KEYS * head_dim;
@@ -67,19 +69,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tokens_have_their_places_and_every_query_row_is_in_one_tile() {
+    fn assigns_slots_and_puts_every_query_row_into_one_tile() {
         let mut batch = Batch::default();
         batch.push([7, 3].into(), 15, &[0; 3], 1);
         batch.push([5, 9].into(), 0, &[0; 1], 1);
         let plan = Plan::new(&batch, 3, 4);
-        assert_eq!(plan.places, [7 * 16 + 15, 3 * 16, 3 * 16 + 1, 5 * 16]);
+        assert_eq!(plan.slots, [7 * 16 + 15, 3 * 16, 3 * 16 + 1, 5 * 16]);
         assert_eq!(plan.table, [7, 3, 5]);
         let tiles: Vec<_> = plan.tiles.chunks_exact(TILE_WORDS).collect();
         assert_eq!(tiles, [[0, 15, 8, 1, 0], [0, 15, 4, 4, 0], [0, 15, 0, 4, 0], [3, 0, 0, 3, 2]]);
     }
 
     #[test]
-    fn tiles_fit_into_what_a_block_may_have() {
+    fn tiles_fit_into_shared_memory() {
         for (head_dim, rows) in [(64, 16), (128, 16), (256, 7), (512, 0)] {
             assert_eq!(tile_rows(head_dim), rows);
             assert!(rows == 0 || shared_bytes(rows, head_dim) <= SHARED_BYTES);

@@ -1,48 +1,48 @@
-//! The sizes of a decoder, as the metadata of its file states them.
+//! The dimensions of a decoder, read from the metadata of its file.
 //!
-//! Owns the checks that they make sense together; whether the tensors have them is found when these are read. Called by
-//! the architectures.
+//! Checks that they are consistent with each other; their consistency with the tensors is checked when those are read.
+//! Called by [`super::load`] and the families.
 
 use candle_core::Device;
 
-use super::{
+use crate::model::{
     GgufFile, ModelError,
-    backend::{Rope, RopeStyle},
+    backend::{RopeParameters, RopeStyle},
 };
 
-/// The elements of a head are a multiple of this, as the attention kernels want them.
+/// The attention kernels require the head size to be a multiple of this.
 const HEAD_STEP: usize = 16;
 
-/// The sizes of a decoder. None is zero, and the product of any two can be computed.
+/// The dimensions of a decoder. None is zero, and the product of any two does not overflow.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Shape {
     /// Number of layers.
     pub(super) layers: usize,
-    /// Features of a token between the layers.
+    /// Width of the activations between the layers.
     pub(super) hidden_size: usize,
-    /// Features within the feed-forward part of a layer.
+    /// Width of the activations inside an MLP.
     pub(super) mlp_size: usize,
     /// Number of query heads; a multiple of the KV heads.
     pub(super) heads: usize,
     /// Number of key and value heads.
     pub(super) kv_heads: usize,
-    /// Elements of a head.
+    /// Head size.
     pub(super) head_dim: usize,
-    /// Positions that the model was trained for.
+    /// Number of positions that the model was trained for.
     pub(super) context_length: usize,
     /// Number of token ids.
     pub(super) vocab_size: usize,
-    /// What is added under the root of every norm.
+    /// Epsilon of every norm.
     pub(super) epsilon: f32,
-    /// The base of the rotary frequencies.
+    /// The base of the RoPE frequencies.
     pub(super) rope_base: f32,
 }
 
 impl Shape {
-    /// Reads the sizes of a file.
+    /// Reads the dimensions from a file.
     ///
     /// # Errors
-    /// When one is missing, zero or absurd, or they do not fit together; the key is named.
+    /// If one is missing, zero or implausible, or they are inconsistent; the error names the key.
     pub(super) fn read(file: &GgufFile) -> Result<Self, ModelError> {
         let architecture = file.architecture()?;
         let key = |name: &str| format!("{architecture}.{name}");
@@ -60,23 +60,25 @@ impl Shape {
         }
         if !file.has(&key("attention.key_length")) && !hidden_size.is_multiple_of(heads) {
             return Err(file.corrupt(format!(
-                "metadata {} is {heads}, which does not divide an embedding of {hidden_size}",
+                "metadata {} is {heads}, which does not divide the embedding length {hidden_size}",
                 key("attention.head_count")
             )));
         }
         if size_or("attention.value_length", head_dim)? != head_dim {
-            return Err(
-                file.unsupported(format!("metadata {} is not the key's", key("attention.value_length")))
-            );
+            return Err(file.unsupported(format!(
+                "metadata {} differs from the key length",
+                key("attention.value_length")
+            )));
         }
         if head_dim == 0 || !head_dim.is_multiple_of(HEAD_STEP) {
-            return Err(
-                file.unsupported(format!("it has heads of {head_dim} elements, no multiple of {HEAD_STEP}"))
-            );
+            return Err(file
+                .unsupported(format!("it has heads of {head_dim} elements, not a multiple of {HEAD_STEP}")));
         }
         if size_or("rope.dimension_count", head_dim)? != head_dim {
-            return Err(file
-                .unsupported(format!("metadata {} is not the size of a head", key("rope.dimension_count"))));
+            return Err(file.unsupported(format!(
+                "metadata {} differs from the head size",
+                key("rope.dimension_count")
+            )));
         }
         let rope_base = key("rope.freq_base");
         let shape = Self {
@@ -94,11 +96,11 @@ impl Shape {
         Ok(shape)
     }
 
-    /// How positions are told: the base of the file, slowed down as its metadata or its tensor `rope_freqs.weight` say.
+    /// Returns the rotary position embedding, scaled as the metadata or the tensor `rope_freqs.weight` specify.
     ///
     /// # Errors
-    /// When the file asks for a scaling that is not known, or has a wrong number of factors.
-    pub(super) fn rope(&self, file: &GgufFile, style: RopeStyle) -> Result<Rope, ModelError> {
+    /// If the file specifies an unsupported scaling, or the wrong number of factors.
+    pub(super) fn rope(&self, file: &GgufFile, style: RopeStyle) -> Result<RopeParameters, ModelError> {
         const FACTORS: &str = "rope_freqs.weight";
         let architecture = file.architecture()?;
         let key = |name: &str| format!("{architecture}.rope.scaling.{name}");
@@ -111,9 +113,9 @@ impl Shape {
             other => return Err(file.unsupported(format!("metadata {} is `{other}`", key("type")))),
         };
         if divisors.iter().any(|divisor| !(divisor.is_finite() && *divisor > 0.0)) {
-            return Err(file.corrupt(format!("tensor {FACTORS} has factors that are not above 0")));
+            return Err(file.corrupt(format!("tensor {FACTORS} has factors that are not positive")));
         }
-        Ok(Rope {
+        Ok(RopeParameters {
             style,
             head_dim: self.head_dim,
             base: self.rope_base,
@@ -122,12 +124,12 @@ impl Shape {
         })
     }
 
-    /// Features of all query heads of a token.
+    /// Returns the width of all query heads together.
     pub(super) fn query_size(&self) -> usize {
         self.heads * self.head_dim
     }
 
-    /// Features of all key heads of a token, and of all value heads.
+    /// Returns the width of all key heads together, which is that of all value heads.
     pub(super) fn kv_size(&self) -> usize {
         self.kv_heads * self.head_dim
     }

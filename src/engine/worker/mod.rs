@@ -1,35 +1,40 @@
-//! The life of a worker's thread, whatever its model: it takes what arrives, makes step after step, and when one fails or
-//! panics tells everybody who waits, so that nobody waits for a silent death.
+//! The worker thread: receives prompts, runs step after step, and reports a failure to every waiting sequence.
 //!
-//! Called by [`super::Engine`], with a worker of either kind.
+//! Spawned by [`super::Engine`] with a [`DecoderWorker`] or a [`Seq2SeqWorker`].
+
+mod decoder;
+mod seq2seq;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use tokio::sync::{mpsc, watch};
 
+pub(super) use decoder::DecoderWorker;
+pub(super) use seq2seq::Seq2SeqWorker;
+
 use super::{GenerationEvent, Health, handle::Submission};
 use crate::model::ModelError;
 
-/// What a worker does between two looks at what has arrived.
-pub(super) trait Worker {
-    /// Where prompts arrive.
+/// The operations of a worker that [`run`] calls in turn.
+pub(super) trait EngineWorker {
+    /// Returns the channel on which prompts arrive.
     fn inbox(&mut self) -> &mut mpsc::Receiver<Submission>;
 
-    /// Whether there is nothing to do.
+    /// Returns `true` if there are no sequences.
     fn is_idle(&self) -> bool;
 
-    /// Takes a prompt on.
+    /// Queues a prompt.
     fn accept(&mut self, submission: Submission);
 
-    /// Makes a step.
+    /// Runs one step.
     fn step(&mut self) -> Result<(), ModelError>;
 
-    /// What is in flight, to be told that it ends here.
+    /// Removes and returns all sequences, so that a failure can be reported to their receivers.
     fn abandon(&mut self) -> Vec<Submission>;
 }
 
-/// Runs until the last handle is dropped or a step fails.
-pub(super) fn run(mut worker: impl Worker, health: &watch::Sender<Health>) {
+/// Runs steps until the last handle is dropped or a step fails.
+pub(super) fn run(mut worker: impl EngineWorker, health: &watch::Sender<Health>) {
     let outcome = catch_unwind(AssertUnwindSafe(|| {
         while receive(&mut worker) {
             worker.step()?;
@@ -46,13 +51,12 @@ pub(super) fn run(mut worker: impl Worker, health: &watch::Sender<Health>) {
     worker.inbox().close();
     let queued: Vec<_> = std::iter::from_fn(|| worker.inbox().try_recv().ok()).collect();
     for submission in queued.into_iter().chain(worker.abandon()) {
-        // The receiver may be gone; then nobody needs to be told.
-        let _ = submission.events.try_send(GenerationEvent::Failed(reason.clone()));
+        submission.emit(GenerationEvent::Failed(reason.clone()));
     }
 }
 
-/// Takes all that has arrived; sleeps while there is nothing to do. False when it is time to end.
-fn receive(worker: &mut impl Worker) -> bool {
+/// Accepts all prompts that have arrived; blocks while the worker is idle. Returns `false` when the last handle is gone.
+fn receive(worker: &mut impl EngineWorker) -> bool {
     if worker.is_idle() {
         match worker.inbox().blocking_recv() {
             Some(submission) => worker.accept(submission),
@@ -65,10 +69,15 @@ fn receive(worker: &mut impl Worker) -> bool {
     true
 }
 
+/// Converts a count to the value of a gauge.
+fn gauge(count: usize) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}
+
 fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
     panic
         .downcast_ref::<&str>()
         .map(|s| (*s).to_owned())
         .or_else(|| panic.downcast_ref::<String>().cloned())
-        .unwrap_or_else(|| "without a message".to_owned())
+        .unwrap_or_else(|| "no message".to_owned())
 }

@@ -1,9 +1,9 @@
-//! The tokenizer that stands in a GGUF file, built with the `tokenizers` library.
+//! Builds the tokenizer embedded in a GGUF file with the `tokenizers` library.
 //!
-//! Two kinds are known, as `tokenizer.ggml.model` names them: `gpt2`, byte-level BPE with a list of merges (Qwen, SmolLM2,
-//! Llama 3), where `tokenizer.ggml.pre` says how a text is cut into words first; and `llama`, the BPE of SentencePiece
-//! (Gemma, Llama 2), where a score of each piece says which merges come first and a character that is no piece is written
-//! in bytes. Called by [`GgufFile::tokenizer`]; knows no chat format.
+//! `tokenizer.ggml.model` selects one of two types: `gpt2` is byte-level BPE with a list of merges (Qwen, SmolLM2, Llama 3),
+//! where `tokenizer.ggml.pre` names the rule that splits a text into words; `llama` is SentencePiece BPE (Gemma, Llama 2),
+//! where the scores of the pieces define the order of merges and unknown characters are encoded as bytes. Called by
+//! [`GgufFile::tokenizer`]; independent of chat formats.
 
 use std::borrow::Cow;
 
@@ -36,14 +36,14 @@ const SCORES: &str = "tokenizer.ggml.scores";
 const MERGES: &str = "tokenizer.ggml.merges";
 const BOS: &str = "tokenizer.ggml.bos_token_id";
 
-/// What SentencePiece writes for a space.
+/// The character that represents a space in SentencePiece.
 const SPACE: &str = "▁";
 
-/// How Qwen cuts a text into words, and Llama 3 with its own rule for digits; from their `tokenizer.json`.
+/// The word patterns of Qwen and Llama 3, which differ in digits; from their `tokenizer.json`.
 const QWEN2_WORDS: &str = r"(?:'[sS]|'[tT]|'[rR][eE]|'[vV][eE]|'[mM]|'[lL][lL]|'[dD])|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 const LLAMA3_WORDS: &str = r"(?:'[sS]|'[tT]|'[rR][eE]|'[vV][eE]|'[mM]|'[lL][lL]|'[dD])|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 
-/// What a token is for: `llama_token_type` of ggml.
+/// Token types: `llama_token_type` of ggml.
 mod token_type {
     pub(super) const NORMAL: f64 = 1.0;
     pub(super) const UNKNOWN: f64 = 2.0;
@@ -52,19 +52,18 @@ mod token_type {
     pub(super) const UNUSED: f64 = 5.0;
 }
 
-/// Builds the tokenizer. Encoded with special tokens, a text begins with the token of the beginning where the file asks
-/// for it.
+/// Builds the tokenizer. If the file specifies a BOS token, it precedes every text that is encoded with special tokens.
 pub(super) fn tokenizer(file: &GgufFile) -> Result<Tokenizer, ModelError> {
     let vocabulary = Vocabulary::read(file)?;
     let mut tokenizer = match file.string("tokenizer.ggml.model")? {
         "gpt2" => vocabulary.byte_level(file)?,
         "llama" => vocabulary.sentence_piece(file)?,
         other => {
-            let detail = format!("its tokenizer is of the kind `{other}`; known: gpt2, llama");
+            let detail = format!("unknown tokenizer type `{other}`; supported: gpt2, llama");
             return Err(file.unsupported(detail));
         }
     };
-    if let Some(bos) = vocabulary.begin(file)? {
+    if let Some(bos) = vocabulary.bos_token(file)? {
         let processor = TemplateProcessing::builder()
             .try_single(vec![bos.0.clone(), "$0".to_owned()])
             .map(|builder| builder.special_tokens(vec![bos]).build());
@@ -77,16 +76,16 @@ pub(super) fn tokenizer(file: &GgufFile) -> Result<Tokenizer, ModelError> {
     Ok(tokenizer)
 }
 
-/// The tokens of a file, by their ids.
+/// The tokens of a file, indexed by id.
 struct Vocabulary<'a> {
     tokens: Vec<Cow<'a, str>>,
-    /// As many as tokens.
+    /// One type per token.
     types: Vec<f64>,
 }
 
 impl<'a> Vocabulary<'a> {
     fn read(file: &'a GgufFile) -> Result<Self, ModelError> {
-        let tokens = file.texts(TOKENS)?;
+        let tokens = file.strings(TOKENS)?;
         let types =
             if file.has(TYPES) { file.numbers(TYPES)? } else { vec![token_type::NORMAL; tokens.len()] };
         if types.len() != tokens.len() {
@@ -105,45 +104,50 @@ impl<'a> Vocabulary<'a> {
         tokens.filter(|(_, t)| wanted.contains(t)).map(|(token, _)| token.as_ref()).filter(|t| !t.is_empty())
     }
 
-    /// The token that a text begins with and its id, where the file asks for one.
-    fn begin(&self, file: &GgufFile) -> Result<Option<(String, u32)>, ModelError> {
+    /// Returns the BOS token and its id, if the file specifies one.
+    fn bos_token(&self, file: &GgufFile) -> Result<Option<(String, u32)>, ModelError> {
         let is_default = file.string("tokenizer.ggml.model")? == "llama"
             || file.string("tokenizer.ggml.pre").is_ok_and(is_llama3);
         if !file.bool("tokenizer.ggml.add_bos_token").unwrap_or(is_default) {
             return Ok(None);
         }
         let Some(id) = file.token_id(BOS) else {
-            return Err(file.corrupt(format!("metadata {BOS} is no token id")));
+            return Err(file.corrupt(format!("metadata {BOS} is not a token id")));
         };
         match self.tokens.get(id as usize) {
             Some(token) => Ok(Some((token.to_string(), id))),
-            None => Err(file.corrupt(format!("metadata {BOS} is {id} of {} tokens", self.tokens.len()))),
+            None => {
+                Err(file
+                    .corrupt(format!("metadata {BOS} is {id}, but there are {} tokens", self.tokens.len())))
+            }
         }
     }
 
-    /// Byte-level BPE.
+    /// Builds a byte-level BPE tokenizer.
     fn byte_level(&self, file: &GgufFile) -> Result<Tokenizer, ModelError> {
         let pre = file.string("tokenizer.ggml.pre")?;
-        let (normalizer, words) = words(pre).ok_or_else(|| {
+        let (normalizer, splitter) = word_splitter(pre).ok_or_else(|| {
             file.unsupported(format!(
-                "its tokenizer cuts words like `{pre}`; known: qwen2, llama-bpe, smollm, gpt-2"
+                "unknown pre-tokenizer `{pre}`; supported: qwen2, llama-bpe, smollm, gpt-2"
             ))
         })?;
         let mut merges = Vec::new();
-        for merge in file.texts(MERGES)? {
+        for merge in file.strings(MERGES)? {
             let Some((left, right)) = merge.split_once(' ') else {
-                return Err(file.corrupt(format!("metadata {MERGES} holds `{merge}`, which is no pair")));
+                return Err(
+                    file.corrupt(format!("metadata {MERGES} contains `{merge}`, which is not a pair"))
+                );
             };
             merges.push((left.to_owned(), right.to_owned()));
         }
         let bpe = BPE::builder().vocab_and_merges(self.ids(), merges).ignore_merges(is_llama3(pre));
-        let mut tokenizer = Tokenizer::new(bpe.build().map_err(|e| refused(file, &e))?);
+        let mut tokenizer = Tokenizer::new(bpe.build().map_err(|e| library_error(file, &e))?);
         tokenizer
             .with_normalizer(normalizer)
-            .map_err(|e| refused(file, &e))?
-            .with_pre_tokenizer(Some(words))
+            .map_err(|e| library_error(file, &e))?
+            .with_pre_tokenizer(Some(splitter))
             .with_decoder(Some(ByteLevelDecoder::new(false, false, false)));
-        // All that is no ordinary piece is left out of answers, and never read out of a text.
+        // All special tokens are omitted from decoded text and never produced by encoding.
         let special = self.of_type(&[
             token_type::UNKNOWN,
             token_type::CONTROL,
@@ -154,7 +158,7 @@ impl<'a> Vocabulary<'a> {
         Ok(tokenizer)
     }
 
-    /// The BPE of SentencePiece.
+    /// Builds a SentencePiece BPE tokenizer.
     fn sentence_piece(&self, file: &GgufFile) -> Result<Tokenizer, ModelError> {
         let vocab = self.ids();
         let unknown = file.token_id("tokenizer.ggml.unknown_token_id").unwrap_or(0);
@@ -166,9 +170,9 @@ impl<'a> Vocabulary<'a> {
             .fuse_unk(true)
             .byte_fallback(true)
             .build()
-            .map_err(|e| refused(file, &e))?;
+            .map_err(|e| library_error(file, &e))?;
         let leading_space = file.bool("tokenizer.ggml.add_space_prefix").unwrap_or(true);
-        let replace = |from: &str, to: &str| Replace::new(from, to).map_err(|e| refused(file, &e));
+        let replace = |from: &str, to: &str| Replace::new(from, to).map_err(|e| library_error(file, &e));
         let mut normalizers: Vec<NormalizerWrapper> = Vec::new();
         let mut decoders: Vec<DecoderWrapper> =
             vec![replace(SPACE, " ")?.into(), ByteFallback::new().into(), Fuse::new().into()];
@@ -180,18 +184,22 @@ impl<'a> Vocabulary<'a> {
         let mut tokenizer = Tokenizer::new(bpe);
         tokenizer
             .with_normalizer(Some(Normalizers::new(normalizers)))
-            .map_err(|e| refused(file, &e))?
+            .map_err(|e| library_error(file, &e))?
             .with_decoder(Some(Decoders::new(decoders)));
         let special = self.of_type(&[token_type::UNKNOWN, token_type::CONTROL, token_type::UNUSED]);
         add(file, &mut tokenizer, special.map(|token| AddedToken::from(token, true)))?;
-        // Runs of spaces and line ends, and the like: pieces that are found before anything is merged.
-        let whole = self.of_type(&[token_type::USER_DEFINED]);
-        add(file, &mut tokenizer, whole.map(|token| AddedToken::from(token, false).normalized(false)))?;
+        // Tokens such as runs of spaces or newlines are matched before any merge.
+        let user_defined = self.of_type(&[token_type::USER_DEFINED]);
+        add(
+            file,
+            &mut tokenizer,
+            user_defined.map(|token| AddedToken::from(token, false).normalized(false)),
+        )?;
         Ok(tokenizer)
     }
 
-    /// Every way to put a piece together out of two others, the pieces with the highest score first: SentencePiece merges
-    /// the neighbours that make the best piece.
+    /// Returns all merges of two pieces into a third, sorted by the score of the result: SentencePiece merges the pair with
+    /// the best result first.
     fn merges_by_score(&self, file: &GgufFile, vocab: &Vocab) -> Result<Vec<(String, String)>, ModelError> {
         let scores = file.numbers(SCORES)?;
         if scores.len() != self.tokens.len() {
@@ -216,20 +224,18 @@ impl<'a> Vocabulary<'a> {
     }
 }
 
-/// Whether a byte-level vocabulary is one of Llama 3, which writes a word that is a piece as that piece, whatever the
-/// merges say.
+/// Returns `true` for the vocabularies of Llama 3, which encode a word in the vocabulary as one token regardless of merges.
 fn is_llama3(pre: &str) -> bool {
     matches!(pre, "llama-bpe" | "llama3" | "llama-v3")
 }
 
-/// How a text is cut into words before merges are applied within each, by the name of llama.cpp; and the normalization
-/// before that.
-fn words(pre: &str) -> Option<(Option<NFC>, PreTokenizerWrapper)> {
-    // The library's own cutting is GPT-2's.
+/// Returns the normalizer and the word splitter with this llama.cpp name; merges apply within words only.
+fn word_splitter(pre: &str) -> Option<(Option<NFC>, PreTokenizerWrapper)> {
+    // The library's default pattern is GPT-2's.
     let gpt2 = ByteLevel::new(false, true, true);
     let bytes_only = ByteLevel::new(false, true, false);
-    let split = |words: &str| {
-        let pattern = SplitPattern::Regex(words.to_owned());
+    let split = |pattern: &str| {
+        let pattern = SplitPattern::Regex(pattern.to_owned());
         let split = Split::new(pattern, SplitDelimiterBehavior::Isolated, false);
         split.map(|split| PreTokenizers::new(vec![split.into(), bytes_only.into()]).into()).ok()
     };
@@ -247,11 +253,11 @@ fn add(
     tokenizer: &mut Tokenizer,
     tokens: impl Iterator<Item = AddedToken>,
 ) -> Result<(), ModelError> {
-    tokenizer.add_tokens(tokens).map(|_| ()).map_err(|e| refused(file, &e))
+    tokenizer.add_tokens(tokens).map(|_| ()).map_err(|e| library_error(file, &e))
 }
 
-/// What the library objects to, within one line.
-fn refused(file: &GgufFile, error: &tokenizers::Error) -> ModelError {
+/// Converts an error of the library, shortened to one line.
+fn library_error(file: &GgufFile, error: &tokenizers::Error) -> ModelError {
     let text = error.to_string();
-    file.corrupt(format!("its tokenizer: {}", text.lines().next().unwrap_or_default()))
+    file.corrupt(format!("invalid tokenizer: {}", text.lines().next().unwrap_or_default()))
 }
