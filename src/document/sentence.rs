@@ -5,7 +5,7 @@
 
 use std::ops::Range;
 
-use super::chars::{closer, is_closer, is_han};
+use super::recognize::chars::{closer, is_closer, is_han, prefix_len};
 
 /// No sentence is longer than this many characters: a longer one is cut at a weaker mark, or anywhere if it has none.
 pub const MAX_SENTENCE_CHARS: usize = 240;
@@ -29,7 +29,7 @@ pub fn sentences(paragraph: &str) -> Vec<Range<usize>> {
 fn stops(paragraph: &str) -> Vec<usize> {
     let mut stops = Vec::new();
     let mut characters = paragraph.char_indices().peekable();
-    let mut open = Open::default();
+    let mut open = OpenBrackets::default();
     let mut before = ' ';
     while let Some((at, character)) = characters.next() {
         open.pass(character);
@@ -76,13 +76,13 @@ fn stops(paragraph: &str) -> Vec<usize> {
 
 /// The brackets and quotations that are open at some point of a paragraph.
 #[derive(Default)]
-struct Open {
+struct OpenBrackets {
     closers: Vec<char>,
     /// How many characters ago the outermost one opened.
     length: usize,
 }
 
-impl Open {
+impl OpenBrackets {
     /// More of them at once are no quotations but noise.
     const DEEPEST: usize = 16;
 
@@ -111,7 +111,7 @@ fn is_tag(before: char, rest: &str) -> bool {
     if !"”』」".contains(before) {
         return false;
     }
-    let window = &rest[..super::chars::prefix_len(rest, 16)];
+    let window = &rest[..prefix_len(rest, 16)];
     let Some(stop) = window.find(['。', '，', '：', '！', '？']) else {
         return false;
     };
@@ -126,13 +126,13 @@ fn is_tag(before: char, rest: &str) -> bool {
 fn bounded(paragraph: &str, mut range: Range<usize>, found: &mut Vec<Range<usize>>) {
     while !range.is_empty() {
         let text = &paragraph[range.clone()];
-        let most = super::chars::prefix_len(text, MAX_SENTENCE_CHARS);
+        let most = prefix_len(text, MAX_SENTENCE_CHARS);
         if most == text.len() {
             found.push(range);
             return;
         }
         // The last mark in the second half of what fits, the stronger the better.
-        let least = super::chars::prefix_len(text, MAX_SENTENCE_CHARS / 3);
+        let least = prefix_len(text, MAX_SENTENCE_CHARS / 3);
         let after = |marks: &str| {
             let mark = text[least..most].char_indices().rev().find(|(_, c)| marks.contains(*c));
             mark.map(|(at, c)| least + at + c.len_utf8())

@@ -6,10 +6,8 @@
 
 use std::ops::Range;
 
-use serde::Serialize;
-
 /// A range of bytes, `start` included and `end` not, of the input exactly as the caller gave it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Span {
     /// The first byte.
     pub start: usize,
@@ -44,7 +42,7 @@ impl Span {
 /// A page in plain UTF-8 is one run of 1:1; one in GB18030 has a run for every change between Chinese characters
 /// (3 bytes from 2) and ASCII (1 from 1). So the map stays small, however long the page.
 #[derive(Debug, Clone, Copy)]
-struct Run {
+struct OffsetRun {
     text: usize,
     original: usize,
     text_width: usize,
@@ -54,7 +52,7 @@ struct Run {
 /// Leads from byte offsets of the clean text back to byte offsets of the original input.
 #[derive(Debug, Default)]
 pub(super) struct OffsetMap {
-    runs: Vec<Run>,
+    runs: Vec<OffsetRun>,
     text_len: usize,
     /// Where in the original the last run would go on.
     expected: usize,
@@ -70,7 +68,7 @@ impl OffsetMap {
                 .last()
                 .is_some_and(|run| run.text_width == text_width && run.original_width == original_width);
         if !goes_on {
-            self.runs.push(Run { text: self.text_len, original, text_width, original_width });
+            self.runs.push(OffsetRun { text: self.text_len, original, text_width, original_width });
         }
         self.expected = original + original_width * count;
         self.text_len += text_width * count;
@@ -88,7 +86,7 @@ impl OffsetMap {
         Span::new(start, end.max(start))
     }
 
-    fn run_at(&self, text: usize) -> Option<&Run> {
+    fn run_at(&self, text: usize) -> Option<&OffsetRun> {
         let after = self.runs.partition_point(|run| run.text <= text);
         self.runs.get(after.checked_sub(1)?)
     }

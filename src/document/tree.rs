@@ -3,8 +3,6 @@
 //! `segment` builds these; `pipeline` and `server` read them; a caller who already has an article in parts makes it
 //! here with [`Article::from_parts`]. Nothing here decides anything.
 
-use serde::Serialize;
-
 use super::Span;
 
 /// The clean text of one element and where it stood in the input.
@@ -27,10 +25,9 @@ impl Text {
 }
 
 /// What an element of the page is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
-pub enum Role {
+pub enum ElementRole {
     /// The title of an article.
     Headline,
     /// The line under a headline, such as ——新质生产力发展一线见闻.
@@ -61,18 +58,18 @@ pub enum Role {
 
 /// A text that is not body text, with what it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Labelled {
+pub struct LabeledText {
     /// What it is.
-    pub role: Role,
+    pub role: ElementRole,
     /// What it says.
     pub text: Text,
 }
 
-/// One piece of the page. All tiles together, in page order, cover everything of it but white space.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-pub struct Tile {
+/// One piece of the page. All regions together, in page order, cover everything of it but white space.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Region {
     /// What the piece is.
-    pub role: Role,
+    pub role: ElementRole,
     /// Where it stands.
     pub span: Span,
     /// The article it belongs to, as an index into [`Document::articles`].
@@ -87,9 +84,9 @@ pub struct Document {
     /// The articles, in page order.
     pub articles: Vec<Article>,
     /// What belongs to the page and to none of its articles.
-    pub notes: Vec<Labelled>,
+    pub notes: Vec<LabeledText>,
     /// Every piece of the page, in page order, without overlap; between them is only white space.
-    pub tiles: Vec<Tile>,
+    pub regions: Vec<Region>,
 }
 
 impl Document {
@@ -123,42 +120,23 @@ pub struct Article {
     /// What stands under its pictures.
     pub captions: Vec<Text>,
     /// Everything else that is not body text: continuation marks, editors, further bylines and datelines.
-    pub notes: Vec<Labelled>,
+    pub notes: Vec<LabeledText>,
     /// The body; an article without section headings has one section.
     pub sections: Vec<Section>,
 }
 
 impl Article {
-    /// An article that is already in parts: each section is its heading and its paragraphs.
-    pub fn from_parts<H, P>(headline: Option<String>, sections: impl IntoIterator<Item = (H, P)>) -> Self
-    where
-        H: Into<Option<String>>,
-        P: IntoIterator<Item = String>,
-    {
-        Self {
-            headline: headline.map(Text::unplaced),
-            sections: sections
-                .into_iter()
-                .map(|(heading, paragraphs)| Section {
-                    heading: heading.into().map(Text::unplaced),
-                    paragraphs: paragraphs.into_iter().map(Text::unplaced).collect(),
-                })
-                .collect(),
-            ..Self::default()
-        }
-    }
-
     /// Everything but its sections.
-    fn into_notes(self) -> impl Iterator<Item = Labelled> {
+    fn into_notes(self) -> impl Iterator<Item = LabeledText> {
         let named = [
-            (Role::Kicker, self.kicker),
-            (Role::Headline, self.headline),
-            (Role::Subtitle, self.subtitle),
-            (Role::Dateline, self.dateline),
-            (Role::Byline, self.byline),
+            (ElementRole::Kicker, self.kicker),
+            (ElementRole::Headline, self.headline),
+            (ElementRole::Subtitle, self.subtitle),
+            (ElementRole::Dateline, self.dateline),
+            (ElementRole::Byline, self.byline),
         ];
-        let named = named.into_iter().filter_map(|(role, text)| Some(Labelled { role, text: text? }));
-        let captions = self.captions.into_iter().map(|text| Labelled { role: Role::Caption, text });
+        let named = named.into_iter().filter_map(|(role, text)| Some(LabeledText { role, text: text? }));
+        let captions = self.captions.into_iter().map(|text| LabeledText { role: ElementRole::Caption, text });
         named.chain(captions).chain(self.notes)
     }
 }
@@ -176,10 +154,5 @@ impl Section {
     /// The pieces of the page that it is made of, heading first; empty if it stands in no page.
     pub fn spans(&self) -> impl Iterator<Item = Span> {
         self.heading.iter().chain(&self.paragraphs).flat_map(|text| text.spans.iter().copied())
-    }
-
-    /// From its first byte to its last, whatever stands between (a caption, say).
-    pub fn span(&self) -> Option<Span> {
-        self.spans().reduce(|a, b| Span::new(a.start.min(b.start), a.end.max(b.end)))
     }
 }

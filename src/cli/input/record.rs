@@ -54,7 +54,7 @@ impl<R: Read> Lines<R> {
             // A page in another encoding than UTF-8 is no valid JSON, but it happens; what cannot be read is an error.
             let text = match String::from_utf8(line) {
                 Ok(text) => Ok(text),
-                Err(error) => document::text(error.as_bytes()).map_err(anyhow::Error::from),
+                Err(error) => document::decode_text(error.as_bytes()).map_err(anyhow::Error::from),
             };
             return Ok(Some(Line { number: self.count, bytes, text }));
         }

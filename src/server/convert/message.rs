@@ -1,7 +1,7 @@
 //! Results into messages.
 
 use crate::{
-    document::{Article, Document, Labelled, Role, Span, Text},
+    document::{Article, Document, ElementRole, LabeledText, Span, Text},
     fidelity::{Alignment, AlignmentKind, Finding, FindingKind, NumberCounts, TermCounts},
     pb,
     pipeline::{Makers, Pipeline, SectionDigest, SectionFinding, SectionOutcome},
@@ -58,25 +58,25 @@ fn article_message(article: &Article) -> pb::Article {
     }
 }
 
-fn labelled_message(note: &Labelled) -> pb::LabelledText {
+fn labelled_message(note: &LabeledText) -> pb::LabelledText {
     pb::LabelledText { label: role_label(note.role).to_owned(), text: Some(text_message(&note.text)) }
 }
 
-fn role_label(role: Role) -> &'static str {
+fn role_label(role: ElementRole) -> &'static str {
     match role {
-        Role::Headline => "headline",
-        Role::Subtitle => "subtitle",
-        Role::Kicker => "kicker",
-        Role::Dateline => "dateline",
-        Role::Byline => "byline",
-        Role::Heading => "heading",
-        Role::Paragraph => "paragraph",
-        Role::Caption => "caption",
-        Role::Continuation => "continuation",
-        Role::Editor => "editor",
-        Role::Furniture => "furniture",
-        Role::Markup => "markup",
-        Role::Ignored => "ignored",
+        ElementRole::Headline => "headline",
+        ElementRole::Subtitle => "subtitle",
+        ElementRole::Kicker => "kicker",
+        ElementRole::Dateline => "dateline",
+        ElementRole::Byline => "byline",
+        ElementRole::Heading => "heading",
+        ElementRole::Paragraph => "paragraph",
+        ElementRole::Caption => "caption",
+        ElementRole::Continuation => "continuation",
+        ElementRole::Editor => "editor",
+        ElementRole::Furniture => "furniture",
+        ElementRole::Markup => "markup",
+        ElementRole::Ignored => "ignored",
     }
 }
 

@@ -109,7 +109,7 @@ fn structured(article: pb::Article, limits: &Limits) -> Result<Document, Refusal
         sections,
         ..Article::default()
     };
-    Ok(Document { encoding: "", articles: vec![article], notes: Vec::new(), tiles: Vec::new() })
+    Ok(Document { encoding: "", articles: vec![article], notes: Vec::new(), regions: Vec::new() })
 }
 
 /// The pipeline that a request asks for: with each task's own model, or with the one that it names.
@@ -302,7 +302,7 @@ mod tests {
         let document = document(Some(pb::Input { source, page_format: 1 }), &Limits::default()).unwrap();
         assert_eq!(document.articles.len(), 1);
         let notes: Vec<_> = document.notes.iter().map(|note| (note.role, note.text.text.as_str())).collect();
-        assert_eq!(notes, [(document::Role::Headline, "广告")]);
+        assert_eq!(notes, [(document::ElementRole::Headline, "广告")]);
     }
 
     #[test]

@@ -1,0 +1,181 @@
+//! Recognises what belongs to a page and to none of its stories: 第3版, dates of issue, rules, page numbers, imprints.
+//!
+//! `block` asks about whole lines. Lists here are of the words that the trade uses, never of stories.
+
+use super::chars::{is_digit, is_han, prefix_len, unbracketed};
+
+/// Whether the line belongs to the page and to none of its stories.
+pub(crate) fn is_furniture(text: &str) -> bool {
+    if text.len() > 360 {
+        return false;
+    }
+    let count = text.chars().count();
+    is_rule(text, count)
+        || count <= 6 && is_page_number(text)
+        || count <= 40 && (is_page_name(text) || is_issue_date(text))
+        || is_imprint(text, count)
+        || is_source(text)
+}
+
+/// Dashes, stars and the like, from edge to edge. A line of …… is text: the trade uses it for "and so on".
+fn is_rule(text: &str, count: usize) -> bool {
+    count >= 3 && text.chars().all(|c| "-—–―─━═=_*＊＝－+~～·#■□◆◇●○★☆▲△".contains(c) || c.is_whitespace())
+}
+
+fn is_page_number(text: &str) -> bool {
+    let number = text.trim_matches(|c: char| "-—–·. 第页頁/".contains(c) || c.is_whitespace());
+    !number.is_empty() && number.len() <= 3 && number.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+/// 第3版, 03版：要闻, A12版, 第1版(要闻), 第1版(), 专栏：.
+fn is_page_name(text: &str) -> bool {
+    if matches!(text.trim_end_matches(['：', ':', ' ']), "专栏" | "專欄" | "版面" | "版次")
+        && text.ends_with(['：', ':'])
+    {
+        return true;
+    }
+    let rest = text.trim_start_matches('第');
+    let number = rest.chars().take_while(|c| is_digit(*c) || c.is_ascii_uppercase()).count();
+    let Some(rest) = rest[prefix_len(rest, number)..].trim_start().strip_prefix('版') else {
+        return false;
+    };
+    let name = rest.trim_matches(|c: char| c.is_whitespace() || "：:（）()|·-—".contains(c));
+    (1..=4).contains(&number) && name.chars().count() <= 10 && (rest.is_empty() || !rest.starts_with(is_han))
+}
+
+/// 2025年12月6日 星期六, 1951-09-15, 第28012期, alone or with the name of the paper.
+fn is_issue_date(text: &str) -> bool {
+    if !text.contains(is_digit) {
+        return false;
+    }
+    // All of the words must be of such a line, and one of them a date or a number of an issue.
+    let mut dated = false;
+    let words = text.split(|c: char| {
+        c.is_whitespace() || matches!(c, '｜' | '|' | '·' | '，' | ',' | '（' | '）' | '(' | ')' | ':' | '：')
+    });
+    let fine = words.filter(|word| !word.is_empty()).all(|word| {
+        let tells = is_date(word) || word.starts_with('第') && word.ends_with('期');
+        dated |= tells;
+        tells || goes_with_date(word)
+    });
+    fine && dated
+}
+
+/// A day alone on its line, as it stands under a notice.
+pub(crate) fn is_day(text: &str) -> bool {
+    text.len() <= 60 && is_date(text)
+}
+
+/// 2025年12月6日, 1951-09-15.
+fn is_date(word: &str) -> bool {
+    let made_of = |signs: &str| word.chars().all(|c| is_digit(c) || signs.contains(c));
+    word.starts_with(is_digit)
+        && (word.contains('年') && made_of("年月日")
+            || word.len() >= 8 && word.matches(['-', '.', '/']).count() == 2 && made_of("-./"))
+}
+
+/// 星期六, 农历乙巳年十月十七, 第2版, 今日20版, 某某日报, 3.
+fn goes_with_date(word: &str) -> bool {
+    let count = word.chars().count();
+    let starts = |words: &[&str]| words.iter().any(|start| word.starts_with(start));
+    let ends = |words: &[&str]| words.iter().any(|end| word.ends_with(end));
+    count <= 14 && starts(&["星期", "周", "礼拜", "农历", "夏历", "農曆", "总第"])
+        || starts(&["第", "今日"]) && ends(&["号", "號", "版"])
+        || count <= 6
+            && ends(&["日报", "晚报", "时报", "早报", "晨报", "商报", "周报", "日報", "晚報", "時報"])
+        || count <= 3 && word.chars().all(is_digit)
+}
+
+/// 2024年03月05日08:12 | 来源：…, as web pages have it under the headline.
+fn is_source(text: &str) -> bool {
+    const WORDS: &[&str] = &[
+        "来源：",
+        "来源:",
+        "來源：",
+        "发布时间",
+        "发表时间",
+        "字号：",
+        "浏览次数",
+        "阅读次数",
+        "分享到",
+        "打印本页",
+    ];
+    if count_within(text, 60) && is_reference(text) {
+        return true;
+    }
+    if !text.starts_with(|first| "来來发字浏阅分打2".contains(first)) {
+        return false;
+    }
+    let dated = text.starts_with("20")
+        && text.contains(':')
+        && text.chars().filter(char::is_ascii_digit).count() >= 8;
+    let count = text.chars().count();
+    count <= 80
+        && !text.ends_with('。')
+        && (WORDS.iter().any(|word| text.starts_with(word))
+            || dated && count <= 60 && (WORDS.iter().any(|word| text.contains(word)) || count <= 20))
+}
+
+/// 《某某日报》（2024年3月5日 02版）: where a text was printed.
+fn is_reference(text: &str) -> bool {
+    let text = unbracketed(text).unwrap_or(text);
+    text.strip_prefix('《').and_then(|rest| rest.split_once('》')).is_some_and(|(_, rest)| {
+        let rest = rest.trim();
+        let inside = unbracketed(rest).unwrap_or(rest);
+        let mut words =
+            inside.split(|c: char| c.is_whitespace() || "，,、".contains(c)).filter(|word| !word.is_empty());
+        words.next().is_some_and(is_date) && words.all(|word| goes_with_date(word) || word.ends_with('版'))
+    })
+}
+
+fn count_within(text: &str, most: usize) -> bool {
+    text.chars().nth(most).is_none()
+}
+
+/// Addresses, telephone numbers and prices of the paper.
+fn is_imprint(text: &str, count: usize) -> bool {
+    #[rustfmt::skip]
+    const WORDS: &[&str] = &[
+        "本报地址", "社址", "地址：", "邮政编码", "邮编", "网址", "本报网址", "电子信箱", "电子邮箱", "邮箱：",
+        "本版邮箱", "零售每份", "定价", "国内统一", "国内统一连续出版物号", "广告经营许可证", "印刷：",
+        "发行部", "版权所有", "未经授权", "http://", "https://", "www.", "扫码", "扫一扫", "本报社址",
+        "热线电话", "订阅热线", "统一刊号", "邮发代号", "代号",
+    ];
+    let first = |c: char| "hw代印发国地定广扫未本热版电社统网订邮零".contains(c);
+    count <= 100
+        && text.starts_with(first)
+        && WORDS.iter().any(|word| text.starts_with(word))
+        && !text.ends_with('。')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn furniture_of_the_page() {
+        for line in [
+            "第3版",
+            "03版：要闻",
+            "第1版()",
+            "专栏:",
+            "2025年12月6日 星期六",
+            "1951-09-15",
+            "人民日报 2025年12月6日 星期六 第2版",
+            "- 3 -",
+            "———————",
+            "第28012期",
+            "社址：北京",
+            "2024年03月05日08:12 | 来源：某某日报",
+            "2024-03-05 08:12",
+            "http://example.com",
+            "《某某日报》（2024年3月5日 02版）",
+        ] {
+            assert!(is_furniture(line), "{line}");
+        }
+        for line in ["……", "第3版的故事", "2025年的春天", "12月6日，", "三", "版画展在京开幕", "人民日报"]
+        {
+            assert!(!is_furniture(line), "{line}");
+        }
+    }
+}
