@@ -243,7 +243,7 @@ fn an_input_that_is_no_page_is_named() {
     std::fs::File::create(&huge).unwrap().set_len(40 << 20).unwrap();
     for command in ["digest", "segment"] {
         refused(&mut tiny(&[command, "/nonexistent/page.txt"]), &["/nonexistent/page.txt", "No such file"]);
-        refused(&mut tiny(&[command, empty.to_str().unwrap()]), &["empty", "holds no pages"]);
+        refused(&mut tiny(&[command, empty.to_str().unwrap()]), &["empty", "contains no pages"]);
         refused(&mut tiny(&[command, &blank]), &["blank.txt", "empty"]);
         refused(&mut tiny(&[command, &noise]), &["noise.bin", "byte"]);
         refused(&mut tiny(&[command, huge.to_str().unwrap()]), &["huge.txt", "33554432"]);

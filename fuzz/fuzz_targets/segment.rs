@@ -9,7 +9,7 @@
 #[path = "../../src/document/mod.rs"]
 mod document;
 
-use document::{Document, InputFormat, Limits, MAX_SENTENCE_CHARS, parse, records, sentences};
+use document::{Document, InputFormat, Limits, MAX_SENTENCE_CHARS, parse, sentences};
 use libfuzzer_sys::fuzz_target;
 
 /// Checks that regions do not overlap and that only white space lies between them.
@@ -42,7 +42,6 @@ fuzz_target!(|data: &[u8]| {
         4 => InputFormat::Lines,
         _ => InputFormat::Text,
     };
-    let _ = records(bytes, &Limits::default());
     let Ok(document) = parse(bytes, format, &Limits::default()) else { return };
     assert_covered(&document, bytes);
     for paragraph in

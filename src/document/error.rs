@@ -1,12 +1,12 @@
-//! What can go wrong between bytes and a [`Document`](super::Document), and the bounds on the input.
+//! The errors of parsing a page, and the limit on its size.
 //!
-//! Every function of this module that fails returns a [`DocumentError`]; `server` and `cli` turn it into their own
-//! errors. The messages are one line each, name the limit or the byte, and say what to do.
+//! `server` and `cli` convert a [`DocumentError`] into their own errors. Each message is one line that names the limit,
+//! the byte or the line, and says what to do.
 
-/// Why no [`Document`](super::Document) could be made of an input.
+/// The reason why an input could not be parsed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DocumentError {
-    /// There is nothing in the input but white space and control characters.
+    /// The input contains nothing but white space and invisible characters.
     #[error("the page is empty: give some text to segment")]
     Empty,
     /// The input is larger than [`Limits::max_bytes`].
@@ -14,45 +14,45 @@ pub enum DocumentError {
         "the page has {bytes} bytes and the limit is {limit_bytes}: split it into pages or raise the limit"
     )]
     TooLarge {
-        /// The most bytes that are accepted.
+        /// The limit.
         limit_bytes: usize,
-        /// How many there were.
+        /// The size of the input.
         bytes: usize,
     },
-    /// The input is in no encoding that is known here, or broken.
-    #[error("byte {offset} does not belong to {encoding} text: repair the file or convert it to UTF-8")]
+    /// The input is damaged or its encoding is not supported.
+    #[error("byte {offset} is not valid {encoding}: repair the file or convert it to UTF-8")]
     Undecodable {
-        /// The first byte that cannot be read.
+        /// The position of the first invalid byte.
         offset: usize,
-        /// The encoding that fits the bytes before it best, as `encoding_rs` names it.
+        /// The encoding that fits the preceding bytes best, as `encoding_rs` names it.
         encoding: &'static str,
     },
-    /// A line of JSON Lines is not JSON, or not of a known form.
-    #[error("line {line} is no article: {reason}")]
-    Record {
-        /// The line, counted from 1.
+    /// A line of JSON Lines is not a valid record.
+    #[error("line {line} is not a valid record: {reason}")]
+    InvalidRecord {
+        /// The line number, starting at 1.
         line: usize,
-        /// What is wrong with it.
+        /// The problem.
         reason: String,
     },
 }
 
-/// The bounds that an input must keep.
+/// The limits on an input.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// The most bytes of one input.
+    /// The maximum size of an input in bytes.
     pub max_bytes: usize,
 }
 
 impl Default for Limits {
-    /// 32 MiB, a few hundred times the text of a thick newspaper.
+    /// Returns a limit of 32 MiB, a few hundred times the text of a thick newspaper.
     fn default() -> Self {
         Self { max_bytes: 32 << 20 }
     }
 }
 
 impl Limits {
-    /// Refuses an input that is over the limit, before any work is done on it.
+    /// Returns an error if an input of `bytes` bytes is over the limit.
     pub(super) fn check(&self, bytes: usize) -> Result<(), DocumentError> {
         if bytes > self.max_bytes {
             return Err(DocumentError::TooLarge { limit_bytes: self.max_bytes, bytes });

@@ -9,7 +9,7 @@
 //! ```
 //!
 //! `recognize` holds the questions about a single text that every step asks: is it a byline, a caption, a title?
-//! `server` calls [`parse`] and [`parse_text`], `pipeline` calls [`sentences`], `cli` calls [`decode_text`]. This module
+//! `server` calls [`parse`] and [`parse_text`], `pipeline` calls [`sentences`], `cli` reads [`Record`]s. This module
 //! knows nothing of models, prompts, gRPC or files, starts no threads and never panics, whatever the input.
 
 mod assemble;
@@ -26,6 +26,7 @@ mod tree;
 
 pub use error::{DocumentError, Limits};
 pub use formats::InputFormat;
+pub use formats::record::{JsonString, Record, RecordArticle, RecordContent, RecordError, RecordSection};
 pub use sentence::{MAX_SENTENCE_CHARS, sentences};
 pub use span::Span;
 pub use tree::{Article, Document, ElementRole, LabeledText, Region, Section, Text};
@@ -53,18 +54,6 @@ pub fn parse_text(text: &str, format: InputFormat, limits: &Limits) -> Result<Do
     limits.check(text.len())?;
     let decoded = DecodedText { text: text.into(), encoding: encoding_rs::UTF_8, bom_len: 0 };
     formats::read(&decoded, text.as_bytes(), format)
-}
-
-/// Reads JSON Lines as one document for each line that is not blank.
-///
-/// # Errors
-///
-/// Returns an error if the input is too large, blank or unreadable. An invalid line is an error in its place.
-pub fn records(bytes: &[u8], limits: &Limits) -> Result<Vec<Result<Document, DocumentError>>, DocumentError> {
-    limits.check(bytes.len())?;
-    let decoded = decode::decode(bytes)?;
-    let records = formats::records(&decoded, bytes);
-    if records.is_empty() { Err(DocumentError::Empty) } else { Ok(records) }
 }
 
 /// Decodes `bytes` without their byte order mark, detecting the encoding as [`parse`] does.

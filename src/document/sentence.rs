@@ -1,113 +1,116 @@
-//! Paragraph → sentences, by the rules of Chinese punctuation.
+//! Splits paragraphs into sentences by the rules of Chinese punctuation.
 //!
-//! `pipeline` cuts paragraphs into chunks at these borders and `fidelity` compares sentence by sentence. Pieces are
-//! ranges of the paragraph: put together they are the paragraph again, so nothing is lost between two of them.
+//! `pipeline` cuts paragraphs into chunks at these boundaries. Sentences are byte ranges that add up to the paragraph,
+//! so no character is lost between two of them.
 
 use std::ops::Range;
 
 use super::recognize::chars::{closer, is_closer, is_han, prefix_len};
 
-/// No sentence is longer than this many characters: a longer one is cut at a weaker mark, or anywhere if it has none.
+/// The maximum length of a sentence, in characters. A longer one is split at a weaker mark, or anywhere if it has none.
 pub const MAX_SENTENCE_CHARS: usize = 240;
 
-/// Brackets and quotations that hold a whole speech are cut inside, at full stops, when they are longer than this.
+/// A quotation or a text in brackets that is longer than this, in characters, is split at the full stops inside it.
 const MAX_QUOTED_CHARS: usize = 120;
 
-/// The sentences of `paragraph`, as byte ranges that follow each other without a gap.
+/// Returns the sentences of `paragraph` as consecutive byte ranges.
 pub fn sentences(paragraph: &str) -> Vec<Range<usize>> {
-    let mut found = Vec::new();
+    let mut sentences = Vec::new();
     let mut start = 0;
-    for end in stops(paragraph) {
-        bounded(paragraph, start..end, &mut found);
+    for end in sentence_ends(paragraph) {
+        push_bounded(paragraph, start..end, &mut sentences);
         start = end;
     }
-    bounded(paragraph, start..paragraph.len(), &mut found);
-    found
+    push_bounded(paragraph, start..paragraph.len(), &mut sentences);
+    sentences
 }
 
-/// Where sentences end, in order; closing quotes and the spaces after a full stop belong to the sentence before.
-fn stops(paragraph: &str) -> Vec<usize> {
-    let mut stops = Vec::new();
+/// Returns the offsets at which sentences end, in order. Closing quotes and the spaces after a full stop belong to the
+/// sentence before them.
+fn sentence_ends(paragraph: &str) -> Vec<usize> {
+    let mut ends = Vec::new();
     let mut characters = paragraph.char_indices().peekable();
     let mut open = OpenBrackets::default();
     let mut before = ' ';
     while let Some((at, character)) = characters.next() {
-        open.pass(character);
+        open.update(character);
         let next = characters.peek().map(|(_, next)| *next);
-        let ends = match character {
+        let is_stop = match character {
             '。' | '！' | '？' | '｡' => true,
             '!' | '?' => next.is_none_or(|next| !next.is_ascii_alphanumeric()),
-            // The full stop of English, but not of 3.5, U.S. or p.m.
+            // An English full stop, but not the dot of 3.5, U.S. or p.m.
             '.' if before.is_ascii_lowercase() => next.is_none_or(char::is_whitespace) && at > 3,
-            // Some pages have the marks of English after Chinese, too.
+            // Some pages use English punctuation after Chinese text, too.
             '.' => {
                 is_han(before)
                     && next.is_none_or(|next| is_han(next) || next.is_whitespace() || is_closer(next))
             }
-            // …… stands between the items of lists more often than after the last one.
+            // …… more often separates the items of a list than ends it.
             '…' => next.is_some_and(is_closer),
             _ => false,
         };
         before = character;
-        if !ends {
+        if !is_stop {
             continue;
         }
         let mut end = at + character.len_utf8();
-        // ？！, 。” and 。） stay together.
+        // Keep ？！, 。” and 。） together.
         while let Some((at, next)) =
             characters.next_if(|(_, next)| "。！？!?…".contains(*next) || is_closer(*next))
         {
-            open.pass(next);
+            open.update(next);
             before = next;
             end = at + next.len_utf8();
         }
         let after = characters.peek().map(|(_, next)| *next);
-        let goes_on = is_closer(before) && after.is_some_and(|next| "，、；：".contains(next));
-        if goes_on || open.is_short() || is_tag(before, &paragraph[end..]) {
+        let sentence_continues = is_closer(before) && after.is_some_and(|next| "，、；：".contains(next));
+        if sentence_continues || open.is_short() || is_speech_tag(before, &paragraph[end..]) {
             continue;
         }
         while let Some((at, space)) = characters.next_if(|(_, next)| next.is_whitespace()) {
             end = at + space.len_utf8();
         }
-        stops.push(end);
+        ends.push(end);
     }
-    stops
+    ends
 }
 
-/// The brackets and quotations that are open at some point of a paragraph.
+/// The brackets and quotation marks that are open at a position of a paragraph.
 #[derive(Default)]
 struct OpenBrackets {
     closers: Vec<char>,
-    /// How many characters ago the outermost one opened.
+    /// The number of characters since the outermost one opened.
     length: usize,
 }
 
 impl OpenBrackets {
-    /// More of them at once are no quotations but noise.
-    const DEEPEST: usize = 16;
+    /// The maximum nesting depth; deeper brackets are noise.
+    const MAX_DEPTH: usize = 16;
 
-    fn pass(&mut self, character: char) {
+    fn update(&mut self, character: char) {
         self.length = if self.closers.is_empty() { 0 } else { self.length + 1 };
         if let Some(close) = closer(character) {
-            if self.closers.len() < Self::DEEPEST {
+            if self.closers.len() < Self::MAX_DEPTH {
                 self.closers.push(close);
             }
         } else if is_closer(character) {
-            // One that closes an outer mark closes the inner ones too; one that nothing opened closes nothing.
+            // A mark that closes an outer bracket closes the inner ones too; an unmatched one closes nothing.
             if let Some(depth) = self.closers.iter().rposition(|close| *close == character) {
                 self.closers.truncate(depth);
             }
         }
     }
 
-    /// Whether something is open that is better kept whole: a quotation of a few sentences, not one of a paragraph.
+    /// Returns `true` inside a bracket or quotation that is still short enough to be kept in one sentence.
     fn is_short(&self) -> bool {
         !self.closers.is_empty() && self.length <= MAX_QUOTED_CHARS
     }
 }
 
-/// Whether a quotation that ends here is followed by who said it: …。”他说。
-fn is_tag(before: char, rest: &str) -> bool {
+/// Returns `true` if a quotation ends before `rest` and `rest` begins by naming the speaker: …。”他说。
+fn is_speech_tag(before: char, rest: &str) -> bool {
+    const VERBS: &[&str] =
+        &["说", "說", "道", "表示", "指出", "强调", "称", "介绍", "认为", "写道", "说道", "告诉记者"];
     if !"”』」".contains(before) {
         return false;
     }
@@ -115,34 +118,30 @@ fn is_tag(before: char, rest: &str) -> bool {
     let Some(stop) = window.find(['。', '，', '：', '！', '？']) else {
         return false;
     };
-    let said = &window[..stop];
-    window[stop..].starts_with('。')
-        && ["说", "說", "道", "表示", "指出", "强调", "称", "介绍", "认为", "写道", "说道", "告诉记者"]
-            .iter()
-            .any(|word| said.ends_with(word))
+    window[stop..].starts_with('。') && VERBS.iter().any(|verb| window[..stop].ends_with(verb))
 }
 
-/// Adds `range` to `found`, in pieces of at most [`MAX_SENTENCE_CHARS`].
-fn bounded(paragraph: &str, mut range: Range<usize>, found: &mut Vec<Range<usize>>) {
+/// Appends `range` to `sentences`, split into ranges of at most [`MAX_SENTENCE_CHARS`] characters.
+fn push_bounded(paragraph: &str, mut range: Range<usize>, sentences: &mut Vec<Range<usize>>) {
     while !range.is_empty() {
         let text = &paragraph[range.clone()];
-        let most = prefix_len(text, MAX_SENTENCE_CHARS);
-        if most == text.len() {
-            found.push(range);
+        let longest = prefix_len(text, MAX_SENTENCE_CHARS);
+        if longest == text.len() {
+            sentences.push(range);
             return;
         }
-        // The last mark in the second half of what fits, the stronger the better.
-        let least = prefix_len(text, MAX_SENTENCE_CHARS / 3);
+        // Prefer the strongest mark in the last two thirds, and of those the last.
+        let shortest = prefix_len(text, MAX_SENTENCE_CHARS / 3);
         let after = |marks: &str| {
-            let mark = text[least..most].char_indices().rev().find(|(_, c)| marks.contains(*c));
-            mark.map(|(at, c)| least + at + c.len_utf8())
+            let mark = text[shortest..longest].char_indices().rev().find(|(_, c)| marks.contains(*c));
+            mark.map(|(at, c)| shortest + at + c.len_utf8())
         };
         let cut = after("。！？")
             .or_else(|| after("；;…—"))
             .or_else(|| after("，,："))
             .or_else(|| after("、 "))
-            .unwrap_or(most);
-        found.push(range.start..range.start + cut);
+            .unwrap_or(longest);
+        sentences.push(range.start..range.start + cut);
         range.start += cut;
     }
 }
@@ -151,12 +150,12 @@ fn bounded(paragraph: &str, mut range: Range<usize>, found: &mut Vec<Range<usize
 mod tests {
     use super::*;
 
-    fn cut(paragraph: &str) -> Vec<&str> {
+    fn split(paragraph: &str) -> Vec<&str> {
         sentences(paragraph).into_iter().map(|range| &paragraph[range]).collect()
     }
 
     #[test]
-    fn sentences_end_where_a_reader_ends_them() {
+    fn splits_at_full_stops_but_not_within_quotations_or_numbers() {
         let cases: &[&[&str]] = &[
             &["今天下雨。", "明天不下。"],
             &["真的吗？！", "真的！"],
@@ -176,12 +175,12 @@ mod tests {
         ];
         for case in cases {
             let paragraph = case.concat();
-            assert_eq!(cut(&paragraph), *case, "{paragraph}");
+            assert_eq!(split(&paragraph), *case, "{paragraph}");
         }
     }
 
     #[test]
-    fn no_sentence_is_over_the_bound() {
+    fn splits_sentences_that_are_too_long() {
         for paragraph in [
             "一".repeat(10_000),
             "一，".repeat(5000),
@@ -189,9 +188,9 @@ mod tests {
             "”".repeat(3000),
             "（".repeat(3000),
         ] {
-            let pieces = cut(&paragraph);
-            assert!(pieces.iter().all(|piece| piece.chars().count() <= MAX_SENTENCE_CHARS));
-            assert_eq!(pieces.concat(), paragraph);
+            let sentences = split(&paragraph);
+            assert!(sentences.iter().all(|sentence| sentence.chars().count() <= MAX_SENTENCE_CHARS));
+            assert_eq!(sentences.concat(), paragraph);
         }
     }
 }

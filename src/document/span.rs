@@ -1,12 +1,11 @@
-//! Byte ranges of the page as it was handed in, and the map that leads back to them.
+//! Byte ranges of the input, and the map from the clean text back to them.
 //!
-//! `decode` and the readers of marked-up formats build an [`OffsetMap`] while they write the clean text of a
-//! page; `segment` cuts that text and asks the map where every piece came from. Nothing here looks at characters
-//! or knows what an article is.
+//! `decode` and the readers of marked-up formats build an [`OffsetMap`] while they write the clean text of a page;
+//! `assemble` cuts that text and looks up the spans. Nothing here looks at characters.
 
 use std::ops::Range;
 
-/// A range of bytes, `start` included and `end` not, of the input exactly as the caller gave it.
+/// A half-open range of bytes of the input exactly as the caller provided it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Span {
     /// The first byte.
@@ -16,78 +15,83 @@ pub struct Span {
 }
 
 impl Span {
-    /// The bytes from `start` up to `end`.
+    /// Creates a span of the bytes from `start` up to, but not including, `end`.
     pub fn new(start: usize, end: usize) -> Self {
         Self { start, end }
     }
 
-    /// How many bytes it covers.
+    /// Returns the number of bytes.
     pub fn len(self) -> usize {
         self.end.saturating_sub(self.start)
     }
 
-    /// Whether it covers no byte at all.
+    /// Returns `true` if the span contains no bytes.
     pub fn is_empty(self) -> bool {
         self.len() == 0
     }
 
-    /// The same bytes as a range, for slicing.
+    /// Returns the span as a range, for slicing.
     pub fn range(self) -> Range<usize> {
         self.start..self.end
     }
 }
 
-/// A stretch of text in which every unit of `text_width` bytes came from `original_width` bytes of the input.
+/// A run of characters that all have the same width in the text, and all the same width in the input.
 ///
-/// A page in plain UTF-8 is one run of 1:1; one in GB18030 has a run for every change between Chinese characters
-/// (3 bytes from 2) and ASCII (1 from 1). So the map stays small, however long the page.
+/// A page in UTF-8 is a single run; a page in GB18030 has a new run wherever Chinese characters (2 bytes, 3 in UTF-8)
+/// and ASCII (1 byte) alternate. So the map stays small even for long pages.
 #[derive(Debug, Clone, Copy)]
 struct OffsetRun {
-    text: usize,
-    original: usize,
+    text_start: usize,
+    original_start: usize,
     text_width: usize,
     original_width: usize,
 }
 
-/// Leads from byte offsets of the clean text back to byte offsets of the original input.
+/// Maps byte offsets of the clean text to byte offsets of the input.
 #[derive(Debug, Default)]
 pub(super) struct OffsetMap {
     runs: Vec<OffsetRun>,
     text_len: usize,
-    /// Where in the original the last run would go on.
-    expected: usize,
+    /// The offset in the input at which the last run ends.
+    original_end: usize,
 }
 
 impl OffsetMap {
-    /// Notes that the next `count` units of clean text, `text_width` bytes each, came from as many units of
-    /// `original_width` bytes, the first of which lies at `original`.
+    /// Appends `count` characters of `text_width` bytes each, which were `original_width` bytes each in the input,
+    /// starting at `original`.
     pub(super) fn push(&mut self, original: usize, text_width: usize, original_width: usize, count: usize) {
-        let goes_on = original == self.expected
+        let extends_last = original == self.original_end
             && self
                 .runs
                 .last()
                 .is_some_and(|run| run.text_width == text_width && run.original_width == original_width);
-        if !goes_on {
-            self.runs.push(OffsetRun { text: self.text_len, original, text_width, original_width });
+        if !extends_last {
+            self.runs.push(OffsetRun {
+                text_start: self.text_len,
+                original_start: original,
+                text_width,
+                original_width,
+            });
         }
-        self.expected = original + original_width * count;
+        self.original_end = original + original_width * count;
         self.text_len += text_width * count;
     }
 
-    /// The original bytes of a range of the clean text; the range must not be empty.
+    /// Returns the bytes of the input that a non-empty range of the clean text came from.
     pub(super) fn span(&self, range: Range<usize>) -> Span {
-        let start = self
-            .run_at(range.start)
-            .map_or(0, |run| run.original + (range.start - run.text) / run.text_width * run.original_width);
+        let start = self.run_at(range.start).map_or(0, |run| {
+            run.original_start + (range.start - run.text_start) / run.text_width * run.original_width
+        });
         let last = range.end.saturating_sub(1).max(range.start);
         let end = self.run_at(last).map_or(start, |run| {
-            run.original + ((last - run.text) / run.text_width + 1) * run.original_width
+            run.original_start + ((last - run.text_start) / run.text_width + 1) * run.original_width
         });
         Span::new(start, end.max(start))
     }
 
     fn run_at(&self, text: usize) -> Option<&OffsetRun> {
-        let after = self.runs.partition_point(|run| run.text <= text);
+        let after = self.runs.partition_point(|run| run.text_start <= text);
         self.runs.get(after.checked_sub(1)?)
     }
 }
@@ -97,7 +101,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn leads_back_through_runs_of_different_widths() {
+    fn maps_ranges_across_runs_of_different_widths() {
         let mut map = OffsetMap::default();
         map.push(2, 3, 2, 1); // 中, after a byte order mark of two bytes
         map.push(4, 3, 2, 1); // 国

@@ -22,7 +22,7 @@ fn page(bytes: &[u8]) -> Document {
 }
 
 /// Tiles follow each other without overlap, and nothing but white space is between them.
-fn assert_tiled(document: &Document, original: &[u8], decode: impl Fn(&[u8]) -> String) {
+fn assert_covered(document: &Document, original: &[u8], decode: impl Fn(&[u8]) -> String) {
     let mut at = 0;
     let mut ends: Vec<(usize, usize)> =
         document.regions.iter().map(|region| (region.span.start, region.span.end)).collect();
@@ -62,7 +62,7 @@ fn the_real_page_is_taken_apart_as_an_editor_would() {
     let expected = include_str!("../../tests/data/people-daily-2025-12-06.expected.json");
     let expected: serde_json::Value = serde_json::from_str(expected).expect("JSON");
     let document = page(original);
-    assert_tiled(&document, original, utf8);
+    assert_covered(&document, original, utf8);
     let plain = |text: &str| text.replace(char::is_whitespace, "");
     let string = |value: &serde_json::Value| value.as_str().map(plain);
     let strings = |value: &serde_json::Value| -> Vec<String> {
@@ -138,7 +138,7 @@ fn pages_of_many_kinds() {
     );
     for (name, text, expected) in pages {
         let document = page(text.as_bytes());
-        assert_tiled(&document, text.as_bytes(), utf8);
+        assert_covered(&document, text.as_bytes(), utf8);
         assert_eq!(outline(&document), expected.replace('\u{3000}', " "), "{name}");
     }
 }
@@ -152,7 +152,7 @@ fn constructed_pages() {
         let (name, rest) = part.split_once('\n').expect("a name");
         let (text, expected) = rest.split_once("====\n").expect("a page and its outline");
         let document = page(text.as_bytes());
-        assert_tiled(&document, text.as_bytes(), utf8);
+        assert_covered(&document, text.as_bytes(), utf8);
         assert_eq!(outline(&document), expected, "{name}");
         count += 1;
     }
@@ -174,7 +174,7 @@ fn spans_lead_to_the_bytes_of_every_encoding() {
         let decode = |bytes: &[u8]| encoding.decode_without_bom_handling(bytes).0.into_owned();
         let document = page(&bytes);
         assert_eq!(document.encoding, encoding.name());
-        assert_tiled(&document, &bytes, decode);
+        assert_covered(&document, &bytes, decode);
         let article = &document.articles[0];
         let headline = article.headline.as_ref().expect("a headline");
         assert_eq!(decode(&bytes[headline.spans[0].range()]), "市图书馆开馆");
@@ -213,7 +213,7 @@ fn bad_input_is_refused_with_a_reason() {
     );
     assert_eq!(
         error(b"\xE4\xB8\xAD\xE5\x9B\xBD\xFF"),
-        "byte 6 does not belong to UTF-8 text: repair the file or convert it to UTF-8"
+        "byte 6 is not valid UTF-8: repair the file or convert it to UTF-8"
     );
 }
 
@@ -259,7 +259,7 @@ fn a_web_page_is_read_without_its_navigation() {
         </figcaption></figure><p><strong>群众盼望已久</strong></p><p>“盼了好多年，终于开工了。”村民李强说，过去遇到干旱年份，\
         庄稼常常颗粒无收，大家只能靠天吃饭。</p></div><footer>版权所有 某某日报社 <a href=b>联系我们</a></footer></body></html>";
     let document = parse(html.as_bytes(), InputFormat::Auto, &Limits::default()).expect("a good page");
-    assert_tiled(&document, html.as_bytes(), utf8);
+    assert_covered(&document, html.as_bytes(), utf8);
     assert_eq!(document.articles.len(), 1);
     let article = &document.articles[0];
     let text = |text: &Option<Text>| text.as_ref().map(|text| text.text.clone()).unwrap_or_default();
@@ -276,7 +276,7 @@ fn a_web_page_is_read_without_its_navigation() {
 fn markdown_says_what_is_a_heading() {
     let markdown = "---\ndate: 1\n---\n# 三座水库开工\n\n今天，三座水库**同时**开\n工。\n\n## 群众盼望\n\n- 第一座\n- 第二座\n\n![工地](a.jpg)\n";
     let document = parse(markdown.as_bytes(), InputFormat::Auto, &Limits::default()).expect("a good page");
-    assert_tiled(&document, markdown.as_bytes(), utf8);
+    assert_covered(&document, markdown.as_bytes(), utf8);
     let article = &document.articles[0];
     assert_eq!(article.headline.as_ref().map(|text| text.text.as_str()), Some("三座水库开工"));
     assert_eq!(article.sections[0].paragraphs[0].text, "今天，三座水库同时开工。");
@@ -308,22 +308,42 @@ fn json_lines_hold_pages_and_articles() {
         "\n",
         r#"{"id":3}"#,
     );
-    let documents = records(input.as_bytes(), &Limits::default()).expect("decodable");
-    assert_eq!(documents.len(), 4);
-    for document in documents[..3].iter().flatten() {
+    let error = parse(input.as_bytes(), InputFormat::JsonLines, &Limits::default()).expect_err("no text");
+    assert!(matches!(error, DocumentError::InvalidRecord { line: 5, .. }), "{error}");
+    let valid = &input[..input.rfind('\n').expect("lines")];
+    let document = parse(valid.as_bytes(), InputFormat::Auto, &Limits::default()).expect("three records");
+    assert_covered(&document, valid.as_bytes(), utf8);
+    assert_eq!(document.articles.len(), 3);
+    for article in &document.articles {
+        let headline = article.headline.as_ref().expect("a headline");
+        assert_eq!(&valid[headline.spans[0].range()], headline.text);
+    }
+    let paragraph = &document.articles[0].sections[0].paragraphs[0];
+    assert_eq!(paragraph.text, "今天，三座水库开工，“真好”。");
+    assert_eq!(&valid[paragraph.spans[0].range()], r"今天，三座水库开工，\u201c真好\u201d。");
+    assert_eq!(document.articles[1].sections.len(), 2);
+}
+
+#[test]
+fn reads_the_title_of_a_json_page_first_wherever_it_is() {
+    for input in [
+        r#"{"title":"水库开工","content":"今天，三座水库同时开工，总投资十二亿元。"}"#,
+        r#"{"content":"今天，三座水库同时开工，总投资十二亿元。","title":"水库开工"}"#,
+    ] {
+        let document = parse(input.as_bytes(), InputFormat::Auto, &Limits::default()).expect("a record");
+        assert_covered(&document, input.as_bytes(), utf8);
         let headline = document.articles[0].headline.as_ref().expect("a headline");
+        assert_eq!(headline.text, "水库开工", "{input}");
         assert_eq!(&input[headline.spans[0].range()], headline.text);
     }
-    let first = documents[0].as_ref().expect("a page");
-    let paragraph = &first.articles[0].sections[0].paragraphs[0];
-    assert_eq!(paragraph.text, "今天，三座水库开工，“真好”。");
-    assert_eq!(&input[paragraph.spans[0].range()], r"今天，三座水库开工，\u201c真好\u201d。");
-    assert_eq!(documents[1].as_ref().expect("an article").articles[0].sections.len(), 2);
-    assert!(matches!(&documents[3], Err(DocumentError::Record { line: 5, .. })));
-    let three = &input[..input.rfind('\n').expect("lines")];
-    let document = parse(three.as_bytes(), InputFormat::Auto, &Limits::default()).expect("three records");
-    assert_eq!(document.articles.len(), 3);
-    assert_tiled(&document, three.as_bytes(), utf8);
+}
+
+#[test]
+fn covers_json_lines_with_a_byte_order_mark_and_blank_lines() {
+    let input = "\u{FEFF}\n{\"text\":\"今天开工。\"}\n\n{\"paragraphs\":[\"明天\\n开工。\"]}\n";
+    let document = parse(input.as_bytes(), InputFormat::JsonLines, &Limits::default()).expect("two records");
+    assert_covered(&document, input.as_bytes(), utf8);
+    assert_eq!(document.articles[1].sections[0].paragraphs[0].text, "明天 开工。");
 }
 
 /// Pieces that pages are made of, and some that they are not.
@@ -392,7 +412,7 @@ proptest! {
         if let Ok(document) = parse(text.as_bytes(), format, &Limits::default()) {
             // A line break and a NUL may be taken for a line break in UTF-16.
             if document.encoding == "utf-8" {
-                assert_tiled(&document, text.as_bytes(), utf8);
+                assert_covered(&document, text.as_bytes(), utf8);
             }
             for element in texts(&document) {
                 prop_assert!(!element.spans.is_empty());
@@ -407,7 +427,7 @@ proptest! {
         let decode = |bytes: &[u8]| encoding_rs::GB18030.decode_without_bom_handling(bytes).0.into_owned();
         let document = parse(&bytes, InputFormat::Text, &Limits::default());
         if let Some(document) = document.ok().filter(|document| document.encoding == "gb18030") {
-            assert_tiled(&document, &bytes, decode);
+            assert_covered(&document, &bytes, decode);
         }
     }
 

@@ -1,14 +1,13 @@
-//! What a page is made of: [`Document`], [`Article`], [`Section`], and the [`Text`] of each element.
+//! The structure of a page: [`Document`], [`Article`], [`Section`], and the [`Text`] of each element.
 //!
-//! `segment` builds these; `pipeline` and `server` read them; a caller who already has an article in parts makes it
-//! here with [`Article::from_parts`]. Nothing here decides anything.
+//! `assemble` and `formats` build these; `pipeline` and `server` read them. Nothing here makes decisions.
 
 use super::Span;
 
-/// The clean text of one element and where it stood in the input.
+/// The clean text of one element and its position in the input.
 ///
-/// A paragraph that a column break or a picture caption cut in two has several spans, in reading order. A text that
-/// did not come out of a page (see [`Article::from_parts`]) has none.
+/// A paragraph that a column break or a caption interrupted has several spans, in reading order. A text that does not
+/// come from a page, such as one of an `Article` message, has none.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Text {
     /// The text, normalized, without line breaks.
@@ -18,13 +17,13 @@ pub struct Text {
 }
 
 impl Text {
-    /// A text that stands in no page.
+    /// Creates a text without a position in a page.
     pub fn unplaced(text: impl Into<String>) -> Self {
         Self { text: text.into(), spans: Vec::new() }
     }
 }
 
-/// What an element of the page is.
+/// The role of an element on its page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum ElementRole {
@@ -32,66 +31,65 @@ pub enum ElementRole {
     Headline,
     /// The line under a headline, such as ——新质生产力发展一线见闻.
     Subtitle,
-    /// The line over a headline (肩题) or the name of the column, such as 国际观察.
+    /// The line above a headline (肩题) or the name of the column, such as 国际观察.
     Kicker,
-    /// Agency, place and day on a line of their own, such as 新华社北京12月6日电.
+    /// Agency, place and date on a line of their own, such as 新华社北京12月6日电.
     Dateline,
-    /// Who wrote it, on a line of its own.
+    /// The names of the authors, on a line of their own.
     Byline,
     /// The title of a section.
     Heading,
     /// Body text.
     Paragraph,
-    /// What stands under a picture.
+    /// The text under a picture.
     Caption,
-    /// 上接第一版, 下转第三版, on a line of its own.
+    /// A continuation mark, such as 上接第一版 or 下转第三版, on a line of its own.
     Continuation,
-    /// 责编, 版式设计, on a line of its own.
+    /// The editors and designers of the page (责编, 版式设计), on a line of their own.
     Editor,
-    /// Page numbers, the date of the issue, rules made of dashes: what belongs to the page and to no article.
+    /// Page numbers, issue dates and rules made of dashes, which belong to the page and not to an article.
     Furniture,
-    /// Tags, navigation and other parts of a marked-up input that are not the article.
+    /// Tags, navigation and other parts of a marked-up input that are not part of the article.
     Markup,
-    /// Byte order marks, control and zero-width characters that normalisation took out.
+    /// Byte order marks and the control and zero-width characters that normalization removed.
     Ignored,
 }
 
-/// A text that is not body text, with what it is.
+/// A text other than body text, and its role.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LabeledText {
-    /// What it is.
+    /// The role of the text.
     pub role: ElementRole,
-    /// What it says.
+    /// The text.
     pub text: Text,
 }
 
-/// One piece of the page. All regions together, in page order, cover everything of it but white space.
+/// A range of the page that belongs to one element. All regions together cover everything except white space.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Region {
-    /// What the piece is.
+    /// The role of the element.
     pub role: ElementRole,
-    /// Where it stands.
+    /// The position in the input.
     pub span: Span,
     /// The article it belongs to, as an index into [`Document::articles`].
     pub article: Option<usize>,
 }
 
-/// A page, taken apart.
+/// The structure of a page.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Document {
-    /// The encoding the page was in, as `encoding_rs` names it: `UTF-8`, `GB18030`, `Big5`, `UTF-16LE`, `UTF-16BE`.
+    /// The encoding of the page, as `encoding_rs` names it: `UTF-8`, `gb18030`, `Big5`, `UTF-16LE` or `UTF-16BE`.
     pub encoding: &'static str,
     /// The articles, in page order.
     pub articles: Vec<Article>,
-    /// What belongs to the page and to none of its articles.
+    /// Texts that belong to the page but not to any of its articles.
     pub notes: Vec<LabeledText>,
-    /// Every piece of the page, in page order, without overlap; between them is only white space.
+    /// Every region of the page, in page order and without overlap.
     pub regions: Vec<Region>,
 }
 
 impl Document {
-    /// Takes out the articles that have no section (the title of a column, a headline that refers to another page): what
-    /// they say stands among the notes then, each with what it is.
+    /// Moves the texts of articles without sections, such as a lone column name, to the notes and removes the articles.
     pub fn note_articles_without_text(&mut self) {
         for article in std::mem::take(&mut self.articles) {
             match article.sections.is_empty() {
@@ -102,56 +100,57 @@ impl Document {
     }
 }
 
-/// One article.
+/// An article of a page.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Article {
-    /// The line over the headline, or the name of the column.
+    /// The line above the headline, or the name of the column.
     pub kicker: Option<Text>,
-    /// The title; of an article that has only a kicker, the kicker.
+    /// The title. If an article only has a kicker, that is its headline.
     pub headline: Option<Text>,
     /// The line under the headline.
     pub subtitle: Option<Text>,
-    /// Agency, place and day; when these open or close a paragraph, they stay in its text as well.
+    /// Agency, place and date. If they open or close a paragraph, the paragraph contains them as well.
     pub dateline: Option<Text>,
-    /// Who wrote it; when this stands in a paragraph, it stays in its text as well.
+    /// The authors. If a paragraph names them, the paragraph contains them as well.
     pub byline: Option<Text>,
-    /// Whether the article began on another page (上接).
+    /// `true` if the article began on another page (上接).
     pub continued: bool,
-    /// What stands under its pictures.
+    /// The captions of its pictures.
     pub captions: Vec<Text>,
-    /// Everything else that is not body text: continuation marks, editors, further bylines and datelines.
+    /// Other texts outside the body: continuation marks, editors, further bylines and datelines.
     pub notes: Vec<LabeledText>,
-    /// The body; an article without section headings has one section.
+    /// The body. An article without section headings has one section.
     pub sections: Vec<Section>,
 }
 
 impl Article {
-    /// Everything but its sections.
+    /// Returns all texts outside the sections, labeled with their roles.
     fn into_notes(self) -> impl Iterator<Item = LabeledText> {
-        let named = [
+        let elements = [
             (ElementRole::Kicker, self.kicker),
             (ElementRole::Headline, self.headline),
             (ElementRole::Subtitle, self.subtitle),
             (ElementRole::Dateline, self.dateline),
             (ElementRole::Byline, self.byline),
         ];
-        let named = named.into_iter().filter_map(|(role, text)| Some(LabeledText { role, text: text? }));
+        let elements =
+            elements.into_iter().filter_map(|(role, text)| Some(LabeledText { role, text: text? }));
         let captions = self.captions.into_iter().map(|text| LabeledText { role: ElementRole::Caption, text });
-        named.chain(captions).chain(self.notes)
+        elements.chain(captions).chain(self.notes)
     }
 }
 
-/// A stretch of an article under one heading.
+/// The part of an article under one heading.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Section {
-    /// Its title; the text before the first heading has none.
+    /// The title of the section. The text before the first heading of an article has none.
     pub heading: Option<Text>,
-    /// Its body.
+    /// The body text.
     pub paragraphs: Vec<Text>,
 }
 
 impl Section {
-    /// The pieces of the page that it is made of, heading first; empty if it stands in no page.
+    /// Returns the spans of the heading and of all paragraphs; none if the section does not come from a page.
     pub fn spans(&self) -> impl Iterator<Item = Span> {
         self.heading.iter().chain(&self.paragraphs).flat_map(|text| text.spans.iter().copied())
     }

@@ -168,7 +168,7 @@ fn document_reason(error: &DocumentError) -> &'static str {
         DocumentError::Empty => "EMPTY_PAGE",
         DocumentError::TooLarge { .. } => "PAGE_TOO_LARGE",
         DocumentError::Undecodable { .. } => "UNDECODABLE_BYTES",
-        DocumentError::Record { .. } => "MALFORMED_RECORD",
+        DocumentError::InvalidRecord { .. } => "MALFORMED_RECORD",
     }
 }
 

@@ -10,13 +10,13 @@ mod serve;
 
 use std::{path::PathBuf, time::Duration};
 
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{Parser, Subcommand, ValueEnum, builder::PossibleValue};
 
 pub(super) use digest::{DigestArgs, DigestFormat, Order};
 pub(super) use model::ModelArgs;
 pub(super) use serve::ServeArgs;
 
-use crate::telemetry::LogFormat;
+use crate::{document::InputFormat, telemetry::LogFormat};
 
 /// Summarize and translate Chinese newspaper text with a local model
 ///
@@ -116,23 +116,32 @@ pub(super) struct InputArgs {
     pub(super) input_format: InputFormat,
 }
 
-/// The format of an input.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
-pub(super) enum InputFormat {
-    /// Detect from the file extension and the content
-    #[default]
-    Auto,
-    /// Plain text of a page, as extracted from a PDF: articles follow each other without markup
-    Text,
-    /// Every line is a section; with `--format text` and a single task, one output line per input line
-    Lines,
-    /// One JSON object per line: {"text": "..."}, or an article {"headline", "sections": [{"heading",
-    /// "paragraphs": []}]}; both may have an "id"
-    Jsonl,
-    /// A web page; navigation is skipped
-    Html,
-    /// Markdown
-    Markdown,
+impl ValueEnum for InputFormat {
+    fn value_variants<'a>() -> &'a [Self] {
+        &[Self::Auto, Self::Text, Self::Lines, Self::JsonLines, Self::Html, Self::Markdown]
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        let (name, help) = match self {
+            Self::Auto => ("auto", "Detect from the file extension and the content"),
+            Self::Text => (
+                "text",
+                "Plain text of a page, as extracted from a PDF: articles follow each other without markup",
+            ),
+            Self::Lines => (
+                "lines",
+                "Every line is a section; with `--format text` and a single task, one output line per input line",
+            ),
+            Self::JsonLines => (
+                "jsonl",
+                "One JSON object per line: {\"text\": \"...\"}, or an article {\"headline\", \"sections\": [{\"heading\", \
+                 \"paragraphs\": []}]}; both may have an \"id\"",
+            ),
+            Self::Html => ("html", "A web page; navigation is skipped"),
+            Self::Markdown => ("markdown", "Markdown"),
+        };
+        Some(PossibleValue::new(name).help(help))
+    }
 }
 
 /// The output format of commands other than `digest`.

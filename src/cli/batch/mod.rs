@@ -31,7 +31,7 @@ pub(super) use store::ResultStore;
 pub(super) use stream_sink::StreamSink;
 pub(super) use throughput::Throughput;
 
-use super::{input::Sources, output::DigestCounts};
+use super::{input::InputSources, output::DigestCounts};
 use crate::{
     client::{ItemFailure, PoolSettings, ServerPool},
     pb,
@@ -111,7 +111,7 @@ pub(super) trait ResultSink: Send {
 
 /// The configuration of a run.
 pub(super) struct BatchRun {
-    pub(super) sources: Sources,
+    pub(super) sources: InputSources,
     pub(super) balanced: ServerPool,
     pub(super) settings: PoolSettings,
     /// The store of the output directory, if there is one.

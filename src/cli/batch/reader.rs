@@ -10,7 +10,7 @@ use super::{
     store::{self, ResultStore, StoredState},
 };
 use crate::{
-    cli::input::{Item, Sources, Unreadable},
+    cli::input::{InputSources, Item, UnreadableItem},
     pb,
 };
 
@@ -31,7 +31,7 @@ pub(super) enum Planned {
 }
 
 pub(super) struct BatchReader {
-    pub(super) sources: Arc<Sources>,
+    pub(super) sources: Arc<InputSources>,
     pub(super) keys: Option<(Arc<ResultStore>, store::Keys)>,
     pub(super) retry_failed: bool,
     /// One permit per KiB.
@@ -57,15 +57,15 @@ impl BatchReader {
         }
     }
 
-    fn plan(&self, index: u64, item: Result<Item, Unreadable>, permit: OwnedSemaphorePermit) -> Planned {
+    fn plan(&self, index: u64, item: Result<Item, UnreadableItem>, permit: OwnedSemaphorePermit) -> Planned {
         let item = match item {
             Ok(item) => item,
-            Err(Unreadable { name, place: path, bytes, error }) => {
+            Err(UnreadableItem { name, result_path: path, bytes, error }) => {
                 let header = ItemHeader { index, name, id: None, path, bytes, key: None };
                 return Planned::Unreadable(header, format!("{error:#}"), permit);
             }
         };
-        let Item { name, id, place: path, bytes, input } = item;
+        let Item { name, id, result_path: path, bytes, input } = item;
         let header = |key| ItemHeader { index, name, id, path, bytes, key };
         let Some((store, keys)) = &self.keys else {
             return Planned::Send(header(None), Box::new(input), permit);

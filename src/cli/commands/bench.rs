@@ -10,7 +10,7 @@ use crate::{
     cli::{
         CommandOutcome,
         args::{BenchArgs, InputArgs},
-        input::{Source, Sources},
+        input::{InputSource, InputSources},
         setup::{connection::ServerConnection, model},
     },
     config::ModelConfig,
@@ -26,7 +26,7 @@ pub(in crate::cli) async fn run(args: BenchArgs) -> anyhow::Result<CommandOutcom
         tokio::task::spawn_blocking(move || measure_model(&args, &config)).await??;
     } else {
         let input = InputArgs { files: args.pages.clone(), ..InputArgs::default() };
-        let sources = Sources::new(&input, None)?;
+        let sources = InputSources::new(&input, None)?;
         let connection = ServerConnection::in_process(config.options);
         connection.load_model(&config, true).await?;
         for source in &sources.list {
@@ -144,7 +144,7 @@ fn forward(model: &mut dyn Model, batch: &Batch, cache: &mut KvCache) -> anyhow:
 async fn measure_page(
     connection: &ServerConnection,
     config: &ModelConfig,
-    source: &Source,
+    source: &InputSource,
 ) -> anyhow::Result<Value> {
     use pb::stream_digest_response::Event;
     let item = source.page()?;

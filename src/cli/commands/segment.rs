@@ -9,7 +9,7 @@ use crate::{
     cli::{
         CommandOutcome,
         args::{OutputFormat, SegmentArgs},
-        input::{Item, Sources},
+        input::{InputSources, Item},
         output::structure::{self, StructureJson},
         setup::connection::ServerConnection,
     },
@@ -19,7 +19,7 @@ use crate::{
 };
 
 pub(in crate::cli) async fn run(args: SegmentArgs) -> anyhow::Result<CommandOutcome> {
-    let sources = Sources::new(&args.input, None)?;
+    let sources = InputSources::new(&args.input, None)?;
     let connection = match &args.server {
         Some(address) => ServerConnection::remote(address).await?,
         None => ServerConnection::in_process(ModelOptions::default()),
@@ -31,7 +31,7 @@ pub(in crate::cli) async fn run(args: SegmentArgs) -> anyhow::Result<CommandOutc
 
 async fn segment_all(
     client: &Client,
-    sources: &Sources,
+    sources: &InputSources,
     format: OutputFormat,
 ) -> anyhow::Result<CommandOutcome> {
     let mut out = anstream::stdout();

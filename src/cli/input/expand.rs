@@ -1,5 +1,5 @@
-//! From what was named on the command line to files: directories are walked, globs are matched, and every file gets
-//! its place below what all inputs have in common.
+//! Expands the inputs of a command to files: walks directories, matches patterns, and assigns each file the path of its
+//! result, relative to the deepest directory that all inputs share.
 
 use std::{
     collections::HashSet,
@@ -10,53 +10,54 @@ use anyhow::{Context as _, bail};
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 use ignore::WalkBuilder;
 
-use super::{InputArgs, ending, is_stdin};
-use crate::cli::args::InputFormat;
+use super::{InputArgs, extension, is_stdin};
+use crate::document::InputFormat;
 
-/// The endings of what is taken from a directory when nothing else is asked for.
-const ENDINGS: [&str; 8] = ["txt", "html", "htm", "xhtml", "md", "markdown", "jsonl", "ndjson"];
+/// The extensions of the files that are taken from a directory by default.
+const EXTENSIONS: [&str; 8] = ["txt", "html", "htm", "xhtml", "md", "markdown", "jsonl", "ndjson"];
 
-/// A file, and where its result belongs below an output directory.
+/// A file and the path of its result below an output directory.
 #[derive(Debug)]
-pub(super) struct Found {
+pub(super) struct InputFile {
     pub(super) path: PathBuf,
-    pub(super) place: PathBuf,
+    pub(super) result_path: PathBuf,
 }
 
-/// All files.
+/// The files of a command.
 #[derive(Debug)]
-pub(super) struct All {
-    pub(super) files: Vec<Found>,
-    /// Files in directories that were left out for their endings.
+pub(super) struct ExpandedInputs {
+    pub(super) files: Vec<InputFile>,
+    /// The number of files in directories that were skipped because of their extensions.
     pub(super) left_out: usize,
-    /// Whether it is one file that was named as itself.
+    /// `true` if a single file was named by its path.
     pub(super) single: bool,
 }
 
-/// The files of a command, in the order in which they were named, those of a directory sorted; each once.
-pub(super) fn all(args: &InputArgs, except: Option<&Path>) -> anyhow::Result<All> {
-    let filter = Filter::new(args)?;
-    // The folders that results are placed relative to: of a file its own, of a directory itself.
+/// Returns the files of a command without duplicates, in the order of the arguments; those of a directory are sorted.
+/// Files in the directory `except` are skipped.
+pub(super) fn expand(args: &InputArgs, except: Option<&Path>) -> anyhow::Result<ExpandedInputs> {
+    let filter = FileFilter::new(args)?;
+    // The directories that result paths are relative to: the parent of a file, and a directory itself.
     let (mut files, mut bases, mut left_out) = (Vec::new(), Vec::new(), 0);
     for argument in &args.files {
         if is_stdin(argument) {
             files.push(argument.clone());
         } else if argument.is_dir() {
             let before = files.len();
-            left_out += walk(argument, except, &mut files, |_, below| filter.takes(below))?;
+            left_out += walk(argument, except, &mut files, |_, relative| filter.accepts(relative))?;
             if files.len() == before {
                 bail!(
-                    "{} holds no pages ({left_out} files have other endings; see --include)",
+                    "{} contains no pages ({left_out} files have other extensions; see --include)",
                     argument.display()
                 );
             }
             bases.push(absolute(argument)?);
         } else if is_glob(argument) && !argument.exists() {
-            let (base, glob) = (base_of(argument), glob(&argument.to_string_lossy(), true)?);
+            let (base, glob) = (base_of(argument), glob(&argument.to_string_lossy())?);
             let before = files.len();
             let matcher = GlobSetBuilder::new().add(glob).build()?;
-            walk(&base, except, &mut files, |path, below| {
-                matcher.is_match(path.strip_prefix(".").unwrap_or(path)) && filter.allows(below)
+            walk(&base, except, &mut files, |path, relative| {
+                matcher.is_match(path.strip_prefix(".").unwrap_or(path)) && !filter.excludes(relative)
             })
             .with_context(|| format!("no file matches {}", argument.display()))?;
             if files.len() == before {
@@ -69,70 +70,70 @@ pub(super) fn all(args: &InputArgs, except: Option<&Path>) -> anyhow::Result<All
         }
     }
     let single = args.files.len() == 1 && files.len() == 1 && files[0] == args.files[0];
-    let root = common(&bases);
+    let root = common_ancestor(&bases);
     let mut seen = HashSet::new();
-    let mut found = Vec::new();
+    let mut expanded = Vec::new();
     for path in files {
-        let place = match is_stdin(&path) {
+        let result_path = match is_stdin(&path) {
             true => PathBuf::from("stdin"),
             false => {
                 let full = absolute(&path)?;
                 full.strip_prefix(&root).unwrap_or(&full).to_owned()
             }
         };
-        if seen.insert(place.clone()) {
-            found.push(Found { path, place });
+        if seen.insert(result_path.clone()) {
+            expanded.push(InputFile { path, result_path });
         }
     }
-    Ok(All { files: found, left_out, single })
+    Ok(ExpandedInputs { files: expanded, left_out, single })
 }
 
-/// Which files of a directory are taken.
-struct Filter {
+/// Selects the files of a directory.
+struct FileFilter {
     include: Option<GlobSet>,
     exclude: GlobSet,
-    /// With a format that was named every ending will do.
-    any_ending: bool,
+    /// `true` if the input format was specified, so that any extension is accepted.
+    any_extension: bool,
 }
 
-impl Filter {
+impl FileFilter {
     fn new(args: &InputArgs) -> anyhow::Result<Self> {
         let set = |globs: &[String]| -> anyhow::Result<GlobSet> {
             let mut set = GlobSetBuilder::new();
             for text in globs {
-                // `*.txt` means the name wherever the file lies; a slash makes it a path.
+                // Like in .gitignore, a pattern without a slash matches file names in any directory.
                 let anywhere = if text.contains('/') { text.clone() } else { format!("**/{text}") };
-                set.add(glob(&anywhere, true)?);
+                set.add(glob(&anywhere)?);
             }
             Ok(set.build()?)
         };
         Ok(Self {
             include: (!args.include.is_empty()).then(|| set(&args.include)).transpose()?,
             exclude: set(&args.exclude)?,
-            any_ending: args.input_format != InputFormat::Auto,
+            any_extension: args.input_format != InputFormat::Auto,
         })
     }
 
-    fn allows(&self, path: &Path) -> bool {
-        !self.exclude.is_match(path)
+    fn excludes(&self, path: &Path) -> bool {
+        self.exclude.is_match(path)
     }
 
-    fn takes(&self, path: &Path) -> bool {
-        let wanted = match &self.include {
+    fn accepts(&self, path: &Path) -> bool {
+        let included = match &self.include {
             Some(include) => include.is_match(path),
-            None => self.any_ending || ENDINGS.contains(&ending(path).as_str()),
+            None => self.any_extension || EXTENSIONS.contains(&extension(path).as_str()),
         };
-        wanted && self.allows(path)
+        included && !self.excludes(path)
     }
 }
 
-/// Adds the files below `base` that are wanted, sorted by name; tells how many were not. Hidden files are no inputs.
-/// `wanted` is given the path and what of it is below `base`.
+/// Appends the files below `base` that `accepts`, sorted by name, and returns the number of other files. Hidden files are
+/// ignored. `accepts` receives the path and the path relative to `base`.
 fn walk(
     base: &Path,
     except: Option<&Path>,
     files: &mut Vec<PathBuf>,
-    wanted: impl Fn(&Path, &Path) -> bool,
+    accepts: impl Fn(&Path, &Path) -> bool,
 ) -> anyhow::Result<usize> {
     let except = except.map(absolute).transpose()?;
     let mut walk = WalkBuilder::new(base);
@@ -148,8 +149,8 @@ fn walk(
         if !entry.file_type().is_some_and(|kind| kind.is_file()) {
             continue;
         }
-        let below = entry.path().strip_prefix(base).unwrap_or(entry.path());
-        match wanted(entry.path(), below) {
+        let relative = entry.path().strip_prefix(base).unwrap_or(entry.path());
+        match accepts(entry.path(), relative) {
             true => files.push(entry.into_path()),
             false => left_out += 1,
         }
@@ -157,23 +158,23 @@ fn walk(
     Ok(left_out)
 }
 
-fn glob(text: &str, literal_separator: bool) -> anyhow::Result<globset::Glob> {
+fn glob(text: &str) -> anyhow::Result<globset::Glob> {
     let text = text.strip_prefix("./").unwrap_or(text);
-    let built = GlobBuilder::new(text).literal_separator(literal_separator).build();
-    built.with_context(|| format!("`{text}` is no pattern"))
+    let built = GlobBuilder::new(text).literal_separator(true).build();
+    built.with_context(|| format!("`{text}` is not a valid pattern"))
 }
 
 fn is_glob(path: &Path) -> bool {
     path.to_string_lossy().contains(['*', '?', '[', '{'])
 }
 
-/// The part of a pattern in front of its first wildcard.
+/// Returns the directories of a pattern before its first wildcard.
 fn base_of(pattern: &Path) -> PathBuf {
     let fixed: PathBuf = pattern.components().take_while(|part| !is_glob(Path::new(part))).collect();
     if fixed.as_os_str().is_empty() { PathBuf::from(".") } else { fixed }
 }
 
-/// The path from the root, without `.` and `..`, whether it exists or not.
+/// Returns the absolute path without `.` and `..`. The path need not exist.
 fn absolute(path: &Path) -> anyhow::Result<PathBuf> {
     let full = std::path::absolute(path).with_context(|| path.display().to_string())?;
     let mut plain = PathBuf::new();
@@ -187,11 +188,11 @@ fn absolute(path: &Path) -> anyhow::Result<PathBuf> {
     Ok(plain)
 }
 
-/// The deepest folder that all lie in.
-fn common(folders: &[PathBuf]) -> PathBuf {
-    let Some((first, rest)) = folders.split_first() else { return PathBuf::new() };
+/// Returns the deepest directory that contains all `directories`.
+fn common_ancestor(directories: &[PathBuf]) -> PathBuf {
+    let Some((first, rest)) = directories.split_first() else { return PathBuf::new() };
     let mut shared = first.clone();
-    while !rest.iter().all(|folder| folder.starts_with(&shared)) {
+    while !rest.iter().all(|directory| directory.starts_with(&shared)) {
         if !shared.pop() {
             break;
         }
@@ -204,16 +205,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn places_are_relative_to_what_the_inputs_share() {
-        let folders = |names: &[&str]| names.iter().map(PathBuf::from).collect::<Vec<_>>();
-        assert_eq!(common(&folders(&["/a/b/c"])), Path::new("/a/b/c"));
-        assert_eq!(common(&folders(&["/a/b/c", "/a/b", "/a/bc"])), Path::new("/a"));
-        assert_eq!(common(&[]), Path::new(""));
+    fn finds_the_common_ancestor_of_directories() {
+        let paths = |names: &[&str]| names.iter().map(PathBuf::from).collect::<Vec<_>>();
+        assert_eq!(common_ancestor(&paths(&["/a/b/c"])), Path::new("/a/b/c"));
+        assert_eq!(common_ancestor(&paths(&["/a/b/c", "/a/b", "/a/bc"])), Path::new("/a"));
+        assert_eq!(common_ancestor(&[]), Path::new(""));
         assert_eq!(absolute(Path::new("/a/./b/../c")).unwrap(), Path::new("/a/c"));
     }
 
     #[test]
-    fn a_pattern_is_walked_from_where_it_begins_to_vary() {
+    fn walks_a_pattern_from_its_first_wildcard() {
         for (pattern, base) in [("pages/*.txt", "pages"), ("*.txt", "."), ("/a/b/**/c?.md", "/a/b")] {
             assert_eq!(base_of(Path::new(pattern)), Path::new(base));
         }

@@ -1,7 +1,9 @@
-//! Inputs: files, directories, globs and stdin as what is sent to the server.
+//! Turns the inputs of a command (files, directories, patterns and stdin) into items to send to the server.
+//!
+//! Called by the subcommands that take inputs. `expand` finds the files; `jsonl` reads those with a record per line.
 
 mod expand;
-mod record;
+mod jsonl;
 
 use std::{
     fs::File,
@@ -11,117 +13,124 @@ use std::{
 
 use anyhow::{Context as _, bail};
 
-use super::args::{InputArgs, InputFormat};
-use crate::{document, pb};
+use super::args::InputArgs;
+use crate::{
+    document::{self, InputFormat},
+    pb,
+};
 
-/// One thing to be digested.
+/// One page or article to process.
 #[derive(Debug)]
 pub(super) struct Item {
-    /// What it is called in results and messages: the path, or the path and the line.
+    /// The name in results and messages: the path, or the path and the line number.
     pub(super) name: String,
-    /// The id that a JSONL record has.
+    /// The id of a JSONL record.
     pub(super) id: Option<serde_json::Value>,
-    /// Where its result belongs below an output directory, without the ending of the format.
-    pub(super) place: PathBuf,
-    /// Bytes of the input that it takes up.
+    /// The path of the result below an output directory, without the extension of the output format.
+    pub(super) result_path: PathBuf,
+    /// The size in the input, in bytes.
     pub(super) bytes: u64,
-    /// What is sent.
+    /// The message to send.
     pub(super) input: pb::Input,
 }
 
-/// An item that cannot be read: what it is called, where it stands, and why.
+/// An item that cannot be read, and the reason.
 #[derive(Debug)]
-pub(super) struct Unreadable {
+pub(super) struct UnreadableItem {
     pub(super) name: String,
-    pub(super) place: PathBuf,
+    pub(super) result_path: PathBuf,
     pub(super) bytes: u64,
     pub(super) error: anyhow::Error,
 }
 
 /// An input that was named on the command line or found in a directory.
 #[derive(Debug)]
-pub(super) struct Source {
+pub(super) struct InputSource {
     pub(super) name: String,
     path: PathBuf,
-    /// The path below what all inputs have in common.
-    place: PathBuf,
-    format: Layout,
-    /// Bytes; unknown for stdin.
+    /// The path of the result below an output directory.
+    result_path: PathBuf,
+    layout: SourceLayout,
+    /// The size in bytes; unknown for stdin.
     pub(super) bytes: Option<u64>,
 }
 
-/// How a source is read.
+/// The number of items in a source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Layout {
-    /// One page a file.
+enum SourceLayout {
+    /// One page in the whole file.
     Page(pb::PageFormat),
-    /// One record a line.
+    /// One record per line.
     Records,
 }
 
 /// The inputs of a command.
 #[derive(Debug)]
-pub(super) struct Sources {
-    pub(super) list: Vec<Source>,
-    /// Files that were found in directories and left out for their endings.
+pub(super) struct InputSources {
+    pub(super) list: Vec<InputSource>,
+    /// The number of files in directories that were skipped because of their extensions.
     pub(super) left_out: usize,
-    /// Whether one was named as itself, so that its failure is the command's.
+    /// `true` if a single file was named by its path, so that its failure is the failure of the command.
     pub(super) single: bool,
 }
 
-impl Sources {
-    /// The inputs of a command, each of which must be there. What lies in `except` is none.
+impl InputSources {
+    /// Finds the inputs of a command. Files in the directory `except` are not inputs.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if an input does not exist, or if a directory or pattern has no files.
     pub(super) fn new(args: &InputArgs, except: Option<&Path>) -> anyhow::Result<Self> {
-        let found = expand::all(args, except)?;
-        let list: anyhow::Result<Vec<Source>> =
-            found.files.into_iter().map(|file| Source::new(file, args.input_format)).collect();
-        Ok(Self { list: list?, left_out: found.left_out, single: found.single })
+        let expanded = expand::expand(args, except)?;
+        let list: anyhow::Result<Vec<InputSource>> =
+            expanded.files.into_iter().map(|file| InputSource::new(file, args.input_format)).collect();
+        Ok(Self { list: list?, left_out: expanded.left_out, single: expanded.single })
     }
 
-    /// The one page that the command is about, if it is about just one.
-    pub(super) fn only_page(&self) -> Option<&Source> {
+    /// Returns the source if the command has exactly one and it is a page.
+    pub(super) fn only_page(&self) -> Option<&InputSource> {
         match &self.list[..] {
             [only] if self.single && !only.has_records() => Some(only),
             _ => None,
         }
     }
 
-    /// Whether results must be told apart.
+    /// Returns `true` if results must carry the names of their inputs.
     pub(super) fn are_several(&self) -> bool {
         !self.single || self.list.len() > 1
     }
 }
 
-impl Source {
-    fn new(file: expand::Found, format: InputFormat) -> anyhow::Result<Self> {
-        let expand::Found { path, place } = file;
+impl InputSource {
+    fn new(file: expand::InputFile, format: InputFormat) -> anyhow::Result<Self> {
+        let expand::InputFile { path, result_path } = file;
         let name = path.display().to_string();
         let bytes = match is_stdin(&path) {
             true => None,
             false => Some(path.metadata().with_context(|| format!("cannot read {name}"))?.len()),
         };
-        Ok(Self { format: layout(&path, format), name, path, place, bytes })
+        Ok(Self { layout: layout(&path, format), name, path, result_path, bytes })
     }
 
-    /// Whether every line is an input of its own.
+    /// Returns `true` if every line is an item of its own.
     pub(super) fn has_records(&self) -> bool {
-        self.format == Layout::Records
+        self.layout == SourceLayout::Records
     }
 
-    /// How many items it holds; reads a JSONL file through. Unknown for stdin.
+    /// Returns the number of items, reading a JSONL file to its end. The number is unknown for stdin.
     pub(super) fn count(&self) -> Option<u64> {
         match self.has_records() {
             false => Some(1),
             true if is_stdin(&self.path) => None,
-            true => record::count(self.open().ok()?).ok(),
+            true => jsonl::count(self.open().ok()?).ok(),
         }
     }
 
-    /// Every item, read when its turn comes.
-    pub(super) fn items(&self) -> Box<dyn Iterator<Item = Result<Item, Unreadable>> + Send + '_> {
-        let unreadable = |error| Unreadable {
+    /// Returns an iterator that reads one item at a time.
+    pub(super) fn items(&self) -> Box<dyn Iterator<Item = Result<Item, UnreadableItem>> + Send + '_> {
+        let unreadable = |error| UnreadableItem {
             name: self.name.clone(),
-            place: self.place.clone(),
+            result_path: self.result_path.clone(),
             bytes: self.bytes.unwrap_or_default(),
             error,
         };
@@ -134,21 +143,24 @@ impl Source {
         }
     }
 
-    /// Reads a page whole.
+    /// Reads the whole source as one page.
     pub(super) fn page(&self) -> anyhow::Result<Item> {
-        let format = match self.format {
-            Layout::Page(format) => format,
-            Layout::Records => pb::PageFormat::Unspecified,
+        let format = match self.layout {
+            SourceLayout::Page(format) => format,
+            SourceLayout::Records => pb::PageFormat::Unspecified,
         };
         let bytes = self.read().with_context(|| format!("cannot read {}", self.name))?;
         let limit = document::Limits::default().max_bytes;
         if bytes.len() > limit {
-            bail!("{}: {}", self.name, too_large(limit));
+            bail!(
+                "{}: the page has more than {limit} bytes, which is the limit: split it into pages",
+                self.name
+            );
         }
         Ok(Item {
             name: self.name.clone(),
             id: None,
-            place: self.place.clone(),
+            result_path: self.result_path.clone(),
             bytes: bytes.len() as u64,
             input: pb::Input {
                 source: Some(pb::input::Source::PageBytes(bytes)),
@@ -160,22 +172,24 @@ impl Source {
     fn records<'a>(
         &'a self,
         reader: Box<dyn Read + Send>,
-    ) -> impl Iterator<Item = Result<Item, Unreadable>> + Send + 'a {
-        // Escapes may make JSON longer than what it holds.
+    ) -> impl Iterator<Item = Result<Item, UnreadableItem>> + Send + 'a {
+        // Escapes can make the JSON of a page longer than the page.
         let max_line_bytes = document::Limits::default().max_bytes.saturating_mul(2);
-        record::Lines::new(reader, max_line_bytes).map(move |line| {
+        jsonl::RecordLines::new(reader, max_line_bytes).map(move |line| {
             let name = format!("{}, line {}", self.name, line.number);
-            // A thousand to a folder: nobody likes a folder of a million files.
-            let place =
-                self.place.join(format!("{:04}", line.number / 1000)).join(format!("{:07}", line.number));
-            match line.text.and_then(|text| record::parse(&text)).with_context(|| name.clone()) {
-                Ok((id, input)) => Ok(Item { name, id, place, bytes: line.bytes, input }),
-                Err(error) => Err(Unreadable { name, place, bytes: line.bytes, error }),
+            // At most a thousand results per directory, so that tools can still list them.
+            let result_path = self
+                .result_path
+                .join(format!("{:04}", line.number / 1000))
+                .join(format!("{:07}", line.number));
+            match line.text.and_then(|text| jsonl::parse(&text)).with_context(|| name.clone()) {
+                Ok((id, input)) => Ok(Item { name, id, result_path, bytes: line.bytes, input }),
+                Err(error) => Err(UnreadableItem { name, result_path, bytes: line.bytes, error }),
             }
         })
     }
 
-    /// All bytes, but no more than one over the limit.
+    /// Reads all bytes, but stops one byte over the limit.
     fn read(&self) -> io::Result<Vec<u8>> {
         let mut bytes = Vec::new();
         let limit = document::Limits::default().max_bytes as u64;
@@ -188,32 +202,28 @@ impl Source {
     }
 }
 
-fn too_large(limit: usize) -> String {
-    format!("the page has more than {limit} bytes, which is the limit: split it into pages")
-}
-
 fn is_stdin(path: &Path) -> bool {
     path.as_os_str() == "-"
 }
 
-fn ending(path: &Path) -> String {
-    path.extension().and_then(|e| e.to_str()).unwrap_or_default().to_ascii_lowercase()
+fn extension(path: &Path) -> String {
+    path.extension().and_then(|extension| extension.to_str()).unwrap_or_default().to_ascii_lowercase()
 }
 
-fn layout(path: &Path, format: InputFormat) -> Layout {
+fn layout(path: &Path, format: InputFormat) -> SourceLayout {
     use pb::PageFormat;
     match format {
-        InputFormat::Text => Layout::Page(PageFormat::Text),
-        InputFormat::Lines => Layout::Page(PageFormat::Lines),
-        InputFormat::Html => Layout::Page(PageFormat::Html),
-        InputFormat::Markdown => Layout::Page(PageFormat::Markdown),
-        InputFormat::Jsonl => Layout::Records,
-        InputFormat::Auto => match ending(path).as_str() {
-            "jsonl" | "ndjson" => Layout::Records,
-            "html" | "htm" | "xhtml" => Layout::Page(PageFormat::Html),
-            "md" | "markdown" => Layout::Page(PageFormat::Markdown),
-            "txt" => Layout::Page(PageFormat::Text),
-            _ => Layout::Page(PageFormat::Unspecified),
+        InputFormat::Text => SourceLayout::Page(PageFormat::Text),
+        InputFormat::Lines => SourceLayout::Page(PageFormat::Lines),
+        InputFormat::Html => SourceLayout::Page(PageFormat::Html),
+        InputFormat::Markdown => SourceLayout::Page(PageFormat::Markdown),
+        InputFormat::JsonLines => SourceLayout::Records,
+        InputFormat::Auto => match extension(path).as_str() {
+            "jsonl" | "ndjson" => SourceLayout::Records,
+            "html" | "htm" | "xhtml" => SourceLayout::Page(PageFormat::Html),
+            "md" | "markdown" => SourceLayout::Page(PageFormat::Markdown),
+            "txt" => SourceLayout::Page(PageFormat::Text),
+            _ => SourceLayout::Page(PageFormat::Unspecified),
         },
     }
 }

@@ -1,36 +1,41 @@
-//! Finds the headlines that stand after their articles.
+//! Moves headlines that come after their articles.
 //!
-//! On extracted pages the title in the large type often comes last. `segment` calls [`attach`] with the articles as
-//! they follow each other. Each title goes to the text before or after it, whichever speaks of the same; the best
-//! distribution over the page is found from left to right, so one sure headline settles its uncertain neighbours.
+//! On extracted pages the headline in large type often comes last. `segment` calls [`attach`] with the articles in page
+//! order. Each title is assigned to the text before or after it, whichever is more similar. Dynamic programming finds the
+//! best assignment for the whole page, so a clear case also decides its doubtful neighbors.
 
-use super::ArticleDraft;
-use super::title_roles;
+use super::{ArticleDraft, SectionDraft, title_roles};
 use crate::document::blocks::{Block, BlockKind};
 use crate::document::recognize::credit;
 use crate::document::recognize::topic::CharPairs;
 
-/// What it costs, in shares of pairs per title: to stand after the text, to leave a text without a headline or with
-/// only the name of its column, to have a headline without a text, and to divide a text where a dateline stands.
+// The costs of an assignment. A cost of 1 outweighs a title that is fully repeated by its text.
+
+/// The cost of a title after its text.
 const LATE: f32 = 0.15;
+/// The cost of a story without a headline.
 const UNTITLED: f32 = 0.5;
+/// The cost of a story whose only title is the name of its column.
 const ONLY_COLUMN: f32 = 0.3;
+/// The cost of a headline without a text.
 const BODILESS: f32 = 0.8;
+/// The cost of splitting a text at a dateline.
 const DIVIDED: f32 = 0.2;
 
-/// A division of the page that is so much worse than another one will not be the best in the end.
+/// An assignment that is worse than another one by this much is not pursued.
 const HOPELESS: f32 = 3.0;
 
-/// How many paragraphs of a text are compared, and how many characters of each.
-const PARAGRAPHS: usize = 30;
-const COMPARED: usize = 1000;
+/// The number of paragraphs of a text that are compared.
+const COMPARED_PARAGRAPHS: usize = 30;
+/// The number of characters of a paragraph or title that are compared.
+const COMPARED_CHARS: usize = 1000;
 
-/// Gives late headlines to their articles.
+/// Moves late headlines to their articles.
 pub(crate) fn attach(blocks: &[Block<'_>], drafts: Vec<ArticleDraft>) -> Vec<ArticleDraft> {
     let stories: Vec<Story> = drafts.into_iter().flat_map(|draft| Story::divide(blocks, draft)).collect();
     if !stories
         .iter()
-        .any(|story| story.is_cut_off || story.run.is_empty() || story.only_column || story.bodiless)
+        .any(|story| story.is_split_off || story.titles.is_empty() || story.only_column || story.bodiless)
     {
         return stories.into_iter().map(|story| story.draft).collect();
     }
@@ -39,8 +44,8 @@ pub(crate) fn attach(blocks: &[Block<'_>], drafts: Vec<ArticleDraft>) -> Vec<Art
     for (mut story, choice) in stories.into_iter().zip(choices) {
         let taken = match choice {
             TitleChoice::Own => 0,
-            TitleChoice::FirstBack(count) => count,
-            TitleChoice::Back => story.run.len(),
+            TitleChoice::FirstToPrevious(count) => count,
+            TitleChoice::AllToPrevious => story.titles.len(),
             TitleChoice::Join => {
                 if let Some(before) = attached.last_mut() {
                     before.sections.extend(story.draft.sections);
@@ -52,88 +57,95 @@ pub(crate) fn attach(blocks: &[Block<'_>], drafts: Vec<ArticleDraft>) -> Vec<Art
         if taken > 0
             && let Some(before) = attached.last_mut()
         {
-            give(blocks, before, &story.run[..taken]);
-            if taken == story.run.len() {
+            give_titles(blocks, before, &story.titles[..taken]);
+            if taken == story.titles.len() {
                 give_credits(blocks, before, &mut story.draft);
             }
-            if story.bodiless && taken == story.run.len() {
+            if story.bodiless && taken == story.titles.len() {
                 before.sections.extend(story.draft.sections);
                 continue;
             }
-            story.draft.titles = title_roles::name(blocks, &story.run[taken..], lead(blocks, &story.draft));
+            story.draft.titles =
+                title_roles::assign(blocks, &story.titles[taken..], lead(blocks, &story.draft));
         }
         attached.push(story.draft);
     }
     attached
 }
 
-/// A text with the titles over it, before it is known whether these are its own.
+/// A text with the titles above it, which may belong to the story before.
 struct Story {
     draft: ArticleDraft,
-    /// Its titles in page order.
-    run: Vec<usize>,
-    /// Whether it follows the story before without a title between.
-    is_cut_off: bool,
+    /// The titles in page order.
+    titles: Vec<usize>,
+    /// `true` if the text was split off the story before at a dateline.
+    is_split_off: bool,
+    /// `true` if the only title is the name of a column.
     only_column: bool,
-    /// The last of its titles is the name of a column, which stands over what follows.
+    /// `true` if the last title is the name of a column, which belongs to the text under it.
     ends_in_column: bool,
+    /// `true` if there is no text under the titles.
     bodiless: bool,
 }
 
 impl Story {
-    /// The draft, and as stories of their own its later paragraphs that open with a dateline.
+    /// Converts a draft into stories, splitting its last section at paragraphs that begin with a dateline.
     fn divide(blocks: &[Block<'_>], mut draft: ArticleDraft) -> Vec<Self> {
-        let dated = |at: &usize| {
+        let has_dateline = |at: &usize| {
             blocks[*at].kind == BlockKind::Body
-                && credit::at_head(&blocks[*at].text).is_some_and(|credit| {
+                && credit::at_start(&blocks[*at].text).is_some_and(|credit| {
                     credit.dateline.is_some() || blocks[*at].text.starts_with(['【', '〔'])
                 })
         };
         let mut rest = Vec::new();
-        // Only the last section can be followed by another story; its first paragraph is where the draft begins.
-        if let Some((_, under)) = draft.sections.last_mut() {
+        // Only the last section can be followed by another story. Its first paragraph stays with the draft.
+        if let Some(SectionDraft { blocks: under, .. }) = draft.sections.last_mut() {
             let first = under.iter().position(|at| blocks[*at].kind == BlockKind::Body).unwrap_or(0);
-            while let Some(cut) = under.iter().rposition(dated).filter(|cut| *cut > first) {
+            while let Some(cut) = under.iter().rposition(has_dateline).filter(|cut| *cut > first) {
                 rest.push(under.split_off(cut));
             }
         }
-        let mut stories = vec![Self::of(blocks, draft, false)];
-        let cut_off = |under| ArticleDraft { sections: vec![(Vec::new(), under)], ..ArticleDraft::default() };
-        stories.extend(rest.into_iter().rev().map(|under| Self::of(blocks, cut_off(under), true)));
+        let mut stories = vec![Self::new(blocks, draft, false)];
+        let split_off = |under| ArticleDraft {
+            sections: vec![SectionDraft { titles: Vec::new(), blocks: under }],
+            ..ArticleDraft::default()
+        };
+        stories.extend(rest.into_iter().rev().map(|under| Self::new(blocks, split_off(under), true)));
         stories
     }
 
-    fn of(blocks: &[Block<'_>], draft: ArticleDraft, is_cut_off: bool) -> Self {
-        let titles = &draft.titles;
-        let named = [titles.kicker, titles.headline, titles.subtitle];
-        let mut run: Vec<usize> = named.into_iter().flatten().chain(titles.rest.iter().copied()).collect();
-        run.sort_unstable();
-        let only_column = !run.is_empty() && titles.wants_headline(blocks);
-        let mut all = draft.sections.iter().flat_map(|(_, under)| under);
-        let bodiless = !all.any(|at| matches!(blocks[*at].kind, BlockKind::Body | BlockKind::Caption));
-        let ends_in_column = run.last().is_some_and(|at| blocks[*at].kind == BlockKind::Column);
-        Self { draft, run, is_cut_off, only_column, ends_in_column, bodiless }
+    fn new(blocks: &[Block<'_>], draft: ArticleDraft, is_split_off: bool) -> Self {
+        let roles = &draft.titles;
+        let assigned = [roles.kicker, roles.headline, roles.subtitle];
+        let mut titles: Vec<usize> =
+            assigned.into_iter().flatten().chain(roles.rest.iter().copied()).collect();
+        titles.sort_unstable();
+        let only_column = !titles.is_empty() && roles.lacks_headline(blocks);
+        let mut under = draft.sections.iter().flat_map(|section| &section.blocks);
+        let bodiless = !under.any(|at| matches!(blocks[*at].kind, BlockKind::Body | BlockKind::Caption));
+        let ends_in_column = titles.last().is_some_and(|at| blocks[*at].kind == BlockKind::Column);
+        Self { draft, titles, is_split_off, only_column, ends_in_column, bodiless }
     }
 }
 
-/// What becomes of a story and its titles.
+/// The assignment of the titles of a story.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum TitleChoice {
-    /// The titles are its own.
+    /// The titles belong to the story.
     Own,
-    /// The first titles, so many, are the late headline of the story before.
-    FirstBack(usize),
-    /// All of them are.
-    Back,
-    /// It is no story of its own but the end of the one before.
+    /// The given number of titles at the beginning are the late headline of the story before.
+    FirstToPrevious(usize),
+    /// All titles are the late headline of the story before.
+    AllToPrevious,
+    /// The story is the end of the story before.
     Join,
 }
 
-/// Whether the story before has its headline; by this number, states of the search.
+/// The states of the search: the story before has a headline, or still needs one.
 const HEADED: usize = 0;
 const WAITING: usize = 1;
 
-/// The best choice for each story.
+/// Returns the best choice for each story.
 fn choose(blocks: &[Block<'_>], stories: &[Story]) -> Vec<TitleChoice> {
     let mut score = [0.0f32, f32::NEG_INFINITY];
     let mut back: Vec<[(TitleChoice, usize); 2]> = Vec::with_capacity(stories.len());
@@ -142,15 +154,18 @@ fn choose(blocks: &[Block<'_>], stories: &[Story]) -> Vec<TitleChoice> {
         if score[WAITING] < score[HEADED] - HOPELESS {
             score[WAITING] = f32::NEG_INFINITY;
         }
-        // Where nothing waits for a headline, nothing has to be compared; so most pages are not.
-        let may_wait = story.run.is_empty() || story.only_column || story.is_cut_off;
-        let (mut here, mut there) = (vec![0.0; story.run.len()], vec![0.0; story.run.len()]);
+        // Nothing is compared unless some story lacks a headline, which is rare.
+        let may_need_headline = story.titles.is_empty() || story.only_column || story.is_split_off;
+        // The gain of assigning each title to this story, and to the story before.
+        let (mut here, mut there) = (vec![0.0; story.titles.len()], vec![0.0; story.titles.len()]);
         own.clear();
-        if may_wait || score[WAITING] > f32::NEG_INFINITY {
-            body(blocks, &story.draft).take(PARAGRAPHS).for_each(|block| own.add(&block.text, COMPARED));
-            for ((here, there), title) in here.iter_mut().zip(&mut there).zip(&story.run) {
-                *here = own.share(&blocks[*title].text, COMPARED);
-                *there = before.share(&blocks[*title].text, COMPARED) - LATE;
+        if may_need_headline || score[WAITING] > f32::NEG_INFINITY {
+            body(blocks, &story.draft)
+                .take(COMPARED_PARAGRAPHS)
+                .for_each(|block| own.add(&block.text, COMPARED_CHARS));
+            for ((here, there), title) in here.iter_mut().zip(&mut there).zip(&story.titles) {
+                *here = own.share(&blocks[*title].text, COMPARED_CHARS);
+                *there = before.share(&blocks[*title].text, COMPARED_CHARS) - LATE;
             }
         }
         let price = at
@@ -162,34 +177,37 @@ fn choose(blocks: &[Block<'_>], stories: &[Story]) -> Vec<TitleChoice> {
                 next[to] = (value, (choice, from));
             }
         };
-        let without_text = if story.bodiless { BODILESS } else { 0.0 };
+        let text_cost = if story.bodiless { BODILESS } else { 0.0 };
         for from in [HEADED, WAITING] {
-            let left = score[from] - if from == WAITING { price } else { 0.0 };
-            let to = if story.run.is_empty() || story.only_column { WAITING } else { HEADED };
-            let divided = if story.is_cut_off { DIVIDED } else { 0.0 };
-            offer(to, left + here.iter().sum::<f32>() - without_text - divided, TitleChoice::Own, from);
-            if story.is_cut_off {
+            let base = score[from] - if from == WAITING { price } else { 0.0 };
+            let to = if story.titles.is_empty() || story.only_column { WAITING } else { HEADED };
+            let split_cost = if story.is_split_off { DIVIDED } else { 0.0 };
+            offer(to, base + here.iter().sum::<f32>() - text_cost - split_cost, TitleChoice::Own, from);
+            if story.is_split_off {
                 offer(from, score[from], TitleChoice::Join, from);
             }
-            if from == WAITING && !story.run.is_empty() && (!story.ends_in_column || story.bodiless) {
-                // A story without text and titles is none, and leaves nothing that waits.
+            if from == WAITING && !story.titles.is_empty() && (!story.ends_in_column || story.bodiless) {
+                // Without text and titles nothing remains of the story, so nothing needs a headline.
                 let to = if story.bodiless { HEADED } else { WAITING };
-                offer(to, score[from] + there.iter().sum::<f32>(), TitleChoice::Back, from);
+                offer(to, score[from] + there.iter().sum::<f32>(), TitleChoice::AllToPrevious, from);
             }
-            if from == WAITING && story.run.len() > 1 && blocks[story.run[0]].kind != BlockKind::Column {
-                for back in 1..story.run.len() {
+            if from == WAITING && story.titles.len() > 1 && blocks[story.titles[0]].kind != BlockKind::Column
+            {
+                for back in 1..story.titles.len() {
                     let shared = there[..back].iter().chain(&here[back..]).sum::<f32>();
-                    let only_column = story.ends_in_column && back + 1 == story.run.len();
+                    let only_column = story.ends_in_column && back + 1 == story.titles.len();
                     let to = if only_column { WAITING } else { HEADED };
-                    offer(to, score[from] + shared - without_text, TitleChoice::FirstBack(back), from);
+                    offer(to, score[from] + shared - text_cost, TitleChoice::FirstToPrevious(back), from);
                 }
             }
         }
         score = [next[0].0, next[1].0];
         back.push([next[0].1, next[1].1]);
-        // What is joined to a story speaks for it, too.
-        if story.is_cut_off {
-            body(blocks, &story.draft).take(PARAGRAPHS).for_each(|block| before.add(&block.text, COMPARED));
+        // A text that may be joined to the story before is part of its topic.
+        if story.is_split_off {
+            body(blocks, &story.draft)
+                .take(COMPARED_PARAGRAPHS)
+                .for_each(|block| before.add(&block.text, COMPARED_CHARS));
         } else {
             std::mem::swap(&mut before, &mut own);
         }
@@ -202,45 +220,47 @@ fn choose(blocks: &[Block<'_>], stories: &[Story]) -> Vec<TitleChoice> {
     choices
 }
 
-/// Gives `run` to `draft`; what was its headline for want of a better one becomes the kicker.
-fn give(blocks: &[Block<'_>], draft: &mut ArticleDraft, run: &[usize]) {
-    let named = title_roles::name(blocks, run, lead(blocks, draft));
-    let had = std::mem::take(&mut draft.titles);
-    let mut over = had.kicker.into_iter().chain(had.headline).chain(named.kicker);
-    let mut under = had.subtitle.into_iter().chain(named.subtitle);
+/// Adds `titles` to `draft`. If it already had a headline, that becomes the kicker.
+fn give_titles(blocks: &[Block<'_>], draft: &mut ArticleDraft, titles: &[usize]) {
+    let new = title_roles::assign(blocks, titles, lead(blocks, draft));
+    let old = std::mem::take(&mut draft.titles);
+    let mut over = old.kicker.into_iter().chain(old.headline).chain(new.kicker);
+    let mut under = old.subtitle.into_iter().chain(new.subtitle);
     draft.titles.kicker = over.next();
-    draft.titles.headline = named.headline;
+    draft.titles.headline = new.headline;
     draft.titles.subtitle = under.next();
-    draft.titles.rest = over.chain(under).chain(had.rest).chain(named.rest).collect();
+    draft.titles.rest = over.chain(under).chain(old.rest).chain(new.rest).collect();
 }
 
-/// Gives the lines that name the writer under a late headline to the story before, together with the headline.
+/// Moves the bylines and datelines under a late headline to the story before.
 fn give_credits(blocks: &[Block<'_>], before: &mut ArticleDraft, draft: &mut ArticleDraft) {
-    let Some((_, under)) = draft.sections.first_mut() else {
+    let Some(SectionDraft { blocks: under, .. }) = draft.sections.first_mut() else {
         return;
     };
     let is_credit = |at: &&usize| matches!(blocks[**at].kind, BlockKind::Byline | BlockKind::Dateline);
     let credits: Vec<usize> = under.drain(..under.iter().take_while(is_credit).count()).collect();
-    if let Some((_, last)) = before.sections.last_mut() {
-        last.extend(credits);
+    if let Some(last) = before.sections.last_mut() {
+        last.blocks.extend(credits);
     }
 }
 
-/// Makes one section again of two that were divided at a dateline.
+/// Joins the last two sections of a draft, which were split at a dateline.
 fn rejoin(draft: &mut ArticleDraft) {
-    if let Some((titles, under)) = draft.sections.pop() {
-        match draft.sections.last_mut().filter(|_| titles.is_empty()) {
-            Some((_, before)) => before.extend(under),
-            None => draft.sections.push((titles, under)),
+    if let Some(section) = draft.sections.pop() {
+        match draft.sections.last_mut().filter(|_| section.titles.is_empty()) {
+            Some(before) => before.blocks.extend(section.blocks),
+            None => draft.sections.push(section),
         }
     }
 }
 
+/// Returns the first paragraph of a draft.
 fn lead<'b>(blocks: &'b [Block<'_>], draft: &ArticleDraft) -> &'b str {
     body(blocks, draft).next().map_or("", |block| block.text.as_ref())
 }
 
+/// Returns the paragraphs of a draft.
 fn body<'b, 'a>(blocks: &'b [Block<'a>], draft: &ArticleDraft) -> impl Iterator<Item = &'b Block<'a>> {
-    let all = draft.sections.iter().flat_map(|(_, under)| under).map(|at| &blocks[*at]);
+    let all = draft.sections.iter().flat_map(|section| &section.blocks).map(|at| &blocks[*at]);
     all.filter(|block| block.kind == BlockKind::Body)
 }

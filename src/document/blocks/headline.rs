@@ -1,37 +1,39 @@
-//! Joins the headlines that the layout broke into two or three lines: 《关于促进家政服务业 / 提质扩容的意见》.
+//! Joins headlines that were set in two or three lines: 《关于促进家政服务业 / 提质扩容的意见》.
 //!
-//! `segment` calls [`join`] on plain text before it looks for cut paragraphs. A line whose bracket the next line closes,
-//! or that ends in a word no title ends with, goes on there; so do two titles when the text under them says the end of
-//! the one and the beginning of the other in one breath.
+//! `assemble` calls [`join`] on plain text, before `column` joins interrupted paragraphs. A line continues on the next one
+//! if it has an open bracket or ends in a word that cannot end a title. Two titles are also joined if the text under them
+//! contains the end of the first directly followed by the beginning of the second.
 
 use super::{Block, BlockKind};
 use crate::document::recognize::chars::{is_closer, is_han, is_stop};
 use crate::document::recognize::credit;
 use crate::document::recognize::title::{self, TitleLikeness};
 
-/// A longer line is no part of a broken headline, in characters.
+/// The maximum length of one line of a headline, in characters.
 const MAX_PART: usize = 30;
 
-/// A headline is broken into this many lines at most.
+/// The maximum number of lines of a headline.
 const MAX_PARTS: usize = 3;
 
-/// A shorter paragraph does not tell that what stands over it is a headline, in characters.
+/// The minimum length of a paragraph, in characters, to conclude that the lines above it are a headline.
 const MIN_LEAD: usize = 30;
 
-/// How much of the lead is searched, in characters, and how many blocks may stand between it and the headline.
-const SEARCHED: usize = 160;
-const WITHIN: usize = 6;
+/// The number of characters of the lead that are searched.
+const MAX_SEARCHED: usize = 160;
 
-/// Joins broken headlines.
+/// The maximum distance between a headline and its lead, in blocks.
+const MAX_DISTANCE: usize = 6;
+
+/// Joins headlines of several lines.
 pub(crate) fn join(blocks: Vec<Block<'_>>) -> Vec<Block<'_>> {
-    let is_whole = |block: &Block<'_>| !is_part(block) || !title::is_unfinished(&block.text);
-    if blocks.iter().all(is_whole) {
-        return join_retold(blocks);
+    let is_complete = |block: &Block<'_>| !is_part(block) || !title::is_unfinished(&block.text);
+    if blocks.iter().all(is_complete) {
+        return join_confirmed_by_lead(blocks);
     }
     let mut joined: Vec<Block<'_>> = Vec::with_capacity(blocks.len());
     let mut at = 0;
     while at < blocks.len() {
-        let parts = unfinished(&blocks, at, joined.last()).unwrap_or(1);
+        let parts = unfinished_parts(&blocks, at, joined.last()).unwrap_or(1);
         let mut block = blocks[at].clone();
         for part in &blocks[at + 1..at + parts] {
             append(&mut block, part);
@@ -42,7 +44,7 @@ pub(crate) fn join(blocks: Vec<Block<'_>>) -> Vec<Block<'_>> {
         joined.push(block);
         at += parts;
     }
-    join_retold(joined)
+    join_confirmed_by_lead(joined)
 }
 
 fn append<'a>(block: &mut Block<'a>, part: &Block<'a>) {
@@ -50,27 +52,28 @@ fn append<'a>(block: &mut Block<'a>, part: &Block<'a>) {
     block.later_ranges.extend(part.ranges().cloned());
 }
 
-/// How many blocks from `at` on are one headline because the first cannot be one by itself.
-fn unfinished(blocks: &[Block<'_>], at: usize, before: Option<&Block<'_>>) -> Option<usize> {
+/// Returns the number of blocks from `at` on that form one headline, if the first one cannot be a headline by itself.
+fn unfinished_parts(blocks: &[Block<'_>], at: usize, before: Option<&Block<'_>>) -> Option<usize> {
     let first = &blocks[at];
     if !is_part(first) || !title::is_unfinished(&first.text) {
         return None;
     }
-    // Not in the middle of a paragraph that was broken the same way.
-    if before.is_some_and(|before| before.kind == BlockKind::Body && !ends(&before.text)) {
+    // A line of an unfinished paragraph is not part of a headline.
+    if before.is_some_and(|before| before.kind == BlockKind::Body && !is_finished(&before.text)) {
         return None;
     }
     let mut text = first.text.to_string();
     for parts in 2..=MAX_PARTS {
         let part = blocks.get(at + parts - 1).filter(|part| is_part(part) && part.blank_above <= 1)?;
         text.push_str(&part.text);
-        if !title::is_unfinished(&text) && title::looks(&text) != TitleLikeness::Not {
-            return blocks.get(at + parts).is_some_and(follows_a_title).then_some(parts);
+        if !title::is_unfinished(&text) && title::likeness(&text) != TitleLikeness::None {
+            return blocks.get(at + parts).is_some_and(can_follow_headline).then_some(parts);
         }
     }
     None
 }
 
+/// Returns `true` if `block` can be one line of a headline.
 fn is_part(block: &Block<'_>) -> bool {
     block.hint.is_none()
         && block.later_ranges.is_empty()
@@ -80,22 +83,23 @@ fn is_part(block: &Block<'_>) -> bool {
         && !block.text.contains(['。', '；', '！', '？'])
 }
 
-fn ends(text: &str) -> bool {
+/// Returns `true` if a paragraph ends with a complete sentence or a closing mark.
+fn is_finished(text: &str) -> bool {
     text.trim_end_matches(is_closer).ends_with(is_stop) || text.ends_with(is_closer)
 }
 
-/// Whether `block` can stand under a headline.
-fn follows_a_title(block: &Block<'_>) -> bool {
+/// Returns `true` if `block` can follow a headline.
+fn can_follow_headline(block: &Block<'_>) -> bool {
     match block.kind {
         BlockKind::Body => {
-            block.text.chars().nth(MIN_LEAD).is_some() || credit::at_head(&block.text).is_some()
+            block.text.chars().nth(MIN_LEAD).is_some() || credit::at_start(&block.text).is_some()
         }
-        form => !matches!(form, BlockKind::Furniture),
+        kind => kind != BlockKind::Furniture,
     }
 }
 
-/// Joins two titles in a row where the text under them says both in one breath.
-fn join_retold(blocks: Vec<Block<'_>>) -> Vec<Block<'_>> {
+/// Joins two titles in a row if the lead contains the seam between them.
+fn join_confirmed_by_lead(blocks: Vec<Block<'_>>) -> Vec<Block<'_>> {
     if !blocks.windows(2).any(|pair| pair.iter().all(|block| block.kind == BlockKind::Title)) {
         return blocks;
     }
@@ -103,7 +107,7 @@ fn join_retold(blocks: Vec<Block<'_>>) -> Vec<Block<'_>> {
     let mut lead = (0, String::new());
     for at in 0..blocks.len() {
         let block = &blocks[at];
-        let goes_on = block.kind == BlockKind::Title
+        let continues = block.kind == BlockKind::Title
             && block.hint.is_none()
             && joined.last().is_some_and(|before| before.kind == BlockKind::Title && before.hint.is_none())
             && {
@@ -111,10 +115,10 @@ fn join_retold(blocks: Vec<Block<'_>>) -> Vec<Block<'_>> {
                     lead = lead_under(&blocks, at);
                 }
                 let before = joined.last().map_or("", |before| before.text.as_ref());
-                leans(before, &block.text)
+                may_be_one_title(before, &block.text)
                     && seam(before, &block.text).is_some_and(|seam| lead.1.contains(&seam))
             };
-        match joined.last_mut().filter(|_| goes_on) {
+        match joined.last_mut().filter(|_| continues) {
             Some(before) => append(before, block),
             None => joined.push(block.clone()),
         }
@@ -122,8 +126,9 @@ fn join_retold(blocks: Vec<Block<'_>>) -> Vec<Block<'_>> {
     joined
 }
 
-/// Whether one of the two looks as if it wanted the other: …常委会 / 第十次会议开幕, …印发 / 《…意见》.
-fn leans(before: &str, after: &str) -> bool {
+/// Returns `true` if the ending of one title or the beginning of the next suggests that they are one: …常委会 /
+/// 第十次会议开幕, …印发 / 《…意见》.
+fn may_be_one_title(before: &str, after: &str) -> bool {
     #[rustfmt::skip]
     const ENDS: &[&str] = &[
         "印发", "发布", "公布", "通过", "下发", "出台", "印發", "委会", "全会", "党组", "关于", "公报", "代表",
@@ -133,28 +138,29 @@ fn leans(before: &str, after: &str) -> bool {
         || ENDS.iter().any(|end| before.ends_with(end))
 }
 
-/// The number of the first paragraph under the titles at `at` and the words of its beginning; empty if there is none.
+/// Returns the index of the first paragraph under the titles at `at` and its beginning without punctuation. The text is
+/// empty if there is no such paragraph.
 fn lead_under(blocks: &[Block<'_>], at: usize) -> (usize, String) {
-    let under = (at..blocks.len()).take(WITHIN).find(|under| {
+    let under = (at..blocks.len()).take(MAX_DISTANCE).find(|under| {
         matches!(blocks[*under].kind, BlockKind::Body | BlockKind::Furniture | BlockKind::Editor)
     });
     match under {
         Some(under) if blocks[under].kind == BlockKind::Body => {
-            (under, words(blocks[under].text.chars().take(SEARCHED)).collect())
+            (under, without_punctuation(blocks[under].text.chars().take(MAX_SEARCHED)).collect())
         }
         _ => (at + 1, String::new()),
     }
 }
 
-/// The last two characters of `before` and the first two of `after`.
+/// Returns the last two characters of `before` followed by the first two of `after`.
 fn seam(before: &str, after: &str) -> Option<String> {
-    let mut end: Vec<char> = words(before.chars().rev()).take(2).collect();
+    let mut end: Vec<char> = without_punctuation(before.chars().rev()).take(2).collect();
     end.reverse();
-    end.extend(words(after.chars()).take(2));
+    end.extend(without_punctuation(after.chars()).take(2));
     (end.len() == 4).then(|| end.into_iter().collect())
 }
 
-fn words(characters: impl Iterator<Item = char>) -> impl Iterator<Item = char> {
+fn without_punctuation(characters: impl Iterator<Item = char>) -> impl Iterator<Item = char> {
     characters.filter(|c| is_han(*c) || c.is_ascii_alphanumeric())
 }
 
@@ -165,11 +171,14 @@ mod tests {
 
     fn joined(page: &str) -> Vec<String> {
         let lines = lines(page, &[]);
-        join(lines.iter().map(Block::of).collect()).into_iter().map(|block| block.text.into_owned()).collect()
+        join(lines.iter().map(Block::new).collect())
+            .into_iter()
+            .map(|block| block.text.into_owned())
+            .collect()
     }
 
     #[test]
-    fn headlines_in_two_and_three_lines() {
+    fn joins_headlines_of_two_and_three_lines() {
         assert_eq!(
             joined(
                 "省政府办公厅印发\n《关于促进水利建设\n加快发展的意见》\n本报讯 省政府办公厅日前印发《关于促进水利建设加快发展的意见》。"
@@ -187,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn other_lines_stay_apart() {
+    fn keeps_other_lines_separate() {
         for page in [
             "省政协常委会开幕\n王民出席并讲话\n省政协常委会昨天上午开幕，王民出席会议并且讲话，会期三天。",
             "村里的老人对来访的人说起了过去，那时候\n他说：“我们的\n村子变了”\n大家都这么说。",

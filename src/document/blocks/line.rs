@@ -1,46 +1,46 @@
-//! Clean text → lines, each with what the layout says about it: blank lines over it, its indent, its width.
+//! Splits clean text into lines and records their layout: blank lines above, indent, width.
 //!
-//! `segment` cuts every page with [`lines`] first. What a line says is looked at in `block`.
+//! `assemble` calls [`lines`] first. The text of a line is classified when it becomes a block.
 
 use std::ops::Range;
 
 use crate::document::decode::normalize::PAGE_BREAK;
 
-/// What the markup of an HTML or Markdown page says that a line is.
+/// The role that HTML or Markdown markup gives to a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum MarkupHint {
     /// The title of the page.
     Title,
-    /// A title of a lower level.
+    /// A heading of a lower level.
     Heading,
-    /// A whole paragraph or line of a list, of which no other half is to be looked for.
-    Whole,
-    /// An item of a list: text, however short.
-    Item,
-    /// What stands under a picture.
+    /// A complete paragraph, which is never joined to another line.
+    Paragraph,
+    /// An item of a list, which is body text however short it is.
+    ListItem,
+    /// The text under a picture.
     Caption,
 }
 
-/// One line that is not blank.
+/// A line that is not blank.
 #[derive(Debug, Clone)]
 pub(crate) struct PageLine<'a> {
-    /// What it says, without the white space around.
+    /// The text without surrounding white space.
     pub(crate) text: &'a str,
-    /// Where that is in the clean text.
+    /// The position of `text` in the clean text.
     pub(crate) range: Range<usize>,
-    /// How many blank lines stand over it.
+    /// The number of blank lines above.
     pub(crate) blank_above: usize,
-    /// How many spaces it starts with; Chinese paragraphs start with two.
+    /// The number of leading spaces; Chinese paragraphs usually have two.
     pub(crate) indent: usize,
-    /// Its width in columns; a Chinese character takes two.
+    /// The width in terminal columns, two for a Chinese character.
     pub(crate) width: usize,
-    /// Whether a page begins with it.
+    /// `true` for the first line of a page.
     pub(crate) new_page: bool,
-    /// What the markup says.
+    /// The role that the markup gives to the line.
     pub(crate) hint: Option<MarkupHint>,
 }
 
-/// Cuts clean text into its lines. `hints` are of ranges of it, in order.
+/// Splits clean text into its lines. `hints` are for ranges of `text`, in order.
 pub(crate) fn lines<'a>(text: &'a str, hints: &[(Range<usize>, MarkupHint)]) -> Vec<PageLine<'a>> {
     let mut lines = Vec::with_capacity(text.bytes().filter(|byte| *byte == b'\n').count() + 1);
     let mut hints = hints.iter().peekable();
@@ -71,9 +71,9 @@ pub(crate) fn lines<'a>(text: &'a str, hints: &[(Range<usize>, MarkupHint)]) -> 
     lines
 }
 
-/// The width of `text` in columns of a terminal or a typewriter: one for ASCII, two for the rest.
+/// Returns the width of `text` in terminal columns: one for an ASCII character, two for any other.
 pub(crate) fn width(text: &str) -> usize {
-    // Counted from the lead bytes, because this runs over every byte of the page.
+    // Counts lead bytes, which is faster than decoding characters; this runs over the whole page.
     text.bytes().map(|byte| usize::from(byte < 0x80) + 2 * usize::from(byte >= 0xC0)).sum()
 }
 
@@ -82,14 +82,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_layout_is_kept_beside_the_text() {
-        let found = lines("题\n\n  一 a \n二\u{C}\n三", &[(0..3, MarkupHint::Title)]);
-        let seen: Vec<_> = found
+    fn records_the_layout_of_each_line() {
+        let lines = lines("题\n\n  一 a \n二\u{C}\n三", &[(0..3, MarkupHint::Title)]);
+        let layout: Vec<_> = lines
             .iter()
             .map(|line| (line.text, line.blank_above, line.indent, line.width, line.new_page, line.hint))
             .collect();
         assert_eq!(
-            seen,
+            layout,
             [
                 ("题", 0, 0, 2, true, Some(MarkupHint::Title)),
                 ("一 a", 1, 2, 4, false, None),
@@ -97,6 +97,6 @@ mod tests {
                 ("三", 1, 0, 2, true, None),
             ]
         );
-        assert!(found.iter().all(|line| "题\n\n  一 a \n二\u{C}\n三"[line.range.clone()] == *line.text));
+        assert!(lines.iter().all(|line| "题\n\n  一 a \n二\u{C}\n三"[line.range.clone()] == *line.text));
     }
 }

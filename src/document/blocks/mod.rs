@@ -1,7 +1,8 @@
-//! A [`Block`] is a whole element of the page, a paragraph or a title, be it one line of the page or several.
+//! Joins the lines of a page into [`Block`]s: whole paragraphs and titles.
 //!
-//! `wrap` makes blocks out of lines, `column` joins the halves of cut paragraphs, `boundary` and `segment` put the
-//! blocks into articles. [`BlockKind`] says what a block can be by itself, before anything around it is looked at.
+//! `wrap` joins lines of fixed width, `headline` joins headlines of several lines, and `column` joins the parts of
+//! interrupted paragraphs. `assemble` builds articles out of the blocks. [`BlockKind`] classifies a block by its own text;
+//! only `assemble` looks at its surroundings.
 
 pub(crate) mod column;
 pub(crate) mod headline;
@@ -16,64 +17,64 @@ use crate::document::recognize::title::{self, TitleLikeness};
 use crate::document::recognize::{byline, caption, credit, furniture, marks};
 use line::{MarkupHint, PageLine};
 
-/// What a block can be, judged by itself.
+/// The kind of a block, judged by its own text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum BlockKind {
     /// A headline, section heading or kicker.
     Title,
-    /// A title if one is due here; it ends in ？ or ！ and may as well be a paragraph.
+    /// A line that ends in ？ or ！: a title where one is expected, otherwise a paragraph.
     Question,
-    /// ——…
+    /// A subtitle: ——….
     Subtitle,
     /// The name of a column.
     Column,
     /// Body text.
     Body,
-    /// Only a dateline (and perhaps its byline).
+    /// A dateline, perhaps with a byline.
     Dateline,
-    /// Only a byline.
+    /// A byline.
     Byline,
-    /// What stands under a picture.
+    /// The text under a picture.
     Caption,
-    /// 上接第一版, 下转第三版.
+    /// A continuation mark: 上接第一版, 下转第三版.
     Continuation(Continuation),
-    /// 责编.
+    /// The editors of the page: 责编.
     Editor,
-    /// 第3版, dates, rules.
+    /// Page names, issue dates, rules.
     Furniture,
 }
 
 impl BlockKind {
-    /// Whether it can stand over an article.
+    /// Returns `true` for the kinds that can be above an article.
     pub(crate) fn is_title(self) -> bool {
         matches!(self, Self::Title | Self::Subtitle | Self::Column)
     }
 }
 
-/// An element of the page.
+/// A paragraph or a title of a page.
 #[derive(Debug, Clone)]
 pub(crate) struct Block<'a> {
-    /// What it says, on one line.
+    /// The text, on one line.
     pub(crate) text: Cow<'a, str>,
-    /// Where that is in the clean text.
+    /// The position of the text, or of its first part, in the clean text.
     pub(crate) range: Range<usize>,
-    /// Where the rest of it is, when it was cut in pieces.
+    /// The positions of its further parts, if it was interrupted.
     pub(crate) later_ranges: Vec<Range<usize>>,
-    /// What it can be.
+    /// The kind of the block.
     pub(crate) kind: BlockKind,
-    /// How many blank lines stand over it.
+    /// The number of blank lines above.
     pub(crate) blank_above: usize,
-    /// How many spaces it starts with.
+    /// The number of leading spaces.
     pub(crate) indent: usize,
-    /// Whether a page begins with it.
+    /// `true` for the first line of a page.
     pub(crate) new_page: bool,
-    /// What the markup says.
+    /// The role that the markup gives to the block.
     pub(crate) hint: Option<MarkupHint>,
 }
 
 impl<'a> Block<'a> {
-    /// The block of one line.
-    pub(crate) fn of(line: &PageLine<'a>) -> Self {
+    /// Creates a block of one line.
+    pub(crate) fn new(line: &PageLine<'a>) -> Self {
         Self {
             text: Cow::Borrowed(line.text),
             range: line.range.clone(),
@@ -86,44 +87,44 @@ impl<'a> Block<'a> {
         }
     }
 
-    /// TitleLikeness at it anew, after its text has changed.
+    /// Classifies the block again after its text has changed.
     pub(crate) fn reclassify(&mut self) {
         self.kind = classify(&self.text, self.hint);
     }
 
-    /// Adds the text of the next line or piece, with a space where two words of Latin letters meet.
+    /// Appends the text of the next line or part, with a space between two Latin words.
     pub(crate) fn push_text(&mut self, text: &str) {
-        let letter = |c: Option<char>| c.is_some_and(|c| c.is_ascii_alphanumeric());
-        let apart = letter(self.text.chars().next_back()) && letter(text.chars().next());
-        let own = self.text.to_mut();
-        if apart {
-            own.push(' ');
+        let is_latin = |c: Option<char>| c.is_some_and(|c| c.is_ascii_alphanumeric());
+        let needs_space = is_latin(self.text.chars().next_back()) && is_latin(text.chars().next());
+        let joined = self.text.to_mut();
+        if needs_space {
+            joined.push(' ');
         }
-        own.push_str(text);
+        joined.push_str(text);
     }
 
-    /// All its pieces in the clean text, in reading order.
+    /// Returns the positions of all parts in the clean text, in reading order.
     pub(crate) fn ranges(&self) -> impl Iterator<Item = &Range<usize>> {
         std::iter::once(&self.range).chain(&self.later_ranges)
     }
 }
 
-/// What a line that says `text` can be.
+/// Classifies a line.
 fn classify(text: &str, hint: Option<MarkupHint>) -> BlockKind {
     match hint {
         Some(MarkupHint::Title | MarkupHint::Heading) => return BlockKind::Title,
         Some(MarkupHint::Caption) => return BlockKind::Caption,
-        Some(MarkupHint::Item) => return BlockKind::Body,
-        Some(MarkupHint::Whole) | None => {}
+        Some(MarkupHint::ListItem) => return BlockKind::Body,
+        Some(MarkupHint::Paragraph) | None => {}
     }
     if is_plainly_text(text) {
-        // Most of a page; nothing else in it needs to be looked at.
+        // Most of a page takes this shortcut.
         return if caption::is_caption(text) { BlockKind::Caption } else { BlockKind::Body };
     }
-    if furniture::is_furniture(text) || marks::is_pointer(text) {
+    if furniture::is_furniture(text) || marks::is_contents_entry(text) {
         BlockKind::Furniture
-    } else if let Some(way) = marks::whole_continuation(text) {
-        BlockKind::Continuation(way)
+    } else if let Some(direction) = marks::whole_continuation(text) {
+        BlockKind::Continuation(direction)
     } else if marks::is_editor(text) {
         BlockKind::Editor
     } else if caption::is_photographer(text) {
@@ -139,19 +140,19 @@ fn classify(text: &str, hint: Option<MarkupHint>) -> BlockKind {
     } else if marks::column_label(text).is_some() || marks::is_column(text) {
         BlockKind::Column
     } else {
-        match title::looks(text) {
-            // A first line of a story that a narrow column cut off, or its last words.
-            TitleLikeness::Like if credit::at_head(text).is_some() || credit::at_tail(text).is_some() => {
+        match title::likeness(text) {
+            // The first line of a story in a narrow column, or its last words.
+            TitleLikeness::Likely if credit::at_start(text).is_some() || credit::at_end(text).is_some() => {
                 BlockKind::Body
             }
-            TitleLikeness::Like => BlockKind::Title,
-            TitleLikeness::Maybe => BlockKind::Question,
-            TitleLikeness::Not => BlockKind::Body,
+            TitleLikeness::Likely => BlockKind::Title,
+            TitleLikeness::Possible => BlockKind::Question,
+            TitleLikeness::None => BlockKind::Body,
         }
     }
 }
 
-/// Whether `text` is so long that it can only be a paragraph or a caption.
+/// Returns `true` if `text` is so long that it can only be a paragraph or a caption.
 fn is_plainly_text(text: &str) -> bool {
     text.len() > 400 || text.len() > 120 && text.ends_with(['。', '！', '”'])
 }
@@ -161,7 +162,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn forms_of_lines() {
+    fn classifies_lines() {
         for (text, expected) in [
             ("全国文物普查启动", BlockKind::Title),
             ("——一线见闻", BlockKind::Subtitle),
@@ -181,11 +182,11 @@ mod tests {
     }
 
     #[test]
-    fn latin_words_stay_apart() {
-        let lines = line::lines("take\nover", &[]);
-        let mut block = Block::of(&lines[0]);
+    fn separates_latin_words_when_joining() {
+        let lines = line::lines("press\nroom", &[]);
+        let mut block = Block::new(&lines[0]);
         block.push_text(lines[1].text);
         block.push_text("中文");
-        assert_eq!(block.text, "take over中文");
+        assert_eq!(block.text, "press room中文");
     }
 }

@@ -1,36 +1,37 @@
-//! Joins the lines of pages that break every line at a fixed width, whatever the sentence.
+//! Joins the lines of pages that break every line at a fixed width.
 //!
-//! `segment` calls [`unwrap`] on plain text. Whether a page is of that kind is seen in the widths of its lines: many
-//! are as wide as the widest, and most of those end in mid-sentence. On any other page each line stays a block.
+//! `assemble` calls [`unwrap`] on plain text. Such a page is recognized by the widths of its lines: many are as wide as
+//! the widest, and most of those end in the middle of a sentence. On any other page each line becomes a block.
 
 use super::Block;
 use super::line::PageLine;
 use crate::document::recognize::chars::{is_closer, is_han};
 use crate::document::recognize::credit;
 
-/// The narrowest and widest columns, counted in columns of a terminal (two for a Chinese character).
-const NARROWEST: usize = 20;
-const WIDEST: usize = 120;
+/// The minimum and maximum line width, in terminal columns (two for a Chinese character).
+const MIN_WIDTH: usize = 20;
+const MAX_WIDTH: usize = 120;
 
-/// A full line may be this much narrower than the widest: punctuation never begins a line, words are not split.
+/// The number of columns by which a full line may be narrower than the widest, because punctuation never begins a line and
+/// words are not split.
 const RAGGED: usize = 3;
 
-/// The fewest full lines that tell a fixed width.
-const FEWEST: usize = 5;
+/// The minimum number of full lines for a fixed width.
+const MIN_FULL_LINES: usize = 5;
 
-/// Makes blocks of lines, joining those that a fixed width broke.
+/// Converts lines into blocks, joining the lines of a paragraph that was broken at a fixed width.
 pub(crate) fn unwrap<'a>(lines: &[PageLine<'a>]) -> Vec<Block<'a>> {
-    // Some pages count characters, some count columns; the right measure is the one that makes more lines full.
-    let counted =
-        [WidthMeasure::FixedWidth, WidthMeasure::Characters].map(|measure| FixedWidth::of(lines, measure));
-    let Some(page) = counted.into_iter().flatten().max_by_key(|page| page.full_lines) else {
-        return lines.iter().map(Block::of).collect();
+    // Some pages count characters, some count columns. The measure with more full lines is the right one.
+    let candidates = [WidthMeasure::FixedWidth, WidthMeasure::Characters]
+        .map(|measure| FixedWidth::detect(lines, measure));
+    let Some(layout) = candidates.into_iter().flatten().max_by_key(|layout| layout.full_lines) else {
+        return lines.iter().map(Block::new).collect();
     };
     let mut blocks: Vec<Block<'a>> = Vec::new();
     let mut before: Option<&PageLine<'a>> = None;
     let mut joined = false;
     for line in lines {
-        match blocks.last_mut().filter(|_| before.is_some_and(|before| page.goes_on(before, line))) {
+        match blocks.last_mut().filter(|_| before.is_some_and(|before| layout.continues(before, line))) {
             Some(block) => {
                 block.push_text(line.text);
                 block.range.end = line.range.end;
@@ -40,7 +41,7 @@ pub(crate) fn unwrap<'a>(lines: &[PageLine<'a>]) -> Vec<Block<'a>> {
                 if let Some(block) = blocks.last_mut().filter(|_| std::mem::take(&mut joined)) {
                     block.reclassify();
                 }
-                blocks.push(Block::of(line));
+                blocks.push(Block::new(line));
             }
         }
         before = Some(line);
@@ -51,17 +52,17 @@ pub(crate) fn unwrap<'a>(lines: &[PageLine<'a>]) -> Vec<Block<'a>> {
     blocks
 }
 
-/// What the width of a line is counted in.
+/// The unit of line widths.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum WidthMeasure {
     /// FixedWidth of a terminal, two for a Chinese character.
     FixedWidth,
-    /// Characters, whatever they are, doubled so that the bounds are the same.
+    /// Characters, counted twice so that the same bounds apply.
     Characters,
 }
 
 impl WidthMeasure {
-    /// The width of a line without and with its indent, which is two ideographic spaces or nothing.
+    /// Returns the width of a line without and with its indent, which is two ideographic spaces or nothing.
     fn widths(self, line: &PageLine<'_>) -> [usize; 2] {
         let width = match self {
             Self::FixedWidth => line.width,
@@ -71,31 +72,31 @@ impl WidthMeasure {
     }
 }
 
-/// The layout of a page of fixed width.
+/// The layout of a page with lines of fixed width.
 struct FixedWidth {
     measure: WidthMeasure,
-    /// The widths that its columns have.
+    /// The widths of its columns, widest first.
     widths: Vec<usize>,
-    /// The indent of lines within a paragraph.
+    /// The indent of the lines inside a paragraph.
     indent: usize,
     full_lines: usize,
 }
 
 impl FixedWidth {
-    /// The layout, if lines are broken at a fixed width at all.
-    fn of(lines: &[PageLine<'_>], measure: WidthMeasure) -> Option<Self> {
-        let mut count = [0usize; WIDEST + 1];
-        let mut open = [0usize; WIDEST + 1];
+    /// Detects the layout; returns `None` if lines are not broken at a fixed width.
+    fn detect(lines: &[PageLine<'_>], measure: WidthMeasure) -> Option<Self> {
+        let mut count = [0usize; MAX_WIDTH + 1];
+        let mut unfinished = [0usize; MAX_WIDTH + 1];
         let mut wider = 0;
         for line in lines {
-            // Longer lines need not be measured.
+            // Longer lines are too wide in any case.
             let [_, width] =
-                if line.text.len() > 4 * WIDEST { [WIDEST + 1; 2] } else { measure.widths(line) };
-            if width > WIDEST {
+                if line.text.len() > 4 * MAX_WIDTH { [MAX_WIDTH + 1; 2] } else { measure.widths(line) };
+            if width > MAX_WIDTH {
                 wider += 1;
             } else {
                 count[width] += 1;
-                open[width] += usize::from(is_open(line.text));
+                unfinished[width] += usize::from(is_unfinished(line.text));
             }
         }
         if wider * 25 > lines.len() {
@@ -103,51 +104,51 @@ impl FixedWidth {
         }
         let sum = |count: &[usize], width: usize| count[width - RAGGED..=width].iter().sum::<usize>();
         let mut widths = Vec::new();
-        let mut highest = WIDEST;
-        // A page may have columns of two or three widths.
-        while widths.len() < 3 && highest >= NARROWEST {
-            let Some(width) = (NARROWEST..=highest).rev().find(|width| {
+        let mut limit = MAX_WIDTH;
+        // A page may have columns of up to three widths.
+        while widths.len() < 3 && limit >= MIN_WIDTH {
+            let Some(width) = (MIN_WIDTH..=limit).rev().find(|width| {
                 let full = sum(&count, *width);
                 count[*width] > 0
-                    && full >= FEWEST
+                    && full >= MIN_FULL_LINES
                     && full * 4 >= lines.len()
-                    && sum(&open, *width) * 2 >= full
+                    && sum(&unfinished, *width) * 2 >= full
             }) else {
                 break;
             };
             widths.push(width);
-            highest = width.saturating_sub(3 * RAGGED);
+            limit = width.saturating_sub(3 * RAGGED);
         }
         let widest = *widths.first()?;
         if (wider + count[widest + 1..].iter().sum::<usize>()) * 12 > lines.len() {
             return None;
         }
         let full_lines = widths.iter().map(|width| sum(&count, *width)).sum();
-        let mut page = Self { measure, widths, indent: 0, full_lines };
+        let mut layout = Self { measure, widths, indent: 0, full_lines };
         let mut indents: Vec<usize> =
-            lines.iter().filter(|line| page.is_full(line)).map(|line| line.indent).collect();
+            lines.iter().filter(|line| layout.is_full(line)).map(|line| line.indent).collect();
         let middle = indents.len() / 2;
-        page.indent = *indents.select_nth_unstable(middle).1;
-        Some(page)
+        layout.indent = *indents.select_nth_unstable(middle).1;
+        Some(layout)
     }
 
-    /// Whether the paragraph of `line` goes on in `next`.
-    fn goes_on(&self, line: &PageLine<'_>, next: &PageLine<'_>) -> bool {
+    /// Returns `true` if the paragraph of `line` continues in `next`.
+    fn continues(&self, line: &PageLine<'_>, next: &PageLine<'_>) -> bool {
         next.blank_above == 0
             && !next.new_page
             && next.indent < self.indent + 2
             && self.is_full(line)
-            && credit::at_head(next.text).is_none()
+            && credit::at_start(next.text).is_none()
     }
 
     fn is_full(&self, line: &PageLine<'_>) -> bool {
         let fits = |width: usize| self.widths.iter().any(|full| (full - RAGGED..=full + 2).contains(&width));
-        line.text.len() <= 4 * WIDEST && self.measure.widths(line).into_iter().any(fits)
+        line.text.len() <= 4 * MAX_WIDTH && self.measure.widths(line).into_iter().any(fits)
     }
 }
 
-/// Whether a line ends in mid-sentence.
-fn is_open(text: &str) -> bool {
+/// Returns `true` if a line ends inside a sentence.
+fn is_unfinished(text: &str) -> bool {
     text.chars().next_back().is_some_and(|last| {
         is_han(last) || last.is_ascii_alphanumeric() || is_closer(last) || "，、“‘《（".contains(last)
     })
@@ -161,7 +162,7 @@ mod tests {
     const STORY: &str = "今年入秋以来全市雨水充足各县的水库蓄水量都超过了去年同期农业部门的技术人员走村入户帮助农民抢收晚稻播种冬麦\
                          并为山区的果农联系了外地的客商到昨天为止全市的秋收已经完成了八成冬播完成了六成。";
 
-    /// Breaks a text after every `width` characters.
+    /// Breaks `text` after every `width` characters.
     fn wrapped(text: &str, width: usize) -> String {
         text.chars()
             .enumerate()
@@ -171,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_of_fixed_width_are_joined() {
+    fn joins_lines_of_fixed_width() {
         let story = wrapped(&format!("  {STORY}"), 18);
         let source = format!("秋收近尾声\n\n{story}\n{story}");
         let blocks: Vec<String> =
@@ -180,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn other_pages_are_left_alone() {
+    fn keeps_the_lines_of_other_pages() {
         let verse = "床前明月光，\n疑是地上霜。\n举头望明月，\n低头思故乡。\n".repeat(5);
         assert_eq!(unwrap(&lines(&verse, &[])).len(), 20);
         let page = format!("秋收近尾声\n{STORY}\n冬播过半\n{STORY}");

@@ -1,8 +1,8 @@
-//! Bytes → characters: finds out the encoding of a page and reads it strictly.
+//! Detects the encoding of a page and decodes it strictly.
 //!
-//! [`parse`](super::parse) calls [`decode`] first. Chinese news comes in UTF-8, UTF-16, GB18030 (with its subsets
-//! GBK and GB2312) and Big5, so these are all that is tried. A byte that fits none of them is an error that names
-//! it; nothing is ever replaced by a question mark. What the characters mean is left to `normalize`.
+//! [`parse`](super::parse) calls [`decode`] first. Chinese news is published in UTF-8, UTF-16, GB18030 (which includes
+//! GBK and GB2312) and Big5, so only these are tried. An invalid byte is an error that names its position; no character
+//! is ever replaced.
 
 pub(crate) mod normalize;
 
@@ -12,52 +12,52 @@ use encoding_rs::{BIG5, DecoderResult, Encoding, GB18030, UTF_8, UTF_16BE, UTF_1
 
 use crate::document::DocumentError;
 
-/// How much of a page is looked at to guess its encoding; the guess is then checked on all of it.
+/// The number of bytes that are examined to guess an encoding. The guess is then checked on the whole page.
 const SAMPLE_BYTES: usize = 1 << 18;
 
-/// How much of it the slower detector looks at, from the first byte on that is not ASCII.
+/// The number of bytes that the slower detector examines, starting at the first byte that is not ASCII.
 const DETECTOR_BYTES: usize = 1 << 13;
 
-/// The characters of a page, before any clean-up.
+/// A decoded page, before normalization.
 #[derive(Debug)]
 pub(crate) struct DecodedText<'a> {
     /// The text without its byte order mark.
     pub(crate) text: Cow<'a, str>,
-    /// The encoding it was in.
+    /// The encoding of the page.
     pub(crate) encoding: &'static Encoding,
-    /// How many bytes of the input stand before the text: those of the byte order mark.
+    /// The length of the byte order mark in bytes.
     pub(crate) bom_len: usize,
 }
 
-/// Reads `bytes`, in whatever encoding they are.
+/// Decodes `bytes` in the encoding that fits them.
 pub(crate) fn decode(bytes: &[u8]) -> Result<DecodedText<'_>, DocumentError> {
     if let Some((encoding, bom_len)) = Encoding::for_bom(bytes) {
-        return strict(bytes, encoding, bom_len);
+        return decode_strictly(bytes, encoding, bom_len);
     }
-    if let Some(encoding) = utf16_without_bom(bytes) {
-        return strict(bytes, encoding, 0);
+    if let Some(encoding) = detect_utf16(bytes) {
+        return decode_strictly(bytes, encoding, 0);
     }
     match std::str::from_utf8(bytes) {
         Ok(text) => Ok(DecodedText { text: Cow::Borrowed(text), encoding: UTF_8, bom_len: 0 }),
         Err(error) if is_damaged_utf8(bytes) => {
             Err(DocumentError::Undecodable { offset: error.valid_up_to(), encoding: UTF_8.name() })
         }
-        Err(_) => legacy(bytes),
+        Err(_) => decode_legacy(bytes),
     }
 }
 
-/// GB18030 or Big5: chardetng says which is likelier, and the other has its chance when the likelier does not fit.
-fn legacy(bytes: &[u8]) -> Result<DecodedText<'_>, DocumentError> {
+/// Decodes GB18030 or Big5: first the one that chardetng considers likelier, then the other.
+fn decode_legacy(bytes: &[u8]) -> Result<DecodedText<'_>, DocumentError> {
     let mut detector = chardetng::EncodingDetector::new(chardetng::Iso2022JpDetection::Deny);
-    let telling = bytes.iter().position(|byte| !byte.is_ascii()).unwrap_or(0);
-    detector.feed(&bytes[telling..bytes.len().min(telling + DETECTOR_BYTES)], false);
+    let start = bytes.iter().position(|byte| !byte.is_ascii()).unwrap_or(0);
+    detector.feed(&bytes[start..bytes.len().min(start + DETECTOR_BYTES)], false);
     let likelier = detector.guess(None, chardetng::Utf8Detection::Deny);
     let (first, second) = if likelier == BIG5 { (BIG5, GB18030) } else { (GB18030, BIG5) };
-    strict(bytes, first, 0).or_else(|error| strict(bytes, second, 0).map_err(|_| error))
+    decode_strictly(bytes, first, 0).or_else(|error| decode_strictly(bytes, second, 0).map_err(|_| error))
 }
 
-/// Reads all of `bytes` after the byte order mark, or names the first byte that cannot be read.
-fn strict<'a>(
+/// Decodes all of `bytes` after the byte order mark, or returns the position of the first invalid byte.
+fn decode_strictly<'a>(
     bytes: &'a [u8],
     encoding: &'static Encoding,
     bom_len: usize,
@@ -70,13 +70,13 @@ fn strict<'a>(
         Cow::Borrowed(text)
     } else {
         let mut decoder = encoding.new_decoder_without_bom_handling();
-        let room = decoder.max_utf8_buffer_length_without_replacement(body.len());
-        let mut text = String::with_capacity(room.unwrap_or(body.len()));
+        let capacity = decoder.max_utf8_buffer_length_without_replacement(body.len());
+        let mut text = String::with_capacity(capacity.unwrap_or(body.len()));
         match decoder.decode_to_string_without_replacement(body, &mut text, true) {
             (DecoderResult::InputEmpty, _) => Cow::Owned(text),
-            // `read` counts the malformed bytes and, after them, some that are merely in the way.
-            (DecoderResult::Malformed(bad, after), read) => {
-                return Err(undecodable(read.saturating_sub(usize::from(bad) + usize::from(after))));
+            // `read` includes the malformed bytes and up to three bytes after them.
+            (DecoderResult::Malformed(malformed, after), read) => {
+                return Err(undecodable(read.saturating_sub(usize::from(malformed) + usize::from(after))));
             }
             (DecoderResult::OutputFull, read) => return Err(undecodable(read)),
         }
@@ -84,26 +84,26 @@ fn strict<'a>(
     Ok(DecodedText { text, encoding, bom_len })
 }
 
-/// Whether this is UTF-8 with some bad bytes in it rather than another encoding: text in GB18030 or Big5 hardly ever
-/// holds well-formed multi-byte UTF-8, so there the bad sequences outnumber the good ones by far.
+/// Returns `true` if `bytes` are UTF-8 with some invalid bytes rather than another encoding. Text in GB18030 or Big5
+/// hardly ever contains well-formed multi-byte UTF-8, so there the invalid sequences far outnumber the valid ones.
 fn is_damaged_utf8(bytes: &[u8]) -> bool {
-    let (mut good, mut bad) = (0usize, 0usize);
+    let (mut valid, mut invalid) = (0usize, 0usize);
     for chunk in bytes[..bytes.len().min(SAMPLE_BYTES)].utf8_chunks() {
-        good += chunk.valid().bytes().filter(|byte| *byte >= 0xE0).count();
-        bad += usize::from(!chunk.invalid().is_empty());
+        valid += chunk.valid().bytes().filter(|byte| *byte >= 0xE0).count();
+        invalid += usize::from(!chunk.invalid().is_empty());
     }
-    good > bad
+    valid > invalid
 }
 
-/// UTF-16 that does not say so: nearly every unit, read in one of the two byte orders, is ASCII, Chinese or Chinese
-/// punctuation. Bytes in GB18030, Big5 or UTF-8 read that way fall far from it.
-fn utf16_without_bom(bytes: &[u8]) -> Option<&'static Encoding> {
+/// Detects UTF-16 without a byte order mark: in one of the two byte orders, nearly every code unit is ASCII, Chinese or
+/// Chinese punctuation. Text in GB18030, Big5 or UTF-8 is far from that when read as UTF-16.
+fn detect_utf16(bytes: &[u8]) -> Option<&'static Encoding> {
     let sample = &bytes[..bytes.len().min(SAMPLE_BYTES) & !1];
     if sample.is_empty() || !bytes.len().is_multiple_of(2) {
         return None;
     }
-    // Plain ASCII read as UTF-16 looks Chinese, too, and two Chinese letters of UTF-8 may: real UTF-16 has line
-    // breaks, digits or ASCII in it, and thus zero bytes, or is no UTF-8.
+    // ASCII and short UTF-8 may look like Chinese when read as UTF-16. Real UTF-16 contains zero bytes (line breaks,
+    // digits, ASCII) or is invalid UTF-8.
     if !sample.contains(&0) && std::str::from_utf8(bytes).is_ok() {
         return None;
     }
@@ -119,7 +119,7 @@ fn utf16_without_bom(bytes: &[u8]) -> Option<&'static Encoding> {
     (best * 20 >= sample.len() * 19).then_some(encoding)
 }
 
-/// How many bytes of `rest`, the input from some character on, that character takes. The input is known to be good.
+/// Returns the number of bytes that encode `character` at the start of `rest`, which must be valid in `encoding`.
 pub(crate) fn original_width(encoding: &'static Encoding, rest: &[u8], character: char) -> usize {
     if encoding == UTF_8 {
         character.len_utf8()
@@ -134,8 +134,8 @@ pub(crate) fn original_width(encoding: &'static Encoding, rest: &[u8], character
     }
 }
 
-/// Whether `character` is the second of the two that a single Big5 code stands for (Ê̄ and its like); the first one
-/// has taken the bytes, none are left for it.
+/// Returns `true` if `character` is the second of the two characters that a single Big5 code decodes to, such as Ê̄. The
+/// bytes are attributed to the first one, so the second has a width of zero.
 pub(crate) fn is_big5_second(encoding: &'static Encoding, character: char) -> bool {
     encoding == BIG5 && matches!(character, '\u{304}' | '\u{30C}')
 }
@@ -148,13 +148,13 @@ mod tests {
         encoding.encode(text).0.into_owned()
     }
 
-    fn utf16(text: &str, big: bool) -> Vec<u8> {
-        let bytes = |unit: u16| if big { unit.to_be_bytes() } else { unit.to_le_bytes() };
+    fn utf16(text: &str, big_endian: bool) -> Vec<u8> {
+        let bytes = |unit: u16| if big_endian { unit.to_be_bytes() } else { unit.to_le_bytes() };
         text.encode_utf16().flat_map(bytes).collect()
     }
 
     #[test]
-    fn each_encoding_is_found_out() {
+    fn detects_each_encoding() {
         let simplified = "本报讯 昨天，全市的中小学开学了。\n新学期里，孩子们多了两节体育课。";
         let traditional = "本報訊 昨天，全市的中小學開學了。\n新學期裡，孩子們多了兩節體育課。";
         let cases = [
@@ -174,19 +174,19 @@ mod tests {
     }
 
     #[test]
-    fn a_bad_byte_is_named() {
+    fn names_the_position_of_the_first_invalid_byte() {
         let offset = |bytes: &[u8]| match decode(bytes) {
             Err(DocumentError::Undecodable { offset, encoding }) => (offset, encoding),
             other => panic!("{other:?}"),
         };
-        let mut broken = "全市的中小学开学了".as_bytes().to_vec();
-        broken[9] = 0xFF;
-        assert_eq!(offset(&broken), (9, "UTF-8"));
-        let mut cut = encoded("全市的中小学开学了", GB18030);
-        cut.pop();
-        assert_eq!(offset(&cut), (16, "gb18030"));
-        let lone = [b"\xFF\xFE".to_vec(), vec![0x2D, 0x4E, 0x00, 0xD8, 0x2D, 0x4E]].concat();
-        assert_eq!(offset(&lone), (4, "UTF-16LE"));
+        let mut damaged = "全市的中小学开学了".as_bytes().to_vec();
+        damaged[9] = 0xFF;
+        assert_eq!(offset(&damaged), (9, "UTF-8"));
+        let mut truncated = encoded("全市的中小学开学了", GB18030);
+        truncated.pop();
+        assert_eq!(offset(&truncated), (16, "gb18030"));
+        let lone_surrogate = [b"\xFF\xFE".to_vec(), vec![0x2D, 0x4E, 0x00, 0xD8, 0x2D, 0x4E]].concat();
+        assert_eq!(offset(&lone_surrogate), (4, "UTF-16LE"));
         assert_eq!(offset(b"\xEF\xBB\xBFab\xC3("), (5, "UTF-8"));
     }
 }

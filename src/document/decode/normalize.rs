@@ -1,34 +1,34 @@
-//! Characters → clean text, with the way back: full-width digits and letters become ASCII, exotic spaces plain ones,
-//! line breaks `\n`, and characters that cannot be seen go.
+//! Normalizes decoded text: full-width digits and letters become ASCII, unusual spaces become plain ones, line breaks
+//! become `\n`, and invisible characters are removed.
 //!
-//! [`CleanText`] is what every reader (plain text here, HTML and Markdown in their own files) fills and what `segment`
-//! works on. Chinese punctuation, Traditional characters and everything else that can be read stay as they are.
+//! The readers in `formats` build a [`CleanText`], and `assemble` segments it. Chinese punctuation, Traditional
+//! characters and everything else that is visible stay unchanged.
 
 use super::{DecodedText, is_big5_second, original_width};
 use crate::document::span::OffsetMap;
 use crate::document::{ElementRole, Region, Span};
 
-/// Stands in the clean text where a new page begins (form feed).
+/// Marks the beginning of a new page in the clean text (form feed).
 pub(crate) const PAGE_BREAK: char = '\u{C}';
 
-/// The clean text of one page, its map to the original bytes, and what the text left out.
+/// The normalized text of an input and the map to its original bytes.
 #[derive(Debug, Default)]
 pub(crate) struct CleanText {
     /// The clean text; lines end in `\n`.
     pub(crate) text: String,
-    /// From there to the original.
+    /// Maps offsets of `text` to offsets of the input.
     pub(crate) map: OffsetMap,
-    /// What is neither white space nor in the text.
+    /// The parts of the input that are neither in `text` nor white space.
     pub(crate) left_out: Vec<Region>,
 }
 
-/// What becomes of one character.
+/// The treatment of a character.
 enum CharAction {
     Keep,
-    Become(char),
-    /// White space of which nothing needs to stay.
+    Replace(char),
+    /// Drop redundant white space.
     Skip,
-    /// Cannot be seen, and is no white space either.
+    /// Drop an invisible character that is not white space.
     Ignore,
 }
 
@@ -36,9 +36,9 @@ fn action(character: char, next: Option<char>) -> CharAction {
     match character {
         '\n' | ' ' | PAGE_BREAK => CharAction::Keep,
         '\r' if next == Some('\n') => CharAction::Skip,
-        '\r' | '\u{B}' | '\u{85}' | '\u{2028}' | '\u{2029}' => CharAction::Become('\n'),
+        '\r' | '\u{B}' | '\u{85}' | '\u{2028}' | '\u{2029}' => CharAction::Replace('\n'),
         '\t' | '\u{A0}' | '\u{1680}' | '\u{2000}'..='\u{200A}' | '\u{202F}' | '\u{205F}' | '\u{3000}' => {
-            CharAction::Become(' ')
+            CharAction::Replace(' ')
         }
         '\0'..='\u{1F}'
         | '\u{7F}'..='\u{9F}'
@@ -52,28 +52,28 @@ fn action(character: char, next: Option<char>) -> CharAction {
         | '\u{FFF9}'..='\u{FFFB}'
         | '\u{FFFE}'
         | '\u{FFFF}' => CharAction::Ignore,
-        // ０-９, Ａ-Ｚ, ａ-ｚ, ％ and the full stop of ３．５; the rest of that block is punctuation of Chinese.
+        // ０-９, Ａ-Ｚ, ａ-ｚ, ％ and the dot of ３．５. The rest of the block is Chinese punctuation.
         '\u{FF10}'..='\u{FF19}'
         | '\u{FF21}'..='\u{FF3A}'
         | '\u{FF41}'..='\u{FF5A}'
         | '\u{FF05}'
         | '\u{FF0E}' => {
-            CharAction::Become(char::from_u32(u32::from(character) - 0xFEE0).unwrap_or(character))
+            CharAction::Replace(char::from_u32(u32::from(character) - 0xFEE0).unwrap_or(character))
         }
         _ => CharAction::Keep,
     }
 }
 
 impl CleanText {
-    /// The clean text of a decoded page. `bytes` is the page before decoding.
+    /// Normalizes a decoded page. `bytes` is the page before decoding.
     pub(crate) fn plain(decoded: &DecodedText<'_>, bytes: &[u8]) -> Self {
-        let mut source = Self { text: String::with_capacity(decoded.text.len()), ..Self::default() };
+        let mut clean = Self { text: String::with_capacity(decoded.text.len()), ..Self::default() };
         if decoded.bom_len > 0 {
-            source.leave_out(ElementRole::Ignored, Span::new(0, decoded.bom_len));
+            clean.leave_out(ElementRole::Ignored, Span::new(0, decoded.bom_len));
         }
         if decoded.encoding == encoding_rs::UTF_8 {
-            source.push_str(&decoded.text, decoded.bom_len);
-            return source;
+            clean.push_str(&decoded.text, decoded.bom_len);
+            return clean;
         }
         let mut at = decoded.bom_len;
         let mut characters = decoded.text.chars().peekable();
@@ -83,19 +83,19 @@ impl CleanText {
             } else {
                 original_width(decoded.encoding, &bytes[at..], character)
             };
-            source.push(character, characters.peek().copied(), Span::new(at, at + width));
+            clean.push(character, characters.peek().copied(), Span::new(at, at + width));
             at += width;
         }
-        source
+        clean
     }
 
-    /// Adds UTF-8 text whose first byte is byte `at` of the original.
+    /// Appends UTF-8 text that starts at byte `at` of the input.
     pub(crate) fn push_str(&mut self, text: &str, at: usize) {
-        // Nearly all of a page stays as it is, so stretches are copied whole between the exceptions.
+        // Nearly all of a page stays unchanged, so the runs between exceptions are copied in one go.
         let mut copied = 0;
         let mut characters = text.char_indices().peekable();
         while let Some((index, character)) = characters.next() {
-            // ASCII that can be seen, and all of CJK from 々 and 「 up to the full-width forms.
+            // Printable ASCII, and all of CJK from 、 up to the full-width forms.
             if matches!(character, ' '..='~' | '\n' | '\u{3001}'..='\u{FEFE}') {
                 continue;
             }
@@ -110,11 +110,11 @@ impl CleanText {
         self.copy(&text[copied..], at + copied);
     }
 
-    /// Adds one character that stands at `span` of the original; `next` is the one after it.
+    /// Appends the character at `span` of the input; `next` is the character after it.
     pub(crate) fn push(&mut self, character: char, next: Option<char>, span: Span) {
         let clean = match action(character, next) {
             CharAction::Keep => character,
-            CharAction::Become(other) => other,
+            CharAction::Replace(other) => other,
             CharAction::Skip => return,
             CharAction::Ignore => return self.leave_out(ElementRole::Ignored, span),
         };
@@ -122,7 +122,7 @@ impl CleanText {
         self.map.push(span.start, clean.len_utf8(), span.len(), 1);
     }
 
-    /// Ends the line, if there is anything on it; what ends it has no place in the original.
+    /// Ends the current line if it is not empty. The line break maps to an empty range at byte `at` of the input.
     pub(crate) fn end_line(&mut self, at: usize) {
         if !self.text.is_empty() && !self.text.ends_with('\n') {
             self.text.push('\n');
@@ -149,7 +149,7 @@ impl CleanText {
         all
     }
 
-    /// Notes that `span` of the original is not in the text, and why.
+    /// Records that `span` of the input is not part of the text.
     pub(crate) fn leave_out(&mut self, role: ElementRole, span: Span) {
         if span.is_empty() {
             return;
@@ -173,14 +173,14 @@ mod tests {
     use super::*;
     use crate::document::decode::decode;
 
-    fn source(bytes: &[u8]) -> CleanText {
-        CleanText::plain(&decode(bytes).expect("good text"), bytes)
+    fn clean_text(bytes: &[u8]) -> CleanText {
+        CleanText::plain(&decode(bytes).expect("decodable text"), bytes)
     }
 
     #[test]
-    fn what_cannot_be_seen_goes_and_the_map_knows() {
+    fn removes_invisible_characters_and_keeps_offsets() {
         let page = "\u{FEFF}　　２０２５年\u{AD}增长３．５％\r\n第\u{200B}二\0行";
-        let clean = source(page.as_bytes());
+        let clean = clean_text(page.as_bytes());
         assert_eq!(clean.text, "  2025年增长3.5%\n第二行");
         let at = clean.text.find("增长").expect("kept");
         assert_eq!(&page[clean.map.span(at..at + 10).range()], "增长３．５％");
@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn the_map_leads_into_bytes_of_every_encoding() {
+    fn maps_offsets_to_bytes_of_multibyte_encodings() {
         let text = "甲 a１\n\u{20000}乙Ê̄丙";
         for encoding in [encoding_rs::GB18030, encoding_rs::BIG5] {
             let readable: String =
@@ -204,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn every_kind_of_line_break_is_one() {
-        assert_eq!(source("一\r二\r\n三\u{2028}四\u{85}五".as_bytes()).text, "一\n二\n三\n四\n五");
+    fn normalizes_every_kind_of_line_break() {
+        assert_eq!(clean_text("一\r二\r\n三\u{2028}四\u{85}五".as_bytes()).text, "一\n二\n三\n四\n五");
     }
 }

@@ -1,7 +1,7 @@
-//! Fills a [`CleanText`] from a marked-up input: the text in it, the way back to its bytes, and the markup as left out.
+//! Builds a [`CleanText`] from an input with markup and records the markup as left out.
 //!
-//! The readers of HTML, Markdown and JSON Lines hand over pieces of the input in order; whatever lies between two
-//! lines of text and is not blank becomes a region of [`ElementRole::Markup`], so that nothing of the input is lost.
+//! The readers of HTML, Markdown and JSON Lines pass the fragments of each line. Whatever else of the input is not white
+//! space becomes a region with the role [`ElementRole::Markup`], so that no part of the input is unaccounted for.
 
 use std::ops::Range;
 
@@ -11,19 +11,18 @@ use crate::document::decode::{DecodedText, is_big5_second, original_width};
 use crate::document::span::OffsetMap;
 use crate::document::{ElementRole, Span};
 
-/// The decoded input and where its characters came from.
-pub(crate) struct SourceText<'a> {
-    /// The characters.
-    pub(crate) text: &'a str,
-    /// From offsets in them to the original bytes; none for UTF-8, where they only differ by the byte order mark.
-    origin: Option<OffsetMap>,
+/// The decoded input and the map to its original bytes.
+pub(super) struct SourceText<'a> {
+    pub(super) text: &'a str,
+    /// Maps offsets of `text` to offsets of the input. UTF-8 needs no map: offsets only differ by `bom_len`.
+    offsets: Option<OffsetMap>,
     bom_len: usize,
 }
 
 impl<'a> SourceText<'a> {
-    /// The input that `decoded` was read from `bytes`.
-    pub(crate) fn new(decoded: &'a DecodedText<'_>, bytes: &[u8]) -> Self {
-        let origin = (decoded.encoding != encoding_rs::UTF_8).then(|| {
+    /// Creates the source text for `decoded`, which was decoded from `bytes`.
+    pub(super) fn new(decoded: &'a DecodedText<'_>, bytes: &[u8]) -> Self {
+        let offsets = (decoded.encoding != encoding_rs::UTF_8).then(|| {
             let mut map = OffsetMap::default();
             let mut at = decoded.bom_len;
             for character in decoded.text.chars() {
@@ -35,12 +34,13 @@ impl<'a> SourceText<'a> {
             }
             map
         });
-        Self { text: &decoded.text, origin, bom_len: decoded.bom_len }
+        Self { text: &decoded.text, offsets, bom_len: decoded.bom_len }
     }
 
+    /// Returns the bytes of the input that a range of the text came from.
     fn span(&self, range: Range<usize>) -> Span {
-        match &self.origin {
-            // What has no place of its own stands at the end of what is before it.
+        match &self.offsets {
+            // An empty range is at the end of the preceding character.
             Some(map) if range.is_empty() => {
                 let end =
                     range.start.checked_sub(1).map_or(self.bom_len, |last| map.span(last..range.start).end);
@@ -54,95 +54,103 @@ impl<'a> SourceText<'a> {
 
 /// A part of a line of text.
 #[derive(Debug, Clone)]
-pub(crate) enum TextFragment {
-    /// Characters of the input, as they are.
+pub(super) enum TextFragment {
+    /// Characters that the input contains literally.
     Verbatim(Range<usize>),
-    /// One character that the input spells otherwise there, such as `&nbsp;`.
-    Spelled(char, Range<usize>),
+    /// A character that the input spells differently, such as `&nbsp;`.
+    Escaped(char, Range<usize>),
 }
 
 impl TextFragment {
+    /// Returns the position in the source text.
     fn range(&self) -> &Range<usize> {
         match self {
-            Self::Verbatim(range) | Self::Spelled(_, range) => range,
+            Self::Verbatim(range) | Self::Escaped(_, range) => range,
         }
     }
 }
 
-/// Writes the text of an input into a [`CleanText`].
-pub(crate) struct CleanTextBuilder<'i, 'a> {
-    input: &'i SourceText<'a>,
-    source: CleanText,
+/// Builds a [`CleanText`] line by line.
+pub(super) struct CleanTextBuilder<'i, 'a> {
+    source: &'i SourceText<'a>,
+    clean: CleanText,
     hints: Vec<(Range<usize>, MarkupHint)>,
-    /// Up to here, the input is in the source or known as left out.
-    done: usize,
+    /// The ranges of the source text that the lines were made of.
+    used: Vec<Range<usize>>,
+    start: usize,
 }
 
 impl<'i, 'a> CleanTextBuilder<'i, 'a> {
-    /// A writer for the part of the input from byte `start` on.
-    pub(crate) fn new(input: &'i SourceText<'a>, start: usize) -> Self {
-        let mut source = CleanText::default();
+    /// Creates a builder for the part of the source text that starts at byte `start`.
+    pub(super) fn new(source: &'i SourceText<'a>, start: usize) -> Self {
+        let mut clean = CleanText::default();
         if start == 0 {
-            source.leave_out(ElementRole::Ignored, Span::new(0, input.bom_len));
+            clean.leave_out(ElementRole::Ignored, Span::new(0, source.bom_len));
         }
-        Self { input, source, hints: Vec::new(), done: start }
+        Self { source, clean, hints: Vec::new(), used: Vec::new(), start }
     }
 
-    /// Adds a line made of `pieces`, which come later in the input than all before; gives back where it is in the clean
-    /// text.
-    pub(crate) fn line(&mut self, pieces: &[TextFragment], hint: Option<MarkupHint>) -> Range<usize> {
-        let start = self.source.text.len();
-        for piece in pieces {
-            // Tags within the line are noted, too; where a region covers them in the end, they are dropped again.
-            self.leave_out_to(piece.range().start);
-            self.done = self.done.max(piece.range().end);
-            match piece {
-                TextFragment::Verbatim(range) if self.input.origin.is_none() => {
-                    self.source.push_str(&self.input.text[range.clone()], range.start + self.input.bom_len);
+    /// Appends a line and returns its position in the clean text.
+    pub(super) fn line(&mut self, fragments: &[TextFragment], hint: Option<MarkupHint>) -> Range<usize> {
+        let start = self.clean.text.len();
+        for fragment in fragments {
+            self.used.push(fragment.range().clone());
+            match fragment {
+                TextFragment::Verbatim(range) if self.source.offsets.is_none() => {
+                    self.clean.push_str(&self.source.text[range.clone()], range.start + self.source.bom_len);
                 }
                 TextFragment::Verbatim(range) => {
-                    for (at, character) in self.input.text[range.clone()].char_indices() {
+                    for (at, character) in self.source.text[range.clone()].char_indices() {
                         let at = range.start + at;
-                        self.source.push(character, None, self.input.span(at..at + character.len_utf8()));
+                        self.clean.push(character, None, self.source.span(at..at + character.len_utf8()));
                     }
                 }
-                TextFragment::Spelled(character, range) => {
-                    let span = self.input.span(range.clone());
-                    // A line break that is spelled \n is white space in the text and none in the input.
-                    let spelled_out = !self.input.text[range.clone()].trim().is_empty();
-                    if character.is_whitespace() && spelled_out {
-                        self.source.leave_out(ElementRole::Markup, span);
+                TextFragment::Escaped(character, range) => {
+                    let span = self.source.span(range.clone());
+                    // An escape such as \n is white space in the clean text but not in the input.
+                    let is_visible = !self.source.text[range.clone()].trim().is_empty();
+                    if character.is_whitespace() && is_visible {
+                        self.clean.leave_out(ElementRole::Markup, span);
                     }
-                    self.source.push(*character, None, span);
+                    self.clean.push(*character, None, span);
                 }
             }
         }
-        let end = self.source.text.len();
+        let end = self.clean.text.len();
         if let Some(hint) = hint {
             self.hints.push((start..end.max(start + 1), hint));
         }
-        self.source.end_line(self.input.span(self.done..self.done).start);
+        let line_end = fragments.last().map_or(self.start, |fragment| fragment.range().end);
+        self.clean.end_line(self.source.span(line_end..line_end).start);
         start..end
     }
 
-    /// What was written, after everything up to byte `end` of the input has been accounted for.
-    pub(crate) fn finish(mut self, end: usize) -> (CleanText, Vec<(Range<usize>, MarkupHint)>) {
-        self.leave_out_to(end);
-        (self.source, self.hints)
+    /// Records everything up to byte `end` of the source text that no line used as markup, and returns the result.
+    pub(super) fn finish(mut self, end: usize) -> (CleanText, Vec<(Range<usize>, MarkupHint)>) {
+        let mut used = std::mem::take(&mut self.used);
+        used.sort_unstable_by_key(|range| range.start);
+        let mut at = self.start;
+        for range in used {
+            self.leave_out_markup(at..range.start);
+            at = at.max(range.end);
+        }
+        self.leave_out_markup(at..end);
+        self.clean.left_out.sort_by_key(|region| region.span);
+        (self.clean, self.hints)
     }
 
-    fn leave_out_to(&mut self, end: usize) {
-        let between = self.input.text.get(self.done..end).unwrap_or_default();
+    fn leave_out_markup(&mut self, range: Range<usize>) {
+        let between = self.source.text.get(range.clone()).unwrap_or_default();
         let markup = between.trim();
         if !markup.is_empty() {
-            let start = self.done + between.len() - between.trim_start().len();
-            self.source.leave_out(ElementRole::Markup, self.input.span(start..start + markup.len()));
+            let start = range.start + between.len() - between.trim_start().len();
+            let span = self.source.span(start..start + markup.len());
+            self.clean.leave_out(ElementRole::Markup, span);
         }
-        self.done = self.done.max(end);
     }
 }
 
-/// Turns levels of headings into hints: those of the highest level that occurs are titles, the others headings.
-pub(crate) fn hint_of_level(level: u8, highest: u8) -> MarkupHint {
+/// Converts heading levels to hints: headings of the highest level that occurs are titles, the others are headings.
+pub(super) fn hint_of_level(level: u8, highest: u8) -> MarkupHint {
     if level <= highest { MarkupHint::Title } else { MarkupHint::Heading }
 }

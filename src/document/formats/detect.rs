@@ -1,11 +1,11 @@
-//! Finds out what kind of text an input is, from its first characters.
+//! Detects the format of an input from its first characters, for [`InputFormat::Auto`].
 
 use crate::document::InputFormat;
 
-/// How much of the input is looked at.
+/// The number of bytes that are examined.
 const SAMPLE_BYTES: usize = 1 << 14;
 
-/// The format of `text`; plain text unless something speaks for another one.
+/// Returns the format of `text`: plain text unless it looks like another format.
 pub(crate) fn format_of(text: &str) -> InputFormat {
     let sample = &text[..text.floor_char_boundary(SAMPLE_BYTES)];
     let head = sample.trim_start_matches(|c: char| c.is_whitespace() || c == '\u{FEFF}');
@@ -33,7 +33,7 @@ fn is_html(head: &str) -> bool {
         .any(|tag| head.contains(tag))
 }
 
-/// # 题目
+/// Returns `true` for a line like `# 题目`.
 fn is_markdown_heading(line: &str) -> bool {
     let rest = line.trim_start_matches('#');
     (1..=6).contains(&(line.len() - rest.len())) && rest.starts_with(' ') && !rest.trim().is_empty()
@@ -44,7 +44,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn formats_are_told_apart() {
+    fn detects_each_format() {
         for (text, format) in [
             ("\u{FEFF} <!DOCTYPE html><p>正文", InputFormat::Html),
             ("{\"text\":\"正文\"}\n{", InputFormat::JsonLines),

@@ -1,7 +1,7 @@
-//! Reads web pages: the article of the page, without navigation, as lines with hints for `segment`.
+//! Reads web pages: the article of a page, without navigation, as lines with hints for `assemble`.
 //!
-//! `dom_smoothie`, a port of Mozilla's Readability, chooses what belongs to the article. It keeps no positions, so the
-//! page is cut into lines here, its choice is cut into lines in the same way, and the lines that are in both stay.
+//! `dom_smoothie`, a port of Mozilla's Readability, extracts the article but keeps no positions. So the page and the
+//! extracted article are both split into lines here, and the lines of the page that occur in the article are kept.
 
 use std::collections::HashSet;
 use std::ops::Range;
@@ -10,8 +10,8 @@ use super::builder::{CleanTextBuilder, SourceText, TextFragment, hint_of_level};
 use crate::document::blocks::line::MarkupHint;
 use crate::document::decode::normalize::CleanText;
 
-/// The library is made for pages that a person reads, and takes more than linear time for others: one that is larger,
-/// nests deeper, or has more entities is read as it is, without asking what in it is the article.
+/// The limits for extracting the article, which takes more than linear time on unusual pages. A page that is larger,
+/// nests more deeply or has more entities is read in full.
 const MAX_PAGE_BYTES: usize = 4 << 20;
 const MAX_DEPTH: usize = 200;
 const MAX_ENTITIES: usize = 20_000;
@@ -19,13 +19,13 @@ const MAX_ENTITIES: usize = 20_000;
 /// A line of the page as a browser shows it.
 #[derive(Debug, Default)]
 struct HtmlLine {
-    pieces: Vec<TextFragment>,
-    /// What it says, without white space.
+    fragments: Vec<TextFragment>,
+    /// The text without white space, by which lines are compared.
     key: String,
-    tag: LineElement,
+    element: LineElement,
 }
 
-/// What kind of element a line is in.
+/// The element that contains a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 enum LineElement {
     #[default]
@@ -35,33 +35,33 @@ enum LineElement {
     Caption,
 }
 
-/// The clean text of a web page and what its markup says about the lines.
-pub(crate) fn read(input: &SourceText<'_>) -> (CleanText, Vec<(Range<usize>, MarkupHint)>) {
-    let (rows, depth) = rows(input.text);
-    let kept = match article(input.text, depth) {
-        Some(article) => keep(&rows, &article),
-        None => vec![true; rows.len()],
+/// Returns the clean text of a web page and hints about its lines.
+pub(super) fn read(source: &SourceText<'_>) -> (CleanText, Vec<(Range<usize>, MarkupHint)>) {
+    let (lines, depth) = lines(source.text);
+    let kept = match extract_article(source.text, depth) {
+        Some(article) => kept_lines(&lines, &article),
+        None => vec![true; lines.len()],
     };
-    let levels = rows.iter().zip(&kept).filter_map(|(row, kept)| match row.tag {
+    let levels = lines.iter().zip(&kept).filter_map(|(line, kept)| match line.element {
         LineElement::Heading(level) if *kept => Some(level),
         _ => None,
     });
     let highest = levels.min().unwrap_or(0);
-    let mut writer = CleanTextBuilder::new(input, 0);
-    for (row, _) in rows.iter().zip(&kept).filter(|(_, kept)| **kept) {
-        let hint = match row.tag {
+    let mut builder = CleanTextBuilder::new(source, 0);
+    for (line, _) in lines.iter().zip(&kept).filter(|(_, kept)| **kept) {
+        let hint = match line.element {
             LineElement::Heading(level) => hint_of_level(level, highest),
             LineElement::Caption => MarkupHint::Caption,
-            LineElement::Item => MarkupHint::Item,
-            LineElement::Text => MarkupHint::Whole,
+            LineElement::Item => MarkupHint::ListItem,
+            LineElement::Text => MarkupHint::Paragraph,
         };
-        writer.line(&row.pieces, Some(hint));
+        builder.line(&line.fragments, Some(hint));
     }
-    writer.finish(input.text.len())
+    builder.finish(source.text.len())
 }
 
-/// The lines of what the library takes for the article.
-fn article(page: &str, depth: usize) -> Option<HashSet<String>> {
+/// Returns the keys of the lines that belong to the article of the page.
+fn extract_article(page: &str, depth: usize) -> Option<HashSet<String>> {
     let entities = page.bytes().filter(|byte| *byte == b'&').count();
     if page.len() > MAX_PAGE_BYTES || depth > MAX_DEPTH || entities > MAX_ENTITIES {
         return None;
@@ -69,34 +69,33 @@ fn article(page: &str, depth: usize) -> Option<HashSet<String>> {
     let config = dom_smoothie::Config { char_threshold: 100, disable_json_ld: true, ..Default::default() };
     let mut readability = dom_smoothie::Readability::new(page, None, Some(config)).ok()?;
     let article = readability.parse().ok()?;
-    let keys: HashSet<String> = rows(&article.content).0.into_iter().map(|row| row.key).collect();
+    let keys: HashSet<String> = lines(&article.content).0.into_iter().map(|line| line.key).collect();
     (!keys.is_empty()).then_some(keys)
 }
 
-/// Which lines stay: those of the article, and the headings that stand right over it.
-fn keep(rows: &[HtmlLine], article: &HashSet<String>) -> Vec<bool> {
-    let mut kept: Vec<bool> = rows.iter().map(|row| article.contains(&row.key)).collect();
-    // The library takes the title out of the text. It stands over the first line that stays, with its kicker, its
-    // subtitle and perhaps a line of date and source between.
+/// Returns for each line whether to keep it: the lines of the article and the headings right above it are kept.
+fn kept_lines(lines: &[HtmlLine], article: &HashSet<String>) -> Vec<bool> {
+    let mut kept: Vec<bool> = lines.iter().map(|line| article.contains(&line.key)).collect();
+    // The extracted article lacks its title, which is above the first kept line together with its kicker and subtitle
+    // and perhaps a line with the date and the source.
     let Some(first) = kept.iter().position(|kept| *kept) else {
-        return vec![true; rows.len()];
+        return vec![true; lines.len()];
     };
-    let over = first.saturating_sub(8)..first;
-    for at in over.rev() {
-        if matches!(rows[at].tag, LineElement::Heading(1..=4)) {
+    for at in first.saturating_sub(8)..first {
+        if matches!(lines[at].element, LineElement::Heading(1..=4)) {
             kept[at] = true;
         }
     }
     kept
 }
 
-/// Elements whose text nobody sees, or that is no text of the page.
+/// Elements whose text is not displayed, or is not text of the page.
 const HIDDEN: &[&str] = &[
     "script", "style", "title", "template", "noscript", "svg", "select", "textarea", "button", "iframe",
     "head",
 ];
 
-/// Elements within a line.
+/// Elements that do not start a new line.
 #[rustfmt::skip]
 const INLINE: &[&str] = &[
     "a", "abbr", "b", "bdi", "bdo", "big", "cite", "code", "data", "del", "dfn", "em", "font", "i", "img",
@@ -104,10 +103,10 @@ const INLINE: &[&str] = &[
     "strong", "sub", "sup", "time", "tt", "u", "var", "wbr",
 ];
 
-/// Cuts a page into lines as a browser does, and tells how deep its elements nest.
-fn rows(page: &str) -> (Vec<HtmlLine>, usize) {
+/// Splits a page into lines as a browser displays it, and returns them with the nesting depth of the elements.
+fn lines(page: &str) -> (Vec<HtmlLine>, usize) {
     let mut cutter = LineCutter::default();
-    let mut tags = TagScanner::of(page);
+    let mut tags = TagScanner::new(page);
     let mut at = 0;
     while let Some(open) = page[at..].find('<').map(|open| at + open) {
         cutter.text(page, at..open);
@@ -123,7 +122,7 @@ fn rows(page: &str) -> (Vec<HtmlLine>, usize) {
                 cutter.tag(&tag.name, tag.closing);
                 tag.end
             }
-            // A sign that means "less than".
+            // A literal less-than sign.
             None => {
                 cutter.text(page, open..open + 1);
                 open + 1
@@ -131,40 +130,39 @@ fn rows(page: &str) -> (Vec<HtmlLine>, usize) {
         };
     }
     cutter.text(page, at..page.len());
-    cutter.end_row();
-    (cutter.rows, cutter.deepest)
+    cutter.end_line();
+    (cutter.lines, cutter.max_depth)
 }
 
 /// A tag, comment or declaration of a page.
 struct HtmlTag {
-    /// In lower case; `!` for what is no tag.
+    /// The name in lower case, or `!` for a comment or declaration.
     name: String,
     closing: bool,
     /// The first byte after it.
     end: usize,
 }
 
-/// Finds the ends of tags. What was looked for in vain once is not looked for again, so that a page of nothing but
-/// openings takes no more than linear time.
+/// Finds the ends of tags in linear time: a search that failed once is not repeated.
 struct TagScanner<'a> {
     page: &'a str,
     /// The last `>`; no tag begins after it.
     last_end: usize,
-    /// How many tags ended in an open quotation; such a page has no quotations to be trusted.
-    broken: usize,
-    /// Hidden elements that are never closed from some point on, and comments likewise.
+    /// The number of tags with an unclosed quotation mark.
+    unclosed_quotes: usize,
+    /// The names of hidden elements, and `!--` for comments, whose closing tag was searched for in vain.
     unclosed: HashSet<String>,
 }
 
-/// How many tags may end in an open quotation.
-const MAX_BROKEN: usize = 16;
+/// If more tags than this have an unclosed quotation mark, quotation marks in tags are ignored.
+const MAX_UNCLOSED_QUOTES: usize = 16;
 
 impl<'a> TagScanner<'a> {
-    fn of(page: &'a str) -> Self {
-        Self { page, last_end: page.rfind('>').unwrap_or(0), broken: 0, unclosed: HashSet::new() }
+    fn new(page: &'a str) -> Self {
+        Self { page, last_end: page.rfind('>').unwrap_or(0), unclosed_quotes: 0, unclosed: HashSet::new() }
     }
 
-    /// The tag that begins with the `<` at byte `open`.
+    /// Returns the tag that begins with the `<` at byte `open`.
     fn at(&mut self, open: usize) -> Option<HtmlTag> {
         let rest = &self.page[open..];
         let other =
@@ -195,9 +193,9 @@ impl<'a> TagScanner<'a> {
         Some(HtmlTag { name: rest[name_at..name_end].to_ascii_lowercase(), closing, end: open + end })
     }
 
-    /// The length of the rest of a tag, with its `>`.
+    /// Returns the length of the rest of a tag, including its `>`.
     fn end_of(&mut self, attributes: &str) -> Option<usize> {
-        if self.broken > MAX_BROKEN {
+        if self.unclosed_quotes > MAX_UNCLOSED_QUOTES {
             return attributes.find('>').map(|end| end + 1);
         }
         let mut quote = None;
@@ -209,11 +207,11 @@ impl<'a> TagScanner<'a> {
                 _ => {}
             }
         }
-        self.broken += 1;
+        self.unclosed_quotes += 1;
         None
     }
 
-    /// The first byte after the end tag of a hidden element. One that is never closed hides nothing.
+    /// Returns the position after the closing tag of a hidden element. An element that is never closed hides nothing.
     fn after_closing(&mut self, tag: HtmlTag) -> usize {
         if self.unclosed.contains(&tag.name) {
             return tag.end;
@@ -234,15 +232,15 @@ impl<'a> TagScanner<'a> {
     }
 }
 
-/// Collects the lines of a page.
+/// Collects the lines of a page from its tags and texts.
 #[derive(Default)]
 struct LineCutter {
-    rows: Vec<HtmlLine>,
-    row: HtmlLine,
-    tag: LineElement,
+    lines: Vec<HtmlLine>,
+    line: HtmlLine,
+    element: LineElement,
     depth: usize,
-    deepest: usize,
-    /// White space of the input that has not been written yet.
+    max_depth: usize,
+    /// White space that was read but not added to the line yet.
     space: Option<Range<usize>>,
     last: Option<char>,
 }
@@ -252,16 +250,16 @@ impl LineCutter {
         if name == "!" || INLINE.contains(&name) {
             return;
         }
-        self.end_row();
+        self.end_line();
         if closing {
             self.depth = self.depth.saturating_sub(1);
         } else if !matches!(name, "br" | "hr" | "img" | "input" | "meta" | "link" | "source" | "p" | "li") {
             self.depth += 1;
-            self.deepest = self.deepest.max(self.depth);
+            self.max_depth = self.max_depth.max(self.depth);
         }
-        self.tag = match name {
+        self.element = match name {
             _ if closing => LineElement::Text,
-            "br" | "p" if self.tag != LineElement::Text => self.tag,
+            "br" | "p" if self.element != LineElement::Text => self.element,
             "figcaption" | "caption" => LineElement::Caption,
             "li" | "td" | "th" => LineElement::Item,
             _ => match name.strip_prefix('h').and_then(|level| level.parse().ok()) {
@@ -271,7 +269,7 @@ impl LineCutter {
         };
     }
 
-    /// Adds the text at `range`, with entities read and white space folded.
+    /// Adds the text at `range`, replacing entities and collapsing white space.
     fn text(&mut self, page: &str, range: Range<usize>) {
         let mut at = range.start;
         while at < range.end {
@@ -287,43 +285,43 @@ impl LineCutter {
                 self.space.get_or_insert(here.clone()).end = here.end;
                 continue;
             }
-            self.write_space(read);
-            self.row.key.push(read);
+            self.push_space(read);
+            self.line.key.push(read);
             self.last = Some(read);
             let verbatim = length == read.len_utf8() && character == read;
-            match self.row.pieces.last_mut() {
+            match self.line.fragments.last_mut() {
                 Some(TextFragment::Verbatim(last)) if verbatim && last.end == here.start => {
                     last.end = here.end
                 }
-                _ if verbatim => self.row.pieces.push(TextFragment::Verbatim(here)),
-                _ => self.row.pieces.push(TextFragment::Spelled(read, here)),
+                _ if verbatim => self.line.fragments.push(TextFragment::Verbatim(here)),
+                _ => self.line.fragments.push(TextFragment::Escaped(read, here)),
             }
         }
     }
 
-    /// Writes the space before `next`, unless it is a line break of the input between two Chinese characters.
-    fn write_space(&mut self, next: char) {
+    /// Adds the pending space before `next`, unless it is a line break between two Chinese characters.
+    fn push_space(&mut self, next: char) {
         let (Some(space), Some(last)) = (self.space.take(), self.last) else {
             return;
         };
         let wide = |c: char| u32::from(c) > 0x2E80;
-        let folded = space.len() == 1 || space.len() == 2;
-        if !(wide(last) && wide(next) && folded && self.row.pieces.is_empty()) {
-            self.row.pieces.push(TextFragment::Spelled(' ', space));
+        let short = space.len() == 1 || space.len() == 2;
+        if !(wide(last) && wide(next) && short && self.line.fragments.is_empty()) {
+            self.line.fragments.push(TextFragment::Escaped(' ', space));
         }
     }
 
-    fn end_row(&mut self) {
-        let mut row = std::mem::take(&mut self.row);
+    fn end_line(&mut self) {
+        let mut line = std::mem::take(&mut self.line);
         (self.space, self.last) = (None, None);
-        if !row.key.is_empty() {
-            row.tag = self.tag;
-            self.rows.push(row);
+        if !line.key.is_empty() {
+            line.element = self.element;
+            self.lines.push(line);
         }
     }
 }
 
-/// The character that an entity stands for, and the length of the entity.
+/// Returns the character that the entity at the start of `rest` represents, and the length of the entity.
 fn entity(rest: &str) -> Option<(char, usize)> {
     #[rustfmt::skip]
     const NAMES: &[(&str, char)] = &[
@@ -356,12 +354,12 @@ fn entity(rest: &str) -> Option<(char, usize)> {
 mod tests {
     use super::*;
 
-    fn seen(page: &str) -> Vec<(String, LineElement)> {
-        rows(page).0.into_iter().map(|row| (row.key, row.tag)).collect()
+    fn split(page: &str) -> Vec<(String, LineElement)> {
+        lines(page).0.into_iter().map(|line| (line.key, line.element)).collect()
     }
 
     #[test]
-    fn a_page_is_cut_as_a_browser_shows_it() {
+    fn splits_a_page_into_lines_as_a_browser_displays_it() {
         let page = "<!doctype html><head><title>站名</title></head><body><h1>题 目</h1><!-- <p>无 --><script>if (a < b) {}</script>\
                     <p>一&ldquo;二&rdquo;<b>三</b>&nbsp;3 &lt; 5<br>四<figcaption>图为桥。</figcaption> 1 < 2";
         let expected = [
@@ -371,11 +369,11 @@ mod tests {
             ("图为桥。", LineElement::Caption),
             ("1<2", LineElement::Text),
         ];
-        assert_eq!(seen(page), expected.map(|(text, tag)| (text.to_string(), tag)));
+        assert_eq!(split(page), expected.map(|(text, tag)| (text.to_string(), tag)));
     }
 
     #[test]
-    fn broken_markup_is_text_or_nothing() {
+    fn survives_malformed_markup() {
         for page in [
             "<",
             "<p",
@@ -390,8 +388,8 @@ mod tests {
             "a<b",
             "<一>",
         ] {
-            rows(page);
+            lines(page);
         }
-        assert_eq!(seen("<script>甲乙"), [("甲乙".to_string(), LineElement::Text)]);
+        assert_eq!(split("<script>甲乙"), [("甲乙".to_string(), LineElement::Text)]);
     }
 }

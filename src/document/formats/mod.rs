@@ -5,10 +5,12 @@
 
 mod builder;
 mod detect;
+mod fields;
 mod html;
 mod jsonl;
 mod lines;
 mod markdown;
+pub(super) mod record;
 
 use builder::SourceText;
 
@@ -36,11 +38,6 @@ pub enum InputFormat {
     JsonLines,
 }
 
-/// Reads every line of JSON Lines as a document.
-pub(super) fn records(decoded: &DecodedText<'_>, bytes: &[u8]) -> Vec<Result<Document, DocumentError>> {
-    jsonl::read(&SourceText::new(decoded, bytes), decoded.encoding.name())
-}
-
 /// Reads a decoded input. `bytes` is the input before decoding.
 pub(super) fn read(
     decoded: &DecodedText<'_>,
@@ -53,7 +50,7 @@ pub(super) fn read(
     let (text, hints) = match format {
         InputFormat::Auto | InputFormat::Text => (CleanText::plain(decoded, bytes), Vec::new()),
         InputFormat::Lines => return lines::read(&CleanText::plain(decoded, bytes), encoding),
-        InputFormat::JsonLines => return jsonl::merge(jsonl::read(&source(), encoding)),
+        InputFormat::JsonLines => return jsonl::read(&source(), encoding),
         InputFormat::Html => html::read(&source()),
         InputFormat::Markdown => markdown::read(&source()),
     };

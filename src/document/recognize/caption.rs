@@ -1,28 +1,28 @@
-//! Recognises what stands under a picture: 图为…, …（新华社记者 甲摄）, ▲…, 上图：….
+//! Recognizes the captions of pictures: 图为…, …（新华社记者 甲摄）, ▲…, 上图：….
 //!
-//! `block` asks about whole lines. A caption may stand anywhere, also between the two halves of a paragraph.
+//! `blocks` asks about whole lines. A caption may appear anywhere, even between the two halves of a paragraph.
 
 use super::chars::{prefix_len, suffix_start, unbracketed};
 use super::{byline, credit};
 
-/// The longest caption, in characters; a longer text that mentions a photograph is a paragraph.
+/// The maximum length of a caption, in characters. A longer text that mentions a photograph is a paragraph.
 const MAX_CAPTION: usize = 260;
 
-/// Whether the line stands under a picture.
+/// Returns `true` if the line is a caption.
 pub(crate) fn is_caption(text: &str) -> bool {
     if text.len() > MAX_CAPTION * 4 || text.chars().count() > MAX_CAPTION {
         return false;
     }
-    opens_like_one(text) || credits_a_photographer(text)
+    opens_like_a_caption(text) || credits_a_photographer(text)
 }
 
-/// Whether the line only says who took the picture: 新华社记者 王民 摄, 李强摄（人民视觉）.
+/// Returns `true` if the line only names the photographer: 新华社记者 王民 摄, 李强摄（人民视觉）.
 pub(crate) fn is_photographer(text: &str) -> bool {
     if text.len() > 120 || text.contains(['，', '。', '；', '：', ':', '“']) {
         return false;
     }
     let text = unbracketed(text).unwrap_or(text);
-    // The agency that has the picture may follow in brackets.
+    // The picture agency may follow in brackets.
     let name = match text.strip_suffix(['）', ')']).and_then(|rest| rest.rfind(['（', '('])) {
         Some(open) => text[..open].trim_end(),
         None => text,
@@ -39,7 +39,8 @@ pub(crate) fn is_photographer(text: &str) -> bool {
     }
 }
 
-/// Whether a paragraph over the name of a photographer tells what the picture shows: it says so, or the day.
+/// Returns `true` if a paragraph above the name of a photographer describes the picture: it mentions a picture, or opens
+/// with a date.
 pub(crate) fn describes_picture(text: &str) -> bool {
     let count = text.chars().count();
     let window = &text[..prefix_len(text, 16)];
@@ -49,10 +50,10 @@ pub(crate) fn describes_picture(text: &str) -> bool {
     (8..=160).contains(&count)
         && text.ends_with(['。', '）'])
         && (dated || ["图为", "航拍", "拍摄", "镜头", "俯瞰"].iter().any(|word| text.contains(word)))
-        && credit::at_head(text).is_none()
+        && credit::at_start(text).is_none()
 }
 
-fn opens_like_one(text: &str) -> bool {
+fn opens_like_a_caption(text: &str) -> bool {
     #[rustfmt::skip]
     const WORDS: &[&str] = &[
         "图为", "圖為", "图①", "图②", "图③", "图④", "图⑤", "图一", "图二", "上图", "下图", "左图", "右图",
@@ -69,21 +70,21 @@ fn opens_like_one(text: &str) -> bool {
     let Some(word) = WORDS.iter().find(|word| text.starts_with(**word)) else {
         return false;
     };
-    // 图一时之快, 上图书馆: the words that could open a sentence need a mark after them.
+    // Words that may also open a sentence (图一时之快, 上图书馆) must be followed by a mark.
     let rest = &text[word.len()..];
-    let marked = |rest: &str| {
+    let followed_by_mark = |rest: &str| {
         rest.starts_with([
             '：', ':', '为', ' ', '，', '、', '是', '）', '①', '②', '.', '．', '左', '右', '／',
         ])
     };
     match *word {
         "图一" | "图二" | "上图" | "下图" | "左图" | "右图" | "大图" | "小图" | "配图" | "插图" | "图1"
-        | "图2" | "图3" | "图4" => marked(rest),
+        | "图2" | "图3" | "图4" => followed_by_mark(rest),
         _ => true,
     }
 }
 
-/// …（新华社记者 甲 摄）, …（无人机照片，12月27日摄）。…, … 新华社发, … 甲供图.
+/// Returns `true` if a text credits a photographer: …（新华社记者 甲 摄）, …（无人机照片，12月27日摄）。…, … 新华社发, … 甲供图.
 fn credits_a_photographer(text: &str) -> bool {
     #[rustfmt::skip]
     const PHOTO: &[&str] = &[
@@ -97,20 +98,20 @@ fn credits_a_photographer(text: &str) -> bool {
             let window = &before[suffix_start(before, 62)..];
             window.rfind(['（', '(']).is_some_and(|open| {
                 let inside = window[open..].trim_start_matches(['（', '(']).trim();
-                let alone = open == 0 && end < 190 && window.len() == end && end + 3 >= text.len();
-                // 提供 and 绘 say it only with a person or an office before them, at the very end.
-                let vague = ["提供", "绘", "图片", "照片"].iter().any(|word| inside.ends_with(word));
-                let photo = PHOTO.iter().any(|word| inside.ends_with(word)) && !alone;
-                let described =
+                let is_whole_text = open == 0 && end < 190 && window.len() == end && end + 3 >= text.len();
+                // 提供 and 绘 only credit a photographer at the very end.
+                let is_vague = ["提供", "绘", "图片", "照片"].iter().any(|word| inside.ends_with(word));
+                let is_credit = PHOTO.iter().any(|word| inside.ends_with(word)) && !is_whole_text;
+                let is_description =
                     ["无人机照片", "资料照片", "拼版照片"].iter().any(|word| inside.starts_with(word));
-                (photo || described) && (!vague || end + 6 >= text.len())
+                (is_credit || is_description) && (!is_vague || end + 6 >= text.len())
             })
         })
     });
     if credited {
         return true;
     }
-    // Without brackets, after a gap or the last full stop: 新华社记者 甲摄, 本报记者 乙摄影报道, 丙摄（新华社发）.
+    // Without brackets, after a space or the last full stop: 新华社记者 甲摄, 本报记者 乙摄影报道, 丙摄（新华社发）.
     let tail = &text[suffix_start(text, 26)..];
     let tail = tail
         .rfind(['。', '！', '？', '”'])
@@ -121,8 +122,8 @@ fn credits_a_photographer(text: &str) -> bool {
         .find_map(|word| tail.strip_suffix(word));
     name.is_some_and(|name| {
         let head = &name[..prefix_len(name, 12)];
-        let short = name.chars().count() <= 22 && !name.contains(['，', '的']);
-        short
+        let is_short = name.chars().count() <= 22 && !name.contains(['，', '的']);
+        is_short
             && (["记者", "新华社", "本报", "中新社", "通讯员"].iter().any(|word| head.contains(word))
                 || text.contains('。')
                 || byline::are_names(name))
@@ -134,7 +135,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn captions() {
+    fn recognizes_captions() {
         for line in [
             "图为工人在检修设备。",
             "▲孩子们在图书馆里看书。",
@@ -151,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn body_text_and_headlines_are_no_captions() {
+    fn rejects_body_text_and_headlines() {
         for line in [
             "上图书馆去看书的人多了。",
             "图一时之快，后患无穷。",

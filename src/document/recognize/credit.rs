@@ -1,31 +1,31 @@
-//! Recognises the credit of a story, where it was filed and by whom: 新华社北京12月6日电（记者 吉宁 宋晨）, 本报讯,
-//! 【新华社重庆十四日电】, 据新华社电, with the brackets and the byline that go with it.
+//! Recognizes the credit of a story, its dateline and byline: 新华社北京12月6日电（记者 吉宁 宋晨）, 本报讯,
+//! 【新华社重庆十四日电】, 据新华社电.
 //!
-//! `block` asks whether a whole line is one; `segment` asks what stands at the head and at the tail of a paragraph.
+//! `blocks` asks whether a whole line is a credit; `assemble` looks for one at the beginning and end of paragraphs.
 
 use std::ops::Range;
 
 use super::byline;
 use super::chars::{closer, is_digit, is_han, prefix_len, suffix_start, unbracketed};
 
-/// Where in a text the dateline and the byline stand.
+/// The positions of the dateline and the byline in a text.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Credit {
-    /// 新华社北京12月6日电, without brackets.
+    /// The dateline without brackets: 新华社北京12月6日电.
     pub(crate) dateline: Option<Range<usize>>,
-    /// 记者 吉宁 宋晨, without brackets.
+    /// The byline without brackets: 记者 吉宁 宋晨.
     pub(crate) byline: Option<Range<usize>>,
-    /// The first byte after the credit, with its closing bracket.
+    /// The end of the credit, including its closing bracket.
     pub(crate) end: usize,
 }
 
-/// The longest agency, place and date together, in characters.
+/// The maximum length of place and date together, in characters.
 const MAX_DATELINE: usize = 40;
 
-/// Words that begin with 电 or 讯: 本报12月6日电视… is no dateline.
+/// The second characters of words that begin with 电 or 讯: 本报12月6日电视… is not a dateline.
 const AFTER_DIAN: &str = "视视話话力信影子商脑腦网網台臺报報动動器压壓流量站价價灯燈缆纜池气氣源杆号號息机機";
 
-/// The end of the agency (新华社, 本报, 中国青年报, 央视网) that `text` begins with.
+/// Returns the end of the news agency or paper (新华社, 本报, 中国青年报, 央视网) at the beginning of `text`.
 fn agency_end(text: &str) -> Option<usize> {
     let start = ["据", "據", "综合", "綜合"]
         .iter()
@@ -36,7 +36,7 @@ fn agency_end(text: &str) -> Option<usize> {
     last.map(|(at, c)| start + at + c.len_utf8())
 }
 
-/// The dateline that `text` begins with: its end, or none.
+/// Returns the end of the dateline at the beginning of `text`.
 fn dateline_end(text: &str) -> Option<usize> {
     let agency = agency_end(text)?;
     let window = &text[..agency + prefix_len(&text[agency..], MAX_DATELINE)];
@@ -61,26 +61,26 @@ fn dateline_end(text: &str) -> Option<usize> {
         if next.is_some_and(|next| AFTER_DIAN.contains(next)) {
             continue;
         }
-        // 12月6日, and with the desk of the agency after it: 12月6日体育(专电).
-        let dated = middle.rsplit_once('日').is_some_and(|(date, desk)| {
+        // A date, perhaps followed by the desk of the agency: 12月6日体育(专电).
+        let has_date = middle.rsplit_once('日').is_some_and(|(date, desk)| {
             date.ends_with(is_digit)
                 && desk.chars().count() <= 4
                 && desk.chars().all(|c| is_han(c) || c == ' ')
         });
-        let undated = middle.chars().count() <= 8
+        let is_short_form = middle.chars().count() <= 8
             && middle.chars().all(|c| is_han(c) || c == ' ')
             && !middle.contains("记者")
             && !middle.contains(['的', '了', '在', '是', '刊', '发'])
             && (word == "讯" || word == "訊" || next.is_none_or(|next| " （(】〕：:".contains(next)));
-        if dated || undated {
+        if has_date || is_short_form {
             return Some(end);
         }
     }
     None
 }
 
-/// The credit that a paragraph begins with.
-pub(crate) fn at_head(text: &str) -> Option<Credit> {
+/// Returns the credit at the beginning of a paragraph.
+pub(crate) fn at_start(text: &str) -> Option<Credit> {
     let open = text.chars().next()?;
     let close = closer(open).filter(|_| "（([【〔［".contains(open));
     let start = close.map_or(0, |_| open.len_utf8());
@@ -95,9 +95,9 @@ pub(crate) fn at_head(text: &str) -> Option<Credit> {
         });
     }
     let Some(length) = dateline_end(&text[start..]) else {
-        // （本报记者 甲）正文 and 〔記者王小明／台北報導〕正文, at the head of a paragraph, have no dateline.
+        // （本报记者 甲）正文 and 〔記者王小明／台北報導〕正文 have no dateline.
         close?;
-        let (byline, end) = byline::at_head(text)?;
+        let (byline, end) = byline::at_start(text)?;
         return (end < text.len() && byline::is_byline(&text[..end])).then_some(Credit {
             dateline: None,
             byline: Some(byline),
@@ -107,9 +107,9 @@ pub(crate) fn at_head(text: &str) -> Option<Credit> {
     let dateline = start..start + length;
     let mut end = dateline.end;
     let mut byline = None;
-    let mut shut = false;
+    let mut is_closed = false;
     if let Some(close) = close {
-        // 【新华社北京12月6日电 记者 甲】: what is left up to the bracket may be the byline.
+        // The rest of the bracket may be the byline: 【新华社北京12月6日电 记者 甲】.
         let window = &text[end..end + prefix_len(&text[end..], 60)];
         let at = window.find(close)?;
         if byline::is_byline(window[..at].trim()) {
@@ -117,69 +117,69 @@ pub(crate) fn at_head(text: &str) -> Option<Credit> {
             byline = Some(end + lead..end + window[..at].trim_end().len());
         }
         end += at + close.len_utf8();
-        shut = true;
+        is_closed = true;
     }
     if byline.is_none() && text.len() - end < 180 && byline::is_byline(&text[end..]) {
-        // A line of its own, or all there is in a bracket: 新华社北京12月6日电 记者王民 李强.
+        // The rest of the line or bracket is the byline: 新华社北京12月6日电 记者王民 李强.
         let rest = text[end..].trim();
         let inner = unbracketed(rest).unwrap_or(rest);
         let start = end + text[end..].find(inner).unwrap_or(0);
         byline = Some(start..start + inner.len());
         end = text.len();
-        shut = true;
+        is_closed = true;
     } else if byline.is_none()
-        && let Some((range, after)) = byline::at_head(&text[end..])
+        && let Some((range, after)) = byline::at_start(&text[end..])
     {
         byline = Some(end + range.start..end + range.end);
         end += after;
-        shut = true;
+        is_closed = true;
     }
-    if !shut && let Some(colon) = text[end..].strip_prefix(['：', ':']) {
+    if !is_closed && let Some(colon) = text[end..].strip_prefix(['：', ':']) {
         end = text.len() - colon.len();
     }
     Some(Credit { dateline: Some(dateline), byline, end })
 }
 
-/// 【环球时报综合报道】, 【本報綜合報導】: compiled from others, without a day.
+/// Returns `true` for the credit of a story compiled from other reports: 【环球时报综合报道】, 【本報綜合報導】.
 fn is_compiled(inside: &str) -> bool {
     agency_end(inside).is_some()
         && ["报道", "報導", "報道"].iter().any(|word| inside.ends_with(word))
         && !inside.contains(['，', '。', '“', ' '])
-        && byline::at_head(inside).is_none()
+        && byline::at_start(inside).is_none()
 }
 
-/// The credit that is all there is on a line, in brackets or not.
+/// Returns the credit that takes up a whole line, with or without brackets.
 pub(crate) fn whole(text: &str) -> Option<Credit> {
     if text.len() > 400 {
         return None;
     }
-    let credit = at_head(text)?;
+    let credit = at_start(text)?;
     credit.dateline.as_ref()?;
     let rest = text[credit.end..].trim();
     (rest.is_empty() || rest.chars().all(|c| "）)】。".contains(c))).then_some(credit)
 }
 
-/// Whether the names at the end of `text` are of those who helped (记者甲、乙参与采写): the story has its writers already.
+/// Returns `true` if the names at the end of `text` are contributors (记者甲、乙参与采写) rather than authors.
 pub(crate) fn is_contribution(text: &str) -> bool {
     text[suffix_start(text, 12)..].contains("参与")
 }
 
-/// How a paragraph ends when its story ends with it.
+/// The ending of the last paragraph of a story.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum CreditTail {
-    /// With a credit.
+pub(crate) enum StoryEnd {
+    /// A credit.
     Credit(Credit),
-    /// With （完）, （待续） or the like.
-    End,
+    /// An end mark such as （完） or （待续）.
+    Mark,
 }
 
-/// What closes the story at the end of a paragraph: （记者甲）, （据新华社北京12月6日电）, （完）.
-pub(crate) fn at_tail(text: &str) -> Option<CreditTail> {
+/// Returns the ending of a paragraph that closes a story: （记者甲）, （据新华社北京12月6日电）, （完）.
+pub(crate) fn at_end(text: &str) -> Option<StoryEnd> {
     let last = text.chars().next_back()?;
-    // …不会有赢家。▲
+    // An end sign: …不会有赢家。▲
     if "▲■◆★●□".contains(last) {
         let rest = text[..text.len() - last.len_utf8()].trim_end();
-        return rest.ends_with(['。', '！', '？', '”', '…', '）']).then_some(CreditTail::End);
+        return rest.ends_with(['。', '！', '？', '”', '…', '）']).then_some(StoryEnd::Mark);
     }
     if matches!(last, '。' | '！' | '？' | '…' | '；' | '：' | '”' | '，') {
         return None;
@@ -193,27 +193,23 @@ pub(crate) fn at_tail(text: &str) -> Option<CreditTail> {
         let at = from + inside_at;
         if matches!(inside, "完" | "待续" | "未完待续" | "全文完") || inside.ends_with("供本报专稿")
         {
-            return Some(CreditTail::End);
+            return Some(StoryEnd::Mark);
         }
         let shift = |range: Range<usize>| range.start + at..range.end + at;
         if let Some(credit) =
-            whole(inside).or_else(|| at_head(inside).filter(|credit| inside.len() - credit.end < 60))
+            whole(inside).or_else(|| at_start(inside).filter(|credit| inside.len() - credit.end < 60))
         {
-            return Some(CreditTail::Credit(Credit {
+            return Some(StoryEnd::Credit(Credit {
                 dateline: credit.dateline.map(shift),
                 byline: credit.byline.map(shift),
                 end: text.len(),
             }));
         }
         return byline::is_byline(&tail[open..]).then(|| {
-            CreditTail::Credit(Credit {
-                dateline: None,
-                byline: Some(at..at + inside.len()),
-                end: text.len(),
-            })
+            StoryEnd::Credit(Credit { dateline: None, byline: Some(at..at + inside.len()), end: text.len() })
         });
     }
-    // …新优势。新华社北京12月6日电
+    // A dateline after the last sentence: …新优势。新华社北京12月6日电
     let stop = tail.rfind(['。', '！', '？', '…', '”'])?;
     let at = stop + tail[stop..].chars().next()?.len_utf8();
     let rest = tail[at..].trim_start();
@@ -221,10 +217,10 @@ pub(crate) fn at_tail(text: &str) -> Option<CreditTail> {
     if unbracketed(rest).is_some() {
         return None;
     }
-    // …早开了一个星期。本报记者 李强
+    // A byline after the last sentence: …早开了一个星期。本报记者 李强
     if rest.len() <= 90 && !tail[stop..].starts_with('”') && whole(rest).is_none() && byline::is_byline(rest)
     {
-        return Some(CreditTail::Credit(Credit {
+        return Some(StoryEnd::Credit(Credit {
             dateline: None,
             byline: Some(start..text.len()),
             end: text.len(),
@@ -232,7 +228,7 @@ pub(crate) fn at_tail(text: &str) -> Option<CreditTail> {
     }
     whole(rest).map(|credit| {
         let shift = |range: Range<usize>| range.start + start..range.end + start;
-        CreditTail::Credit(Credit {
+        StoryEnd::Credit(Credit {
             dateline: credit.dateline.map(shift),
             byline: credit.byline.map(shift),
             end: text.len(),
@@ -244,8 +240,8 @@ pub(crate) fn at_tail(text: &str) -> Option<CreditTail> {
 mod tests {
     use super::*;
 
-    fn head(text: &str) -> Option<(Option<&str>, Option<&str>, &str)> {
-        let credit = at_head(text)?;
+    fn start_of(text: &str) -> Option<(Option<&str>, Option<&str>, &str)> {
+        let credit = at_start(text)?;
         Some((
             credit.dateline.map(|range| &text[range]),
             credit.byline.map(|range| &text[range]),
@@ -254,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn credits_at_the_head_of_a_paragraph() {
+    fn finds_credits_at_the_start_of_paragraphs() {
         let cases = [
             (
                 "新华社北京12月6日电（记者 吉宁 宋晨）正文",
@@ -281,12 +277,12 @@ mod tests {
             ("〔記者王小明／台北報導〕正文", None, Some("記者王小明／台北報導"), "正文"),
         ];
         for (text, dateline, byline, rest) in cases {
-            assert_eq!(head(text), Some((dateline, byline, rest)), "{text}");
+            assert_eq!(start_of(text), Some((dateline, byline, rest)), "{text}");
         }
     }
 
     #[test]
-    fn sentences_that_only_begin_like_a_credit() {
+    fn rejects_sentences_that_only_begin_like_a_credit() {
         for text in [
             "本报12月6日电视版刊登了节目单",
             "新华社发表评论员文章，通电全国",
@@ -297,33 +293,33 @@ mod tests {
             "国际货币基金组织（IMF）25日发布",
             "",
         ] {
-            assert_eq!(head(text), None, "{text}");
+            assert_eq!(start_of(text), None, "{text}");
         }
     }
 
     #[test]
-    fn credits_on_a_line_of_their_own_and_at_the_tail() {
+    fn finds_credits_on_whole_lines_and_at_the_end_of_paragraphs() {
         assert!(whole("新华社墨西哥城12月6日电").is_some());
         assert!(whole("（据新华社北京12月6日电）").is_some());
         assert!(whole("新华社北京12月6日电 今天").is_none());
-        let tail = |text: &'static str| match at_tail(text) {
-            Some(CreditTail::Credit(credit)) => {
+        let end_of = |text: &'static str| match at_end(text) {
+            Some(StoryEnd::Credit(credit)) => {
                 (credit.dateline.map(|range| &text[range]), credit.byline.map(|range| &text[range]))
             }
-            Some(CreditTail::End) => (Some("end"), None),
+            Some(StoryEnd::Mark) => (Some("end"), None),
             None => (None, None),
         };
-        assert_eq!(tail("优势。（据新华社北京12月6日电）"), (Some("据新华社北京12月6日电"), None));
+        assert_eq!(end_of("优势。（据新华社北京12月6日电）"), (Some("据新华社北京12月6日电"), None));
         assert_eq!(
-            tail("优势。（新华社北京12月6日电 记者王民）"),
+            end_of("优势。（新华社北京12月6日电 记者王民）"),
             (Some("新华社北京12月6日电"), Some("记者王民"))
         );
-        assert_eq!(tail("优势。新华社北京12月6日电"), (Some("新华社北京12月6日电"), None));
-        assert_eq!(tail("优势。（本报记者 王民）"), (None, Some("本报记者 王民")));
-        assert_eq!(tail("优势。（完）"), (Some("end"), None));
-        assert_eq!(tail("优势。本报记者 王民"), (None, Some("本报记者 王民")));
-        assert_eq!(tail("优势。▲"), (Some("end"), None));
-        assert_eq!(tail("他说（笑）"), (None, None));
-        assert_eq!(tail("他说。"), (None, None));
+        assert_eq!(end_of("优势。新华社北京12月6日电"), (Some("新华社北京12月6日电"), None));
+        assert_eq!(end_of("优势。（本报记者 王民）"), (None, Some("本报记者 王民")));
+        assert_eq!(end_of("优势。（完）"), (Some("end"), None));
+        assert_eq!(end_of("优势。本报记者 王民"), (None, Some("本报记者 王民")));
+        assert_eq!(end_of("优势。▲"), (Some("end"), None));
+        assert_eq!(end_of("他说（笑）"), (None, None));
+        assert_eq!(end_of("他说。"), (None, None));
     }
 }

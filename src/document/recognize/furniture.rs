@@ -1,10 +1,11 @@
-//! Recognises what belongs to a page and to none of its stories: 第3版, dates of issue, rules, page numbers, imprints.
+//! Recognizes page furniture, which belongs to the page and not to a story: 第3版, issue dates, rules, page numbers,
+//! imprints.
 //!
-//! `block` asks about whole lines. Lists here are of the words that the trade uses, never of stories.
+//! `blocks` asks about whole lines. The word lists contain terms of the trade, never words of particular stories.
 
 use super::chars::{is_digit, is_han, prefix_len, unbracketed};
 
-/// Whether the line belongs to the page and to none of its stories.
+/// Returns `true` if the line is page furniture.
 pub(crate) fn is_furniture(text: &str) -> bool {
     if text.len() > 360 {
         return false;
@@ -17,7 +18,7 @@ pub(crate) fn is_furniture(text: &str) -> bool {
         || is_source(text)
 }
 
-/// Dashes, stars and the like, from edge to edge. A line of …… is text: the trade uses it for "and so on".
+/// Returns `true` for a line of dashes, stars and the like. A line of …… is text, because it means "and so on".
 fn is_rule(text: &str, count: usize) -> bool {
     count >= 3 && text.chars().all(|c| "-—–―─━═=_*＊＝－+~～·#■□◆◇●○★☆▲△".contains(c) || c.is_whitespace())
 }
@@ -27,7 +28,7 @@ fn is_page_number(text: &str) -> bool {
     !number.is_empty() && number.len() <= 3 && number.bytes().all(|byte| byte.is_ascii_digit())
 }
 
-/// 第3版, 03版：要闻, A12版, 第1版(要闻), 第1版(), 专栏：.
+/// Returns `true` for the name of a page: 第3版, 03版：要闻, A12版, 第1版(要闻), 第1版(), 专栏：.
 fn is_page_name(text: &str) -> bool {
     if matches!(text.trim_end_matches(['：', ':', ' ']), "专栏" | "專欄" | "版面" | "版次")
         && text.ends_with(['：', ':'])
@@ -43,38 +44,39 @@ fn is_page_name(text: &str) -> bool {
     (1..=4).contains(&number) && name.chars().count() <= 10 && (rest.is_empty() || !rest.starts_with(is_han))
 }
 
-/// 2025年12月6日 星期六, 1951-09-15, 第28012期, alone or with the name of the paper.
+/// Returns `true` for the date or number of an issue: 2025年12月6日 星期六, 1951-09-15, 第28012期, alone or with the name of
+/// the paper.
 fn is_issue_date(text: &str) -> bool {
     if !text.contains(is_digit) {
         return false;
     }
-    // All of the words must be of such a line, and one of them a date or a number of an issue.
-    let mut dated = false;
+    // Every word must be of such a line, and at least one a date or an issue number.
+    let mut is_dated = false;
     let words = text.split(|c: char| {
         c.is_whitespace() || matches!(c, '｜' | '|' | '·' | '，' | ',' | '（' | '）' | '(' | ')' | ':' | '：')
     });
-    let fine = words.filter(|word| !word.is_empty()).all(|word| {
-        let tells = is_date(word) || word.starts_with('第') && word.ends_with('期');
-        dated |= tells;
-        tells || goes_with_date(word)
+    let all_fit = words.filter(|word| !word.is_empty()).all(|word| {
+        let dates = is_date(word) || word.starts_with('第') && word.ends_with('期');
+        is_dated |= dates;
+        dates || goes_with_date(word)
     });
-    fine && dated
+    all_fit && is_dated
 }
 
-/// A day alone on its line, as it stands under a notice.
+/// Returns `true` for a date alone on its line, as it appears under a notice.
 pub(crate) fn is_day(text: &str) -> bool {
     text.len() <= 60 && is_date(text)
 }
 
-/// 2025年12月6日, 1951-09-15.
+/// Returns `true` for a date: 2025年12月6日, 1951-09-15.
 fn is_date(word: &str) -> bool {
-    let made_of = |signs: &str| word.chars().all(|c| is_digit(c) || signs.contains(c));
+    let consists_of = |other: &str| word.chars().all(|c| is_digit(c) || other.contains(c));
     word.starts_with(is_digit)
-        && (word.contains('年') && made_of("年月日")
-            || word.len() >= 8 && word.matches(['-', '.', '/']).count() == 2 && made_of("-./"))
+        && (word.contains('年') && consists_of("年月日")
+            || word.len() >= 8 && word.matches(['-', '.', '/']).count() == 2 && consists_of("-./"))
 }
 
-/// 星期六, 农历乙巳年十月十七, 第2版, 今日20版, 某某日报, 3.
+/// Returns `true` for a word that may accompany the date of an issue: 星期六, 农历乙巳年十月十七, 第2版, 今日20版, 某某日报, 3.
 fn goes_with_date(word: &str) -> bool {
     let count = word.chars().count();
     let starts = |words: &[&str]| words.iter().any(|start| word.starts_with(start));
@@ -86,7 +88,7 @@ fn goes_with_date(word: &str) -> bool {
         || count <= 3 && word.chars().all(is_digit)
 }
 
-/// 2024年03月05日08:12 | 来源：…, as web pages have it under the headline.
+/// Returns `true` for the line with date and source that web pages have under the headline: 2024年03月05日08:12 | 来源：….
 fn is_source(text: &str) -> bool {
     const WORDS: &[&str] = &[
         "来源：",
@@ -100,23 +102,23 @@ fn is_source(text: &str) -> bool {
         "分享到",
         "打印本页",
     ];
-    if count_within(text, 60) && is_reference(text) {
+    if is_within(text, 60) && is_reference(text) {
         return true;
     }
     if !text.starts_with(|first| "来來发字浏阅分打2".contains(first)) {
         return false;
     }
-    let dated = text.starts_with("20")
+    let is_dated = text.starts_with("20")
         && text.contains(':')
         && text.chars().filter(char::is_ascii_digit).count() >= 8;
     let count = text.chars().count();
     count <= 80
         && !text.ends_with('。')
         && (WORDS.iter().any(|word| text.starts_with(word))
-            || dated && count <= 60 && (WORDS.iter().any(|word| text.contains(word)) || count <= 20))
+            || is_dated && count <= 60 && (WORDS.iter().any(|word| text.contains(word)) || count <= 20))
 }
 
-/// 《某某日报》（2024年3月5日 02版）: where a text was printed.
+/// Returns `true` for a reference to the issue in which a text was printed: 《某某日报》（2024年3月5日 02版）.
 fn is_reference(text: &str) -> bool {
     let text = unbracketed(text).unwrap_or(text);
     text.strip_prefix('《').and_then(|rest| rest.split_once('》')).is_some_and(|(_, rest)| {
@@ -128,11 +130,12 @@ fn is_reference(text: &str) -> bool {
     })
 }
 
-fn count_within(text: &str, most: usize) -> bool {
-    text.chars().nth(most).is_none()
+/// Returns `true` if `text` has at most `max_chars` characters.
+fn is_within(text: &str, max_chars: usize) -> bool {
+    text.chars().nth(max_chars).is_none()
 }
 
-/// Addresses, telephone numbers and prices of the paper.
+/// Returns `true` for the address, telephone number or price of the paper.
 fn is_imprint(text: &str, count: usize) -> bool {
     #[rustfmt::skip]
     const WORDS: &[&str] = &[
@@ -153,7 +156,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn furniture_of_the_page() {
+    fn recognizes_page_furniture() {
         for line in [
             "第3版",
             "03版：要闻",

@@ -1,52 +1,52 @@
-//! Recognises lines that have the form of a title: no full stop, not long, brackets in balance, not cut off.
+//! Recognizes lines that look like a title: no full stop, not too long, balanced brackets, not cut off.
 //!
-//! Whether such a line is a headline, a section heading, a kicker or no title after all depends on what stands around
-//! it; that is decided in `titles` and `boundary`.
+//! Whether such a line really is a headline, a section heading or a kicker depends on its surroundings; `assemble`
+//! decides that.
 
 use super::chars::{closer, is_closer, is_digit, is_han, is_stop};
 
-/// The longest title, in characters. Names of laws and conferences make some of them long.
+/// The maximum length of a title, in characters. Some contain the long names of laws and conferences.
 const MAX_TITLE: usize = 52;
 
-/// How much a line looks like a title.
+/// The degree to which a line looks like a title.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum TitleLikeness {
-    /// It is none.
-    Not,
-    /// It may be one where a title is due: it ends in ？ or ！.
-    Maybe,
-    /// It is one, unless it is the end of something cut off.
-    Like,
+    /// The line is not a title.
+    None,
+    /// The line ends in ？ or ！ and is a title only where one is expected.
+    Possible,
+    /// The line is a title unless it is a fragment of an interrupted paragraph.
+    Likely,
 }
 
-/// Words that no title ends with, but a line that a column cut off may; `seam` weighs the less certain ones.
-const LEADING_ON: &str = "的是或把被而但";
+/// Characters that never end a title but may end a line that was cut off. `seam` weighs the less certain ones.
+const NEVER_LAST_OF_TITLE: &str = "的是或把被而但";
 
-/// Whether `text`, a whole line, has the form of a title.
-pub(crate) fn looks(text: &str) -> TitleLikeness {
+/// Returns the degree to which `text`, a whole line, looks like a title.
+pub(crate) fn likeness(text: &str) -> TitleLikeness {
     if text.len() > MAX_TITLE * 4 {
-        return TitleLikeness::Not;
+        return TitleLikeness::None;
     }
-    let mut open = [' '; 8];
-    let (mut depth, mut count, mut commas, mut listed, mut letters) = (0, 0, 0, 0, 0);
+    let mut closers = [' '; 8];
+    let (mut depth, mut count, mut commas, mut list_commas, mut letters) = (0, 0, 0, 0, 0);
     let mut last = ' ';
     for character in text.chars() {
         if let Some(close) = closer(character) {
-            if depth == open.len() {
-                return TitleLikeness::Not;
+            if depth == closers.len() {
+                return TitleLikeness::None;
             }
-            open[depth] = close;
+            closers[depth] = close;
             depth += 1;
         } else if is_closer(character) {
-            if depth == 0 || open[depth - 1] != character {
-                return TitleLikeness::Not;
+            if depth == 0 || closers[depth - 1] != character {
+                return TitleLikeness::None;
             }
             depth -= 1;
         } else if matches!(character, '。' | '；') && depth == 0 {
-            return TitleLikeness::Not;
+            return TitleLikeness::None;
         }
         commas += usize::from(depth == 0 && matches!(character, '，' | ','));
-        listed += usize::from(character == '、');
+        list_commas += usize::from(character == '、');
         letters += usize::from(is_han(character) || character.is_alphabetic());
         count += 1;
         last = character;
@@ -56,30 +56,31 @@ pub(crate) fn looks(text: &str) -> TitleLikeness {
         || !(2..=MAX_TITLE).contains(&count)
         || letters < 2
         || commas > 2
-        || listed > 2
+        || list_commas > 2
         || "，。、；：！？…—".contains(first)
     {
-        return TitleLikeness::Not;
+        return TitleLikeness::None;
     }
     if "，、；：,:;.—…".contains(last) || is_enumerated(text) || is_spoken(text) || is_tabular(text) {
-        return TitleLikeness::Not;
+        return TitleLikeness::None;
     }
-    let inner = text.trim_end_matches(['”', '’', '」', '』', '）', ')']).chars().next_back().unwrap_or(' ');
-    if matches!(inner, '。' | '…') {
-        return TitleLikeness::Not;
+    let unquoted =
+        text.trim_end_matches(['”', '’', '」', '』', '）', ')']).chars().next_back().unwrap_or(' ');
+    if matches!(unquoted, '。' | '…') {
+        return TitleLikeness::None;
     }
-    if is_stop(inner) {
-        return if count <= 36 && commas <= 1 { TitleLikeness::Maybe } else { TitleLikeness::Not };
+    if is_stop(unquoted) {
+        return if count <= 36 && commas <= 1 { TitleLikeness::Possible } else { TitleLikeness::None };
     }
-    if LEADING_ON.contains(last) || commas > 0 && count > 32 {
-        return TitleLikeness::Not;
+    if NEVER_LAST_OF_TITLE.contains(last) || commas > 0 && count > 32 {
+        return TitleLikeness::None;
     }
-    TitleLikeness::Like
+    TitleLikeness::Likely
 }
 
-/// Whether `text` cannot be a whole title: a bracket is open, or it ends in a word that leads on.
+/// Returns `true` if `text` cannot be a whole title: it has an open bracket or ends in a word that needs another.
 pub(crate) fn is_unfinished(text: &str) -> bool {
-    if text.ends_with(|c: char| LEADING_ON.contains(c) || "和与及、".contains(c)) {
+    if text.ends_with(|c: char| NEVER_LAST_OF_TITLE.contains(c) || "和与及、".contains(c)) {
         return true;
     }
     let mut open = Vec::new();
@@ -93,17 +94,17 @@ pub(crate) fn is_unfinished(text: &str) -> bool {
     !open.is_empty()
 }
 
-/// ——新质生产力发展一线见闻
+/// Returns `true` for a subtitle: ——新质生产力发展一线见闻.
 pub(crate) fn is_subtitle(text: &str) -> bool {
     let rest = text.trim_start_matches(['—', '―', '─', '–', '-']);
     let dashes = text.len() - rest.len();
     dashes >= 3
         && rest.len() < 180
-        && matches!(looks(rest.trim()), TitleLikeness::Like | TitleLikeness::Maybe)
+        && matches!(likeness(rest.trim()), TitleLikeness::Likely | TitleLikeness::Possible)
         && !rest.ends_with(['。', '！'])
 }
 
-/// 第一，…: a paragraph that counts, be it ever so short.
+/// Returns `true` for a paragraph that enumerates, however short: 第一，….
 fn is_enumerated(text: &str) -> bool {
     text.strip_prefix('第').is_some_and(|rest| {
         let rest = rest.trim_start_matches(is_digit);
@@ -111,14 +112,14 @@ fn is_enumerated(text: &str) -> bool {
     })
 }
 
-/// 问：…, 答：…, 记者：…
+/// Returns `true` for a line of an interview: 问：…, 答：…, 记者：….
 fn is_spoken(text: &str) -> bool {
     ["问", "答", "记者", "記者", "问题", "主持人"]
         .iter()
         .any(|who| text.strip_prefix(who).is_some_and(|rest| rest.starts_with(['：', ':'])))
 }
 
-/// 公告, 启事, 更正: what stands under it is no news, and never part of the story before.
+/// Returns `true` for the title of a public notice: 公告, 启事, 更正. The text under it is never part of the story before.
 pub(crate) fn is_notice(text: &str) -> bool {
     const WORDS: &[&str] =
         &["公告", "通告", "启事", "声明", "更正", "讣告", "公示", "致歉", "遗失声明", "招标公告", "拍卖公告"];
@@ -128,36 +129,38 @@ pub(crate) fn is_notice(text: &str) -> bool {
     }
 }
 
-/// Whether two titles are built alike, as the headings of one story are: 岸线变了, 产业变了; 钱从哪里来, 人往哪里去？
+/// Returns `true` if two titles have the same structure, as the headings of one story often do: 岸线变了, 产业变了;
+/// 钱从哪里来, 人往哪里去？
 pub(crate) fn are_parallel(one: &str, other: &str) -> bool {
-    const LONGEST: usize = 16;
-    let plain = |text: &'_ str| -> usize { text.chars().filter(|c| is_han(*c)).take(LONGEST + 1).count() };
-    let count = plain(one);
-    if !(3..=LONGEST).contains(&count) || plain(other) != count {
+    const MAX_CHARS: usize = 16;
+    let han_count =
+        |text: &'_ str| -> usize { text.chars().filter(|c| is_han(*c)).take(MAX_CHARS + 1).count() };
+    let count = han_count(one);
+    if !(3..=MAX_CHARS).contains(&count) || han_count(other) != count {
         return false;
     }
     let pairs = one.chars().filter(|c| is_han(*c)).zip(other.chars().filter(|c| is_han(*c)));
-    let alike = pairs.filter(|(a, b)| a == b).count();
-    (2..count).contains(&alike) && alike * 5 >= count * 2
+    let equal = pairs.filter(|(a, b)| a == b).count();
+    (2..count).contains(&equal) && equal * 5 >= count * 2
 }
 
-/// （一）…, 一、…, 1.…, ◆…: a title within a text, never of one.
+/// Returns `true` for a numbered or bulleted title, which is a heading and never a headline: （一）…, 一、…, 1.…, ◆….
 pub(crate) fn is_numbered(text: &str) -> bool {
     let first = text.chars().next().unwrap_or(' ');
-    let (inner, bracketed) =
+    let (unbracketed, is_bracketed) =
         if "（(".contains(first) { (&text[first.len_utf8()..], true) } else { (text, false) };
-    let rest = inner.trim_start_matches(is_digit);
-    let digits = inner.len() - rest.len();
-    let ends = if bracketed {
+    let rest = unbracketed.trim_start_matches(is_digit);
+    let digits = unbracketed.len() - rest.len();
+    let has_delimiter = if is_bracketed {
         rest.starts_with(['）', ')'])
     } else {
         rest.starts_with(['、', '.', '．'])
             && !rest.trim_start_matches(['、', '.', '．']).starts_with(|c: char| c.is_ascii_digit())
     };
-    digits > 0 && digits <= 9 && ends || is_chapter(text) || "①②③④⑤⑥⑦⑧⑨⑩◆◇■▍▌".contains(first)
+    digits > 0 && digits <= 9 && has_delimiter || is_chapter(text) || "①②③④⑤⑥⑦⑧⑨⑩◆◇■▍▌".contains(first)
 }
 
-/// 第一章 总则, 第三节 法律责任.
+/// Returns `true` for the title of a chapter of a law: 第一章 总则, 第三节 法律责任.
 fn is_chapter(text: &str) -> bool {
     text.strip_prefix('第').is_some_and(|rest| {
         let kind = rest.trim_start_matches(is_digit);
@@ -170,7 +173,7 @@ fn is_chapter(text: &str) -> bool {
     })
 }
 
-/// 北京 晴 18℃/29℃, 金牌 12 8 3: the line of a table.
+/// Returns `true` for a row of a table: 北京 晴 18℃/29℃, 金牌 12 8 3.
 fn is_tabular(text: &str) -> bool {
     if !text.contains(|c: char| c.is_ascii_digit() || c == '℃') {
         return false;
@@ -187,7 +190,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn titles_and_what_only_resembles_them() {
+    fn tells_titles_from_similar_lines() {
         for line in [
             "全国文物普查启动",
             "《关于加强保护的意见》发布",
@@ -197,10 +200,10 @@ mod tests {
             "增速0.7%",
             "冷空气南下 局地降温超12℃",
         ] {
-            assert_eq!(looks(line), TitleLikeness::Like, "{line}");
+            assert_eq!(likeness(line), TitleLikeness::Likely, "{line}");
         }
         for line in ["如何迈出第一步？", "从699天缩短至1.64小时！"] {
-            assert_eq!(looks(line), TitleLikeness::Maybe, "{line}");
+            assert_eq!(likeness(line), TitleLikeness::Possible, "{line}");
         }
         for line in [
             "全市的中小学今天开学。",
@@ -218,19 +221,19 @@ mod tests {
             "北京 晴转多云 18℃/29℃",
             "中国 12 8 3",
         ] {
-            assert_eq!(looks(line), TitleLikeness::Not, "{line}");
+            assert_eq!(likeness(line), TitleLikeness::None, "{line}");
         }
     }
 
     #[test]
-    fn headings_of_one_story_are_built_alike() {
+    fn recognizes_parallel_headings_and_notices() {
         assert!(are_parallel("岸线变了", "日子变了") && are_parallel("钱从哪里来", "人往哪里去？"));
         assert!(!are_parallel("岸线变了", "岸线变了") && !are_parallel("岸线变了", "渔民上岸"));
         assert!(is_notice("公　告") && !is_notice("公告发布"));
     }
 
     #[test]
-    fn numbers_and_dashes_before_titles() {
+    fn recognizes_numbered_titles_and_subtitles() {
         assert!(is_numbered("一、总体要求") && is_numbered("（二）基本原则") && is_numbered("3.保障措施"));
         assert!(
             is_numbered("第一章 总则") && is_numbered("第三节 罚则") && !is_numbered("第三节能源论坛举行")

@@ -12,7 +12,7 @@ use std::{
 use serde_json::json;
 
 use super::{FinishedItem, ItemOutcome, RunTotals};
-use crate::cli::{input::Sources, output::DigestCounts};
+use crate::cli::{input::InputSources, output::DigestCounts};
 use bars::ProgressBars;
 use state::ProgressState;
 
@@ -46,7 +46,7 @@ impl BatchProgress {
     }
 
     /// Reports the start of the run.
-    pub(super) fn begin(self: &Arc<Self>, sources: &Arc<Sources>) {
+    pub(super) fn begin(self: &Arc<Self>, sources: &Arc<InputSources>) {
         {
             let mut state = self.state();
             *state = ProgressState::new();

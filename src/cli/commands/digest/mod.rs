@@ -17,18 +17,19 @@ use anyhow::{Context as _, bail};
 use crate::{
     cli::{
         CommandOutcome,
-        args::{DigestArgs, DigestFormat, InputFormat, Order},
+        args::{DigestArgs, DigestFormat, Order},
         batch::{
             BatchProgress, BatchRun, OutputDirectory, ProgressMode, ResultSink, ResultStore, RunTotals,
             StreamSink,
         },
-        input::{Item, Sources},
+        input::{InputSources, Item},
         output::{DigestLayout, ResultStream, StreamShape},
         progress::SectionProgress,
         setup::{connection::ServerConnection, glossary, task_message},
     },
     client::{PoolMember, PoolSettings, ServerPool},
     config::{ModelChoice, ModelConfig, ModelRef},
+    document::InputFormat,
     pb,
 };
 use page::PageRun;
@@ -36,7 +37,7 @@ use page::PageRun;
 pub(in crate::cli) async fn run(args: DigestArgs) -> anyhow::Result<CommandOutcome> {
     let directory = args.output.as_deref().filter(|path| is_directory(path)).map(Path::to_owned);
     // Inputs and options are checked before a model is downloaded or loaded.
-    let sources = Sources::new(&args.input, directory.as_deref())?;
+    let sources = InputSources::new(&args.input, directory.as_deref())?;
     let options = digest_options(&args)?;
     let only_page = sources.only_page();
     if args.retry_failed && directory.is_none() {
@@ -90,7 +91,7 @@ async fn digest_page_over(
 async fn digest_batch(
     args: &DigestArgs,
     options: pb::DigestOptions,
-    sources: Sources,
+    sources: InputSources,
     directory: Option<PathBuf>,
 ) -> anyhow::Result<CommandOutcome> {
     let progress = BatchProgress::new(match (args.quiet, args.json_progress) {
