@@ -27,7 +27,7 @@ fn two_models() -> Pipeline {
         pipeline_of(id, tasks, script, Duration::ZERO, Arc::default(), EngineConfig::default())
     };
     let summaries: Script = Arc::new(|_| Answer::Text("航天又有好消息。".to_owned()));
-    one("scripted", Tasks::default(), obedient()).with_summaries_of(one("third", SUMMARY_ONLY, summaries))
+    one("scripted", Tasks::default(), obedient()).with_summary_model(one("third", SUMMARY_ONLY, summaries))
 }
 
 fn request(model: &str, tasks: &[pb::Task]) -> pb::DigestRequest {

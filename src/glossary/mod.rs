@@ -1,11 +1,10 @@
-//! Terms and the English that they must become: glossary files, the ones that come with the build, and their search in
-//! a text.
+//! Terms with their required English: glossary files, the built-in glossaries, and the search for terms in a text.
 //!
-//! Called by `pipeline` (which writes the English into the source and requires it of the output), by `server` and `cli`
-//! (which read files). Knows none of the others, and never decides what to do about a term that is missing.
+//! `pipeline` writes the English into the source and requires it of the translation; `server` and `cli` read files. The
+//! module never decides what to do about a missing term.
 //!
-//! A glossary file holds a term a line, `Chinese<TAB>English`, UTF-8; `#` begins a comment line, and columns after the
-//! second are notes. Further accepted forms of the English follow the first after `|`.
+//! A glossary file is UTF-8 with one term per line, `Chinese<TAB>English`. Alternatives that are also accepted follow the
+//! English after `|`. Lines that begin with `#` are comments; columns after the second are notes.
 
 mod parse;
 
@@ -19,19 +18,19 @@ use sha2::{Digest, Sha256};
 
 pub use parse::GlossaryError;
 
-/// A Chinese term and its English.
+/// A Chinese term with its English.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Term {
-    /// As it stands in the text.
+    /// The Chinese, as it occurs in texts.
     pub source: String,
-    /// The English that is written.
+    /// The preferred English.
     pub target: String,
-    /// Other forms of the English that are right as well.
+    /// Other accepted forms of the English.
     pub accepted: Vec<String>,
 }
 
 impl Term {
-    /// A term; `target` may name further accepted forms after `|`.
+    /// Creates a term. `target` may contain further accepted forms after `|`.
     pub fn new(source: &str, target: &str) -> Self {
         let mut forms = target.split('|').map(|form| form.trim().to_owned());
         let target = forms.next().unwrap_or_default();
@@ -39,20 +38,20 @@ impl Term {
     }
 }
 
-/// A place in a text where a term stands.
+/// An occurrence of a term in a text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Occurrence<'g> {
-    /// The bytes of the text.
+    /// The byte range in the text.
     pub range: Range<usize>,
     /// The term.
     pub term: &'g Term,
 }
 
-/// Terms, ready to be searched for.
+/// A set of terms, compiled for searching.
 #[derive(Debug, Clone)]
 pub struct Glossary {
     terms: Vec<Term>,
-    /// Finds the sources of `terms`, the longest at each place.
+    /// Matches the sources of `terms`, the longest at each position.
     matcher: AhoCorasick,
     sha256: String,
 }
@@ -63,11 +62,11 @@ macro_rules! builtin {
     };
 }
 
-/// The terms that every request begins with.
+/// The terms that apply to every request.
 static DEFAULT: LazyLock<Arc<Glossary>> =
     LazyLock::new(|| Arc::new(builtin_glossary(&[builtin!("official.tsv"), builtin!("agencies.tsv")])));
 
-/// Places that stand in datelines.
+/// Places that occur in datelines.
 static PLACES: LazyLock<Glossary> = LazyLock::new(|| builtin_glossary(&[builtin!("places.tsv")]));
 
 fn builtin_glossary(files: &[(&str, &str)]) -> Glossary {
@@ -78,22 +77,23 @@ fn builtin_glossary(files: &[(&str, &str)]) -> Glossary {
 }
 
 impl Glossary {
-    /// The glossary without terms.
+    /// Creates a glossary without terms.
     pub fn empty() -> Self {
         Self::new([])
     }
 
-    /// The terms that come with the build: official terms and the names of agencies.
+    /// Returns the built-in terms: official terminology and the names of agencies.
     pub fn builtin() -> Arc<Self> {
         DEFAULT.clone()
     }
 
-    /// The places that stand in datelines.
+    /// Returns the built-in places that occur in datelines.
     pub fn places() -> &'static Self {
         &PLACES
     }
 
-    /// Of two terms with the same source the later one counts; a term without source or target is left out.
+    /// Creates a glossary. The last of several terms with the same source wins; terms without a source or target are
+    /// ignored.
     pub fn new(terms: impl IntoIterator<Item = Term>) -> Self {
         let mut by_source = std::collections::BTreeMap::new();
         for term in terms {
@@ -105,37 +105,37 @@ impl Glossary {
         let matcher = AhoCorasick::builder()
             .match_kind(MatchKind::LeftmostLongest)
             .build(terms.iter().map(|term| &term.source))
-            .expect("a glossary is far smaller than what the automaton can hold");
+            .expect("a glossary is far below the limits of the automaton");
         let sha256 = hash(&terms);
         Self { terms, matcher, sha256 }
     }
 
-    /// Reads a glossary file; `name` stands in errors.
+    /// Parses a glossary file. `name` identifies the file in errors.
     ///
     /// # Errors
-    /// [`GlossaryError`] names the line that is no term.
+    /// [`GlossaryError`] for the first invalid line.
     pub fn parse(name: &str, text: &str) -> Result<Self, GlossaryError> {
         Ok(Self::new(parse::terms(name, text)?))
     }
 
-    /// This glossary with the terms of another, which win.
+    /// Returns this glossary with further terms, which replace existing ones with the same source.
     #[must_use]
     pub fn with(&self, others: impl IntoIterator<Item = Term>) -> Self {
         Self::new(self.terms.iter().cloned().chain(others))
     }
 
-    /// The terms, by source.
+    /// Returns the terms, sorted by source.
     pub fn terms(&self) -> &[Term] {
         &self.terms
     }
 
-    /// The term of exactly this source.
+    /// Returns the term with exactly this source.
     pub fn get(&self, source: &str) -> Option<&Term> {
         let at = self.terms.binary_search_by(|term| term.source.as_str().cmp(source)).ok()?;
         Some(&self.terms[at])
     }
 
-    /// Where terms stand in a text, from left to right, the longest at each place, without overlap.
+    /// Finds the terms in a text from left to right, the longest at each position, without overlaps.
     pub fn find<'g>(&'g self, text: &str) -> impl Iterator<Item = Occurrence<'g>> {
         self.matcher
             .find_iter(text)
@@ -144,7 +144,7 @@ impl Glossary {
             .into_iter()
     }
 
-    /// SHA-256 over the terms, hexadecimal; empty without terms. A part of the key of every result.
+    /// Returns the hexadecimal SHA-256 of the terms, which is part of every cache key; empty for a glossary without terms.
     pub fn sha256(&self) -> &str {
         &self.sha256
     }
@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn the_longest_term_wins_at_every_place() {
+    fn finds_the_longest_term_at_every_position() {
         let glossary = Glossary::new([
             Term::new("蓝箭", "Blue Arrow"),
             Term::new("蓝箭航天", "LandSpace"),
@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn later_terms_win_and_change_the_hash() {
+    fn replaces_terms_by_later_ones_and_changes_the_hash() {
         let first = Glossary::new([Term::new("欧盟", "the European Union | EU")]);
         assert_eq!(first.terms()[0].accepted, ["EU"]);
         let second = first.with([Term::new("欧盟", "the EU"), Term::new("", "nothing")]);
@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn what_comes_with_the_build_can_be_read_and_holds_no_chinese_in_its_english() {
+    fn built_in_glossaries_are_valid_and_their_english_contains_no_chinese() {
         let han = |text: &str| text.chars().any(|c| ('\u{3400}'..='\u{9fff}').contains(&c));
         for glossary in [&*Glossary::builtin(), Glossary::places()] {
             assert!(glossary.terms().len() > 100);

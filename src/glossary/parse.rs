@@ -1,31 +1,31 @@
-//! Glossary files: a term a line.
+//! Parses glossary files. Called by the parent module only; the format is described there.
 
 use super::Term;
 
-/// What is wrong with a glossary file.
+/// An invalid line in a glossary file.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{name}, line {line}: {reason}; a term is written `Chinese<TAB>English`")]
+#[error("{name}, line {line}: {reason}; expected `Chinese<TAB>English`")]
 pub struct GlossaryError {
-    /// The file.
+    /// The name of the file.
     pub name: String,
-    /// The line, counted from 1.
+    /// The line number, starting at 1.
     pub line: usize,
-    /// What is wrong with it.
+    /// The reason why the line is invalid.
     pub reason: &'static str,
 }
 
-/// The terms of a file, in order.
+/// Parses the terms of a file, in order.
 pub(super) fn terms(name: &str, text: &str) -> Result<Vec<Term>, GlossaryError> {
     let lines = text.strip_prefix('\u{feff}').unwrap_or(text).lines().enumerate();
     lines
         .filter(|(_, line)| !line.trim().is_empty() && !line.starts_with('#'))
         .map(|(index, line)| {
-            let wrong = |reason| GlossaryError { name: name.to_owned(), line: index + 1, reason };
-            let (source, rest) = line.split_once('\t').ok_or_else(|| wrong("there is no tab"))?;
+            let error = |reason| GlossaryError { name: name.to_owned(), line: index + 1, reason };
+            let (source, rest) = line.split_once('\t').ok_or_else(|| error("missing tab"))?;
             let term = Term::new(source, rest.split('\t').next().unwrap_or_default());
             match () {
-                () if term.source.is_empty() => Err(wrong("the Chinese is missing")),
-                () if term.target.is_empty() => Err(wrong("the English is missing")),
+                () if term.source.is_empty() => Err(error("missing Chinese")),
+                () if term.target.is_empty() => Err(error("missing English")),
                 () => Ok(term),
             }
         })
@@ -37,11 +37,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn comments_blank_lines_notes_and_a_byte_order_mark_are_no_terms() {
+    fn skips_comments_blank_lines_notes_and_a_byte_order_mark() {
         let text = "\u{feff}# a comment\n\n新质生产力\tnew quality productive forces\tplan report 2026\n欧盟\tthe EU|EU\r\n";
-        let read = terms("a.tsv", text).unwrap();
+        let parsed = terms("a.tsv", text).unwrap();
         assert_eq!(
-            read,
+            parsed,
             [
                 Term::new("新质生产力", "new quality productive forces"),
                 Term { source: "欧盟".into(), target: "the EU".into(), accepted: vec!["EU".into()] }
@@ -50,11 +50,11 @@ mod tests {
     }
 
     #[test]
-    fn a_line_that_is_no_term_is_named() {
+    fn reports_the_line_that_is_not_a_term() {
         for (text, reason) in [
-            ("甲\tA\n乙 B", "there is no tab"),
-            ("甲\tA\n\tB", "the Chinese is missing"),
-            ("甲\tA\n乙\t | x", "the English is missing"),
+            ("甲\tA\n乙 B", "missing tab"),
+            ("甲\tA\n\tB", "missing Chinese"),
+            ("甲\tA\n乙\t | x", "missing English"),
         ] {
             let error = terms("b.tsv", text).unwrap_err();
             assert_eq!((error.line, error.reason), (2, reason));

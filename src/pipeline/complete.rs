@@ -1,36 +1,38 @@
-//! One request to the model and its completion.
+//! One model call: a prompt goes to the engine, its events become a completion.
+//!
+//! Called by `translate` and `summarize`.
 
 use std::time::Instant;
 
-use super::{Job, Pipeline, PipelineError, Writer, prompt::Request};
+use super::{Job, Pipeline, PipelineError, TaskModel, prompt::PromptRequest};
 use crate::engine::{FinishReason, Generation, GenerationEvent, Prompt, QueueOrder, Sampling};
 
-/// What the model made of one prompt.
+/// The completion of one prompt.
 #[derive(Debug, Clone)]
 pub(super) struct Completion {
-    /// The text, without white space around it.
+    /// The text, trimmed.
     pub(super) text: String,
-    /// True when the model ended by itself, false when it was stopped at a limit of tokens or characters.
-    pub(super) whole: bool,
-    /// How likely the model found what it wrote: the mean of its tokens' log-probabilities.
+    /// True if the model ended by itself, false if it was stopped at a limit of tokens or characters.
+    pub(super) complete: bool,
+    /// The mean log-probability of the tokens.
     pub(super) confidence: f64,
     pub(super) usage: Usage,
-    /// What a beam search found besides, the likelier first; they cost nothing more.
-    pub(super) others: Vec<Completion>,
+    /// The other results of a beam search, the likeliest first. Their usage is zero.
+    pub(super) other_beams: Vec<Completion>,
 }
 
-/// What completions cost, summed up.
+/// The tokens and the start time of one or more completions.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Usage {
     pub(super) prompt_tokens: usize,
     pub(super) cached_tokens: usize,
     pub(super) completion_tokens: usize,
-    /// When the engine began with the first of them.
+    /// The time at which the engine started on the first of them.
     pub(super) started: Option<Instant>,
 }
 
 impl Usage {
-    /// The sum of two.
+    /// Returns the sum of two usages.
     pub(super) fn plus(self, other: Self) -> Self {
         Self {
             prompt_tokens: self.prompt_tokens + other.prompt_tokens,
@@ -42,39 +44,39 @@ impl Usage {
 }
 
 impl Pipeline {
-    /// Asks the model and waits for the end of its answer of at most `max_new_tokens` tokens.
+    /// Prompts the model and waits for its completion of at most `max_new_tokens` tokens.
     pub(super) async fn complete(
         &self,
         job: &Job,
-        request: Request<'_>,
+        request: PromptRequest<'_>,
         sampling: Sampling,
         max_new_tokens: usize,
-        order: QueueOrder,
+        queue_order: QueueOrder,
     ) -> Result<Completion, PipelineError> {
-        let writer = self.writer(request.task());
-        let tokens = self.prompts.tokens(request, &writer.tokenizer)?;
-        // The answers of an encoder-decoder have an end of their own.
-        let max_new_tokens = match writer.tokenizer.takes_sources() {
-            true => max_new_tokens.min(writer.engine.max_completion(tokens.len())),
+        let model = self.task_model(request.task());
+        let tokens = self.prompts.tokens(request, &model.tokenizer)?;
+        // An encoder-decoder limits its output by itself.
+        let max_new_tokens = match model.tokenizer.takes_sources() {
+            true => max_new_tokens.min(model.engine.max_completion(tokens.len())),
             false => max_new_tokens,
         };
         let mut usage = Usage { prompt_tokens: tokens.len(), ..Usage::default() };
-        let mut others = Vec::new();
-        let mut generation = writer
+        let mut other_beams = Vec::new();
+        let mut generation = model
             .engine
             .submit(Prompt {
                 sampling,
-                allowed: request.is_english().then(|| writer.english.clone()),
-                ..writer.prompt(job, tokens, max_new_tokens, order)
+                allowed: request.is_english().then(|| model.english.clone()),
+                ..model.greedy_prompt(job, tokens, max_new_tokens, queue_order)
             })
             .await?;
-        let mut text = writer.tokenizer.detokenizer(request.stop_strings());
-        let mut likelihood = 0.0;
-        let whole = loop {
-            match next(&mut generation, &mut usage).await? {
-                Next::Token { id, log_probability } => {
+        let mut text = model.tokenizer.detokenizer(request.stop_strings());
+        let mut log_probability_sum = 0.0;
+        let complete = loop {
+            match next_event(&mut generation, &mut usage).await? {
+                CompletionEvent::Token { id, log_probability } => {
                     usage.completion_tokens += 1;
-                    likelihood += log_probability;
+                    log_probability_sum += log_probability;
                     if text.push(id)? {
                         break true;
                     }
@@ -82,66 +84,75 @@ impl Pipeline {
                         break false;
                     }
                 }
-                Next::Alternative { tokens, log_probabilities, whole } => {
-                    let mut text = writer.tokenizer.detokenizer(request.stop_strings());
+                CompletionEvent::OtherBeam { tokens, log_probabilities, complete } => {
+                    let mut text = model.tokenizer.detokenizer(request.stop_strings());
                     for token in &tokens {
                         text.push(*token)?;
                     }
-                    let likelihood: f64 = log_probabilities.iter().copied().map(f64::from).sum();
-                    let confidence = likelihood / tokens.len().max(1) as f64;
-                    let text = text.text().trim().to_owned();
-                    let (usage, others_of_it) = (Usage::default(), Vec::new());
-                    others.push(Completion { text, whole, confidence, usage, others: others_of_it });
+                    let sum: f64 = log_probabilities.iter().copied().map(f64::from).sum();
+                    other_beams.push(Completion {
+                        text: text.text().trim().to_owned(),
+                        complete,
+                        confidence: sum / tokens.len().max(1) as f64,
+                        usage: Usage::default(),
+                        other_beams: Vec::new(),
+                    });
                 }
-                Next::End { stopped } => break stopped,
+                CompletionEvent::End { complete } => break complete,
             }
         };
-        let confidence = likelihood / usage.completion_tokens.max(1) as f64;
-        Ok(Completion { text: text.text().trim().to_owned(), whole, confidence, usage, others })
+        let confidence = log_probability_sum / usage.completion_tokens.max(1) as f64;
+        Ok(Completion { text: text.text().trim().to_owned(), complete, confidence, usage, other_beams })
     }
 
-    /// How likely the model finds a text as the answer to a request: the mean of its tokens' log-probabilities.
+    /// Returns the mean log-probability of a given text as the completion of a prompt.
     pub(super) async fn likelihood(
         &self,
         job: &Job,
-        request: Request<'_>,
-        answer: &str,
-        order: QueueOrder,
+        request: PromptRequest<'_>,
+        completion: &str,
+        queue_order: QueueOrder,
     ) -> Result<(f64, Usage), PipelineError> {
-        let writer = self.writer(request.task());
-        let tokens = self.prompts.tokens(request, &writer.tokenizer)?;
-        let answer = writer.tokenizer.encode(answer)?;
-        let count = answer.len();
+        let model = self.task_model(request.task());
+        let tokens = self.prompts.tokens(request, &model.tokenizer)?;
+        let completion = model.tokenizer.encode(completion)?;
+        let count = completion.len();
         let mut usage = Usage { prompt_tokens: tokens.len() + count, ..Usage::default() };
-        let mut generation = writer.engine.score(writer.prompt(job, tokens, count, order), answer).await?;
-        let mut likelihood = 0.0;
-        while let Next::Token { log_probability, .. } = next(&mut generation, &mut usage).await? {
-            likelihood += log_probability;
+        let prompt = model.greedy_prompt(job, tokens, count, queue_order);
+        let mut generation = model.engine.score(prompt, completion).await?;
+        let mut sum = 0.0;
+        while let CompletionEvent::Token { log_probability, .. } =
+            next_event(&mut generation, &mut usage).await?
+        {
+            sum += log_probability;
         }
-        Ok((likelihood / count.max(1) as f64, usage))
+        Ok((sum / count.max(1) as f64, usage))
     }
 }
 
-/// What comes next of a generation.
-enum Next {
+/// An event of a generation that did not fail.
+enum CompletionEvent {
     Token {
         id: u32,
         log_probability: f64,
     },
-    /// Another answer, of a beam search.
-    Alternative {
+    /// Another result of a beam search.
+    OtherBeam {
         tokens: Vec<u32>,
         log_probabilities: Vec<f32>,
-        whole: bool,
+        complete: bool,
     },
-    /// It is over: the model stopped by itself, or at the limit of tokens.
+    /// The end: by the model itself if `complete`, otherwise at the token limit.
     End {
-        stopped: bool,
+        complete: bool,
     },
 }
 
-/// Waits for the next token; notes when the engine began.
-async fn next(generation: &mut Generation, usage: &mut Usage) -> Result<Next, PipelineError> {
+/// Waits for the next event and records in `usage` when the engine started.
+async fn next_event(
+    generation: &mut Generation,
+    usage: &mut Usage,
+) -> Result<CompletionEvent, PipelineError> {
     loop {
         return match generation.next().await {
             Some(GenerationEvent::Started { at, cached_tokens }) => {
@@ -150,23 +161,33 @@ async fn next(generation: &mut Generation, usage: &mut Usage) -> Result<Next, Pi
                 continue;
             }
             Some(GenerationEvent::Token { id, log_probability }) => {
-                Ok(Next::Token { id, log_probability: log_probability.into() })
+                Ok(CompletionEvent::Token { id, log_probability: log_probability.into() })
             }
-            Some(GenerationEvent::Alternative { tokens, log_probabilities, complete: whole }) => {
-                Ok(Next::Alternative { tokens, log_probabilities, whole })
+            Some(GenerationEvent::Alternative { tokens, log_probabilities, complete }) => {
+                Ok(CompletionEvent::OtherBeam { tokens, log_probabilities, complete })
             }
-            Some(GenerationEvent::Finished(FinishReason::Stop)) => Ok(Next::End { stopped: true }),
-            Some(GenerationEvent::Finished(FinishReason::Length)) => Ok(Next::End { stopped: false }),
+            Some(GenerationEvent::Finished(FinishReason::Stop)) => {
+                Ok(CompletionEvent::End { complete: true })
+            }
+            Some(GenerationEvent::Finished(FinishReason::Length)) => {
+                Ok(CompletionEvent::End { complete: false })
+            }
             Some(GenerationEvent::Finished(FinishReason::Deadline)) => Err(PipelineError::Deadline),
             Some(GenerationEvent::Failed(reason)) => Err(PipelineError::Engine(reason)),
-            None => Err(PipelineError::Engine("it stopped without a word".to_owned())),
+            None => Err(PipelineError::Engine("the stream closed unexpectedly".to_owned())),
         };
     }
 }
 
-impl Writer {
-    /// A prompt whose tokens are chosen greedily among all.
-    fn prompt(&self, job: &Job, tokens: Vec<u32>, max_new_tokens: usize, order: QueueOrder) -> Prompt {
+impl TaskModel {
+    /// Builds a prompt with greedy decoding over the whole vocabulary.
+    fn greedy_prompt(
+        &self,
+        job: &Job,
+        tokens: Vec<u32>,
+        max_new_tokens: usize,
+        queue_order: QueueOrder,
+    ) -> Prompt {
         Prompt {
             tokens,
             max_new_tokens,
@@ -174,7 +195,7 @@ impl Writer {
             sampling: Sampling::Greedy,
             allowed: None,
             priority: job.priority,
-            order,
+            order: queue_order,
             deadline: job.deadline,
         }
     }

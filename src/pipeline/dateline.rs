@@ -1,12 +1,14 @@
-//! Datelines and bylines are rendered by rule and never shown to the model: seeing an English dateline, it invents
-//! another (`December 6, 2022 (CNN)`), and names of reporters it makes up.
+//! Renders datelines and bylines by rule.
+//!
+//! Called by `translate`, so that the model never sees them: an English dateline makes it invent another one
+//! (`December 6, 2022 (CNN)`), and it makes up the names of reporters.
 //!
 //! ```text
 //! 新华社北京12月6日电（记者 吉宁 宋晨）12月3日，…   →   BEIJING, Dec. 6 (Xinhua) — By Ji Ning and Song Chen — | 12月3日，…
 //! …共迎挑战。（新华社北京12月6日电）              →   …共迎挑战。 | (Xinhua, Beijing, Dec. 6)
 //! ```
 //!
-//! A dateline whose place or agency is not known stays in the text: what is not certain is the model's to translate.
+//! A dateline with an unknown place or agency stays in the text for the model to translate.
 
 use std::sync::LazyLock;
 
@@ -15,18 +17,18 @@ use regex::{Captures, Regex};
 use super::person;
 use crate::{fidelity::numerals::Date, glossary::Glossary};
 
-/// A paragraph without its dateline and byline, and the English of these.
+/// A paragraph split into dateline, body and closing dateline.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Framed<'a> {
-    /// What the English begins with; empty without a dateline at the head.
+    /// The English of the dateline and byline at the beginning; empty if there is none.
     pub(super) lead: String,
-    /// What is left to translate.
+    /// The text left for the model.
     pub(super) body: &'a str,
-    /// What the English ends with; empty without a dateline at the tail.
+    /// The English of the dateline at the end; empty if there is none.
     pub(super) tail: String,
 }
 
-/// Agencies and papers, with the name under which their English wire runs; 本报 is whatever paper the page is of.
+/// Agencies and newspapers with the names of their English services. 本报 ("this newspaper") gets no name.
 const AGENCIES: [(&str, &str); 8] = [
     ("新华社", "Xinhua"),
     ("新华网", "Xinhuanet"),
@@ -38,7 +40,7 @@ const AGENCIES: [(&str, &str); 8] = [
     ("本报", ""),
 ];
 
-fn dateline() -> String {
+fn dateline_pattern() -> String {
     let agencies: Vec<&str> = AGENCIES.iter().map(|(chinese, _)| *chinese).collect();
     format!(
         r"(?<agency>{})(?<place>\p{{Han}}{{2,8}}?)(?<month>\d{{1,2}})月(?<day>\d{{1,2}})日(?:专?电|讯)",
@@ -46,66 +48,67 @@ fn dateline() -> String {
     )
 }
 
-/// At the head, after a mark that the article goes on here; the names of reporters may follow in brackets.
+/// A dateline at the beginning, possibly after a "continued from page …" mark and before the reporters in parentheses.
 static HEAD: LazyLock<Regex> = LazyLock::new(|| {
     let mark = r"(?:（上接[^（）]{1,12}）\s*)?";
     let reporters = r"(?:\s*（(?:本报|新华社)?(?:记者|通讯员|特派记者)\s*(?<names>[^（）]{2,40})）)?";
-    pattern(&format!(r"^\s*{mark}{}{reporters}\s*", dateline()))
+    pattern(&format!(r"^\s*{mark}{}{reporters}\s*", dateline_pattern()))
 });
 
-/// At the tail, in brackets.
-static TAIL: LazyLock<Regex> = LazyLock::new(|| pattern(&format!(r"\s*（{}）\s*$", dateline())));
+/// A dateline at the end, in parentheses.
+static TAIL: LazyLock<Regex> = LazyLock::new(|| pattern(&format!(r"\s*（{}）\s*$", dateline_pattern())));
 
-/// A mark that the article goes on here or elsewhere: it belongs to the page and not to the text.
-static MARK: LazyLock<Regex> =
+/// A "continued from page …" or "continued on page …" mark, which belongs to the page and not to the text.
+static CONTINUATION: LazyLock<Regex> =
     LazyLock::new(|| pattern(r"^\s*（(?:上接|下转)[^（）]{1,12}）\s*|\s*（(?:上接|下转)[^（）]{1,12}）\s*$"));
 
 fn pattern(text: &str) -> Regex {
     Regex::new(text).expect("the patterns are part of this build and are tested")
 }
 
-/// Takes the dateline, the byline and the continuation marks off a paragraph.
+/// Splits the datelines and the byline off a paragraph, and drops continuation marks.
 pub(super) fn frame(paragraph: &str) -> Framed<'_> {
     let mut framed = Framed { lead: String::new(), body: paragraph, tail: String::new() };
-    if let Some(found) = HEAD.captures(framed.body)
-        && let Some(lead) = lead(&found)
+    if let Some(head) = HEAD.captures(framed.body)
+        && let Some(lead) = lead(&head)
     {
-        framed.body = &framed.body[found.get_match().end()..];
+        framed.body = &framed.body[head.get_match().end()..];
         framed.lead = lead;
     }
-    if let Some(found) = TAIL.captures(framed.body)
-        && let Some((place, day, agency)) = parts(&found)
+    if let Some(tail) = TAIL.captures(framed.body)
+        && let Some((place, day, agency)) = dateline_parts(&tail)
     {
-        framed.body = &framed.body[..found.get_match().start()];
+        framed.body = &framed.body[..tail.get_match().start()];
         framed.tail = match agency {
             "" => format!("({place}, {day})"),
             agency => format!("({agency}, {place}, {day})"),
         };
     }
-    while let Some(found) = MARK.find(framed.body) {
+    while let Some(mark) = CONTINUATION.find(framed.body) {
         framed.body =
-            if found.start() == 0 { &framed.body[found.end()..] } else { &framed.body[..found.start()] };
+            if mark.start() == 0 { &framed.body[mark.end()..] } else { &framed.body[..mark.start()] };
     }
     framed
 }
 
-fn lead(found: &Captures<'_>) -> Option<String> {
-    let (place, day, agency) = parts(found)?;
+/// Renders dateline and byline; `None` if any part of them is unknown.
+fn lead(captures: &Captures<'_>) -> Option<String> {
+    let (place, day, agency) = dateline_parts(captures)?;
     let agency = if agency.is_empty() { String::new() } else { format!(" ({agency})") };
     let mut lead = format!("{}, {day}{agency} —", place.to_uppercase());
-    if let Some(names) = found.name("names") {
+    if let Some(names) = captures.name("names") {
         lead.push_str(&format!(" By {} —", person::names(names.as_str())?));
     }
     Some(lead)
 }
 
-/// Place, day and agency in English, if all are known.
-fn parts(found: &Captures<'_>) -> Option<(&'static str, String, &'static str)> {
-    let place = &Glossary::places().get(&found["place"])?.target;
+/// Returns place, day and agency in English; `None` if one of them is unknown.
+fn dateline_parts(captures: &Captures<'_>) -> Option<(&'static str, String, &'static str)> {
+    let place = &Glossary::places().get(&captures["place"])?.target;
     let month = found["month"].parse().ok().filter(|month| (1..=12).contains(month))?;
     let day = found["day"].parse().ok().filter(|day| (1..=31).contains(day))?;
     let date = Date { month: Some(month), day: Some(day), ..Date::default() };
-    let (_, agency) = AGENCIES.iter().find(|(chinese, _)| *chinese == &found["agency"])?;
+    let (_, agency) = AGENCIES.iter().find(|(chinese, _)| *chinese == &captures["agency"])?;
     Some((place, date.english(), agency))
 }
 
@@ -118,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn datelines_and_bylines_at_both_ends_are_rendered_by_rule() {
+    fn renders_datelines_and_bylines_at_both_ends() {
         for (paragraph, expected) in [
             (
                 "新华社北京12月6日电（记者 吉宁 宋晨）12月3日，火箭发射入轨。",
@@ -141,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_certain_stays_in_the_text() {
+    fn leaves_unknown_datelines_in_the_text() {
         for paragraph in [
             "新华社不知名处12月6日电 消息。",
             "新华社北京13月6日电 消息。",

@@ -1,4 +1,6 @@
-//! The one place where the stages are chained: a job becomes a stream of section outcomes.
+//! Chains the stages: a job becomes a stream of section outcomes.
+//!
+//! Called by `server`. Sections run concurrently; the first one to finish comes first.
 
 use std::{sync::Arc, time::Instant};
 
@@ -6,8 +8,8 @@ use futures::{FutureExt, Stream, StreamExt, stream};
 use tracing::Instrument as _;
 
 use super::{
-    Job, Makers, Pipeline, PipelineError, SectionFinding, Summary, Translation, complete::Usage,
-    translate::Names,
+    Job, ModelsUsed, Pipeline, PipelineError, SectionFinding, Summary, Translation, complete::Usage,
+    translate::ArticleNames,
 };
 
 /// A sentence of the source.
@@ -21,65 +23,65 @@ pub struct SourceSentence {
     pub text: String,
 }
 
-/// Where the time of a section went, and what it cost.
+/// The time and the tokens spent on a section.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Timings {
-    /// From the start of the job to the first model step for the section, in milliseconds.
+    /// Milliseconds from the start of the job to the first model step for the section.
     pub queue_time_ms: u64,
-    /// From then to the end, in milliseconds.
+    /// Milliseconds from the first model step to the end.
     pub compute_time_ms: u64,
-    /// Tokens of the prompts.
+    /// Prompt tokens.
     pub prompt_tokens: usize,
-    /// Those of them that were not read again, because a prompt before began with the same ones.
+    /// Prompt tokens found in the prefix cache.
     pub cached_tokens: usize,
-    /// Tokens written by the model.
+    /// Completion tokens.
     pub completion_tokens: usize,
 }
 
 /// The digest of one section.
 #[derive(Debug, Clone)]
 pub struct SectionDigest {
-    /// The summary, when it was asked for.
+    /// The summary, if requested.
     pub summary: Option<Summary>,
-    /// The translation, when it was asked for.
+    /// The translation, if requested.
     pub translation: Option<Translation>,
-    /// What the checks found.
+    /// The findings of all checks.
     pub findings: Vec<SectionFinding>,
-    /// The models that made it.
-    pub makers: Makers,
+    /// The models that produced the results.
+    pub models_used: ModelsUsed,
     /// The version of the prompts.
     pub prompt_version: String,
-    /// SHA-256 over the terms; empty without terms.
+    /// SHA-256 of the glossary's terms; empty for an empty glossary.
     pub glossary_sha256: String,
-    /// Where the time went.
+    /// Time and tokens.
     pub timings: Timings,
 }
 
-/// What became of one section.
+/// The result or the error of one section.
 #[derive(Debug)]
 pub struct SectionOutcome {
     /// Index of the article within the document.
     pub article: usize,
     /// Index of the section within the article.
     pub section: usize,
-    /// Its digest, or why there is none.
+    /// The digest, or the reason why there is none.
     pub result: Result<SectionDigest, PipelineError>,
 }
 
-/// Sums over the outcomes of one job.
+/// Totals over the outcomes of one job.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Statistics {
-    /// Sections.
+    /// All sections.
     pub sections: usize,
     /// Sections that failed.
     pub failed: usize,
     /// Sections with findings.
     pub with_findings: usize,
-    /// Tokens of the prompts.
+    /// Prompt tokens.
     pub prompt_tokens: usize,
-    /// Those of them that were not read again, because a prompt before began with the same ones.
+    /// Prompt tokens found in the prefix cache.
     pub cached_tokens: usize,
-    /// Tokens written by the model.
+    /// Completion tokens.
     pub completion_tokens: usize,
 }
 
@@ -100,8 +102,8 @@ impl Statistics {
 }
 
 impl Pipeline {
-    /// Digests every section of a job, several at a time; each outcome comes in the moment it is there.
-    /// Dropping the stream cancels what is left.
+    /// Digests the sections of a job, several at a time, and yields each outcome as soon as it is ready. Dropping the
+    /// stream cancels the remaining sections.
     pub fn digest(&self, job: Job) -> impl Stream<Item = SectionOutcome> + Send + use<> {
         let arrived = Instant::now();
         let job = Arc::new(job);
@@ -111,13 +113,13 @@ impl Pipeline {
             .iter()
             .enumerate()
             .flat_map(|(article, a)| (0..a.sections.len()).map(move |section| (article, section)))
-            .filter(|place| !job.skip.contains(place))
+            .filter(|indices| !job.skip.contains(indices))
             .collect();
-        // Twice the sequences that run together, so that the engine never waits for the next section.
-        let at_once = 2 * self.engines().iter().map(|engine| engine.max_sequences()).max().unwrap_or(1);
+        // Twice the size of a batch, so that the engine never waits for the next section.
+        let concurrency = 2 * self.engines().iter().map(|engine| engine.max_sequences()).max().unwrap_or(1);
         let pipeline = self.clone();
-        let names: Arc<Vec<Names>> =
-            Arc::new(job.document.articles.iter().map(|_| Names::default()).collect());
+        let names: Arc<Vec<ArticleNames>> =
+            Arc::new(job.document.articles.iter().map(|_| ArticleNames::default()).collect());
         stream::iter(sections)
             .map(move |(article, section)| {
                 let (pipeline, job, names) = (pipeline.clone(), job.clone(), names.clone());
@@ -129,7 +131,7 @@ impl Pipeline {
                 .instrument(tracing::info_span!("section", article, section))
                 .boxed()
             })
-            .buffer_unordered(at_once)
+            .buffer_unordered(concurrency)
     }
 
     async fn digest_section(
@@ -137,12 +139,12 @@ impl Pipeline {
         job: &Job,
         article: usize,
         section: usize,
-        names: &Names,
+        names: &ArticleNames,
         arrived: Instant,
     ) -> Result<SectionDigest, PipelineError> {
         let article = &job.document.articles[article];
         let source = &article.sections[section];
-        // The first section stands under the headline, the others under headings of their own.
+        // The first section belongs to the headline unless it has a heading of its own.
         let heading = source
             .heading
             .as_ref()
@@ -164,16 +166,16 @@ impl Pipeline {
         let (translation, summary) = futures::try_join!(translate, summarize)?;
         let mut findings = Vec::new();
         let mut usage = Usage::default();
-        let mut note = |found: Vec<SectionFinding>, used: Usage| {
+        let mut record = |found: Vec<SectionFinding>, cost: Usage| {
             findings.extend(found);
-            usage = usage.plus(used);
+            usage = usage.plus(cost);
         };
-        let summary = summary.map(|(summary, found, used)| {
-            note(found, used);
+        let summary = summary.map(|(summary, found, cost)| {
+            record(found, cost);
             summary
         });
-        let translation = translation.map(|(translation, found, used)| {
-            note(found, used);
+        let translation = translation.map(|(translation, found, cost)| {
+            record(found, cost);
             translation
         });
         let started = usage.started.unwrap_or_else(Instant::now);
@@ -181,7 +183,7 @@ impl Pipeline {
             summary,
             translation,
             findings,
-            makers: self.makers(job.tasks),
+            models_used: self.models_used(job.tasks),
             prompt_version: self.prompt_version().to_owned(),
             glossary_sha256: job.glossary.sha256().to_owned(),
             timings: Timings {

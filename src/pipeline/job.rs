@@ -1,4 +1,4 @@
-//! One validated request.
+//! One validated request, as `server` hands it to the pipeline.
 
 use std::{collections::HashSet, sync::Arc, time::Instant};
 
@@ -9,36 +9,36 @@ use crate::{
     task::Tasks,
 };
 
-/// The longest summary when nothing else is asked for, in characters.
+/// Default maximum length of a summary, in characters.
 pub const DEFAULT_SUMMARY_CHARS: usize = 100;
-/// How often the model is asked for one text at most, when nothing else is asked for.
+/// Default maximum attempts at one text.
 pub const DEFAULT_MAX_ATTEMPTS: usize = 3;
 
-/// One request, parsed and checked.
+/// A parsed and validated request.
 #[derive(Debug, Clone)]
 pub struct Job {
-    /// What is to be digested.
+    /// The document to digest.
     pub document: Arc<Document>,
-    /// Which results to make.
+    /// The results to produce.
     pub tasks: Tasks,
-    /// The longest summary, in characters without white space.
+    /// Maximum length of a summary, in characters without whitespace.
     pub summary_max_chars: usize,
-    /// The terms and the English that they must become.
+    /// The terms and the English required for them.
     pub glossary: Arc<Glossary>,
-    /// How often the model is asked for one text at most, at least 1: again when the checks object.
+    /// Maximum attempts at one text, at least 1. Attempts after the first repair what the checks found.
     pub max_attempts: usize,
-    /// How tokens are chosen.
+    /// The sampling parameters of the first attempt.
     pub sampling: Sampling,
-    /// Who waits.
+    /// The priority in the engine's queue.
     pub priority: Priority,
-    /// When the answer is worth nothing any more.
+    /// The time after which the client no longer wants the result.
     pub deadline: Option<Instant>,
-    /// Sections, as indices of article and section, that are known already and left out.
+    /// Sections to leave out because their results are known, as indices of article and section.
     pub skip: Arc<HashSet<(usize, usize)>>,
 }
 
 impl Job {
-    /// A job with the default options.
+    /// Creates a job with the default options.
     pub fn new(document: Document) -> Self {
         Self {
             document: Arc::new(document),

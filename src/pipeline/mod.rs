@@ -1,13 +1,13 @@
-//! The pipeline: one validated [`Job`] becomes the digests of its sections.
+//! The pipeline: turns one validated [`Job`] into the digests of its sections.
 //!
 //! ```text
-//! Document ──▶ every section, several at a time:
-//!                 translate: paragraph ─frame, chunk, settle─▶ prompts ─engine─▶ answers ─fidelity─▶ paragraph
-//!                 summarize: section ─prompt─▶ answer ─▶ whole sentences within the limit ─fidelity─▶ summary
-//!              while the checks object: again, in better ways; what remains is found ──▶ SectionDigest
+//! Document ──▶ each section, several at a time:
+//!                translate: paragraph ─frame, chunk, pretranslate─▶ prompts ─engine─▶ completions ─fidelity─▶ paragraph
+//!                summarize: section ─prompt─▶ completion ─▶ complete sentences within the limit ─fidelity─▶ summary
+//!              repaired while the checks find something; the remaining findings go into the ──▶ SectionDigest
 //! ```
 //!
-//! Each task is done by its model; both may be one. Called by `server`. The only place where document, prompts, engine and checks meet; knows no gRPC.
+//! Called by `server`. This is the only place where document, prompts, engine and checks meet; it knows nothing of gRPC.
 
 mod chunk;
 mod complete;
@@ -15,9 +15,10 @@ mod dateline;
 mod digest;
 mod job;
 mod person;
+mod pretranslate;
 mod prompt;
-mod settle;
 mod summarize;
+mod task_model;
 mod translate;
 
 use std::{path::Path, sync::Arc};
@@ -28,223 +29,172 @@ pub use prompt::{PromptError, Prompts};
 pub use summarize::{Summary, SummarySentence};
 pub use translate::{ParagraphTranslation, Translation};
 
+use self::task_model::TaskModel;
 use crate::{
-    engine::{Engine, EngineConfig, StartError, SubmitError, TokenMask},
-    model::{
-        self, ModelError, ModelOptions,
-        seq2seq::{ModelDirectory, Seq2Seq},
-    },
+    engine::{Engine, EngineConfig, StartError, SubmitError},
+    fidelity::Finding,
+    model::{ModelError, ModelOptions},
     task::{Task, Tasks},
-    tokenizer::{SourceVocabulary, Tokenizer, TokenizerError},
+    tokenizer::{Tokenizer, TokenizerError},
 };
 
-/// What made a result.
+/// The identity of a model, and its tasks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ModelInfo {
     /// The id of the model.
     pub id: String,
     /// SHA-256 of the weights, hexadecimal.
     pub weights_sha256: String,
-    /// What it can be asked for.
+    /// The tasks that the model supports.
     pub tasks: Tasks,
 }
 
-/// The models that make the results of a job.
+/// The models that produce the results of a job.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Makers {
-    /// The model of the translation, or of everything.
+pub struct ModelsUsed {
+    /// The model of the translation, or of all results.
     pub model: Arc<ModelInfo>,
-    /// The model of the summary where it is another.
+    /// The model of the summary if it is a different one.
     pub summary_model: Option<Arc<ModelInfo>>,
 }
 
-/// A finding in one of the results of a section.
+/// A finding and the result that it belongs to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SectionFinding {
-    /// The result that it is in.
+    /// The result.
     pub task: Task,
-    /// The paragraph of the section that it is in; `None` for the heading and for summaries.
+    /// The index of the paragraph in the section; `None` for the heading and for summaries.
     pub paragraph: Option<usize>,
     /// The finding; its spans are relative to the paragraph, the heading or the summary.
-    pub finding: crate::fidelity::Finding,
+    pub finding: Finding,
 }
 
-/// Why a section could not be done, or a pipeline not be started.
+/// An error that prevents a section from being digested or a pipeline from starting.
 #[derive(Debug, thiserror::Error)]
 pub enum PipelineError {
-    /// The model's file cannot be loaded.
+    /// The model file cannot be loaded.
     #[error(transparent)]
     Model(#[from] ModelError),
-    /// Text could not be turned into tokens or back.
+    /// Text cannot be encoded or tokens cannot be decoded.
     #[error(transparent)]
     Tokenizer(#[from] TokenizerError),
-    /// A prompt was not taken.
+    /// The engine rejected a prompt.
     #[error(transparent)]
     Submit(#[from] SubmitError),
-    /// The engine failed in the middle.
+    /// The engine failed during a generation.
     #[error("the engine failed: {0}")]
     Engine(String),
     /// The deadline passed.
-    #[error("the deadline passed before the section was done")]
+    #[error("the deadline passed before the section was finished")]
     Deadline,
-    /// The engine could not be started.
+    /// The engine cannot be started.
     #[error(transparent)]
     Start(#[from] StartError),
 }
 
-/// Running models with everything that turns jobs into digests; cheap to clone.
+/// Running models and prompts, ready for jobs; cheap to clone.
 ///
-/// Each task has its model; mostly it is one and the same.
+/// Each task has a model; usually both use the same one.
 #[derive(Clone)]
 pub struct Pipeline {
-    summary: Arc<Writer>,
-    translation: Arc<Writer>,
+    summary: Arc<TaskModel>,
+    translation: Arc<TaskModel>,
     prompts: Arc<Prompts>,
 }
 
-/// A running model and what stands between text and its tokens.
-struct Writer {
-    engine: Engine,
-    tokenizer: Tokenizer,
-    /// The tokens that may stand in English.
-    english: Arc<TokenMask>,
-    /// Whether terms and quantities are written in English into what it translates.
-    settles: bool,
-    model: Arc<ModelInfo>,
-}
-
 impl Pipeline {
-    /// Puts a pipeline together out of its parts: one model for both tasks.
+    /// Creates a pipeline that uses one decoder model for both tasks.
     pub fn new(engine: Engine, tokenizer: Tokenizer, model: ModelInfo) -> Self {
-        let english = Arc::new(TokenMask::new(tokenizer.tokens_without_chinese()));
-        Self::of_writer(Writer { engine, tokenizer, english, settles: true, model: Arc::new(model) })
+        Self::with_task_model(TaskModel::decoder(engine, tokenizer, model))
     }
 
-    fn of_writer(writer: Writer) -> Self {
-        let writer = Arc::new(writer);
-        Self { summary: writer.clone(), translation: writer, prompts: Arc::new(Prompts::builtin().clone()) }
-    }
-
-    /// The same, with the summaries of another one's model.
-    #[must_use]
-    pub fn with_summaries_of(mut self, other: Self) -> Self {
-        self.summary = other.summary;
-        self
-    }
-
-    /// The same with one of its models, the one of this id, for both tasks; `None` when there is no such model.
-    pub fn only(&self, id: &str) -> Option<Self> {
-        let writer = self.writers().into_iter().find(|writer| writer.model.id == id)?.clone();
-        Some(Self { summary: writer.clone(), translation: writer, prompts: self.prompts.clone() })
-    }
-
-    /// Sets the prompts.
-    #[must_use]
-    pub fn with_prompts(mut self, prompts: Prompts) -> Self {
-        self.prompts = Arc::new(prompts);
-        self
-    }
-
-    /// Loads the model at `path`, a file or the directory of an encoder-decoder, and starts its engine. Takes seconds and
-    /// blocks.
+    /// Loads the model at `path` (a GGUF file, or the directory of an encoder-decoder) and starts its engine. Blocks for
+    /// seconds.
     ///
     /// # Errors
-    /// When the file is missing, corrupt or of a kind that is not known, or the device cannot be used.
+    /// If the model is missing, corrupt or of an unknown kind, or the device cannot be used.
     pub fn load(
         path: &Path,
         model: ModelInfo,
         options: &ModelOptions,
         config: EngineConfig,
     ) -> Result<Self, PipelineError> {
-        if path.is_dir() {
-            return Self::load_directory(path, model, options, config);
-        }
-        let (file, weights) = model::load_path(path, options)?;
-        let tokenizer = Tokenizer::new(file.tokenizer()?, file.chat_template(), file.eos_token_id())?;
-        let engine = Engine::start(weights, config)?;
-        Ok(Self::new(engine, tokenizer, model))
+        TaskModel::load(path, model, options, config).map(Self::with_task_model)
     }
 
-    fn load_directory(
-        path: &Path,
-        model: ModelInfo,
-        options: &ModelOptions,
-        config: EngineConfig,
-    ) -> Result<Self, PipelineError> {
-        let directory = ModelDirectory::open(path)?;
-        let weights = Seq2Seq::load(&directory, options)?;
-        // Marian has pieces of its sources and ids of its own; of the others the numbers of the pieces are the ids.
-        let (name, ids) = match directory.has_file("source.spm") {
-            true => ("source.spm", Some(directory.vocabulary_file("vocab.json")?)),
-            false => ("spiece.model", None),
-        };
-        let pieces = directory.vocabulary_file(name)?;
-        let tokenizer = Tokenizer::for_sources(&SourceVocabulary {
-            pieces: (name, &pieces),
-            ids: ids.as_deref(),
-            prefix: &directory.settings().prefix,
-            end: weights.end_token(),
-        })?;
-        let (known, tokens) = (tokenizer.tokens_without_chinese(), weights.vocab_size());
-        if known.len() > tokens {
-            let detail = format!(
-                "{name} and its ids have {} pieces, config.json: `vocab_size` is {tokens}",
-                known.len()
-            );
-            return Err(directory.unusable(detail).into());
-        }
-        let settles = directory.settings().accepts_pretranslated;
-        let engine = Engine::start_seq2seq(weights, config)?;
-        let english = Arc::new(TokenMask::new(known));
-        Ok(Self::of_writer(Writer { engine, tokenizer, english, settles, model: Arc::new(model) }))
+    fn with_task_model(model: TaskModel) -> Self {
+        let model = Arc::new(model);
+        Self { summary: model.clone(), translation: model, prompts: Arc::new(Prompts::builtin().clone()) }
     }
 
-    /// Its models, that of the translation first, each once.
-    fn writers(&self) -> Vec<&Arc<Writer>> {
-        let is_one = self.summary.model == self.translation.model;
-        std::iter::once(&self.translation).chain((!is_one).then_some(&self.summary)).collect()
+    /// Uses the summary model of another pipeline for summaries.
+    #[must_use]
+    pub fn with_summary_model(mut self, other: Self) -> Self {
+        self.summary = other.summary;
+        self
     }
 
-    /// The model that does a task.
-    fn writer(&self, task: Task) -> &Writer {
+    /// Replaces the prompts.
+    #[must_use]
+    pub fn with_prompts(mut self, prompts: Prompts) -> Self {
+        self.prompts = Arc::new(prompts);
+        self
+    }
+
+    /// Returns a pipeline that uses the model with this id for both tasks; `None` if there is no such model.
+    pub fn restricted_to(&self, id: &str) -> Option<Self> {
+        let model = self.task_models().into_iter().find(|model| model.info.id == id)?.clone();
+        Some(Self { summary: model.clone(), translation: model, prompts: self.prompts.clone() })
+    }
+
+    /// Returns the models without duplicates, that of the translation first.
+    fn task_models(&self) -> Vec<&Arc<TaskModel>> {
+        let is_same = self.summary.info == self.translation.info;
+        std::iter::once(&self.translation).chain((!is_same).then_some(&self.summary)).collect()
+    }
+
+    fn task_model(&self, task: Task) -> &TaskModel {
         match task {
             Task::Summary => &self.summary,
             Task::Translation => &self.translation,
         }
     }
 
-    /// The models that it runs, that of the translation first, each once.
+    /// Returns the running models without duplicates, that of the translation first.
     pub fn models(&self) -> Vec<&ModelInfo> {
-        self.writers().into_iter().map(|writer| writer.model.as_ref()).collect()
+        self.task_models().into_iter().map(|model| model.info.as_ref()).collect()
     }
 
-    /// The models that make the results of these tasks.
-    pub fn makers(&self, tasks: Tasks) -> Makers {
+    /// Returns the models that would produce the results of these tasks.
+    pub fn models_used(&self, tasks: Tasks) -> ModelsUsed {
         let main = if tasks.translation { &self.translation } else { &self.summary };
-        let is_another = tasks.summary && self.summary.model != main.model;
-        Makers { model: main.model.clone(), summary_model: is_another.then(|| self.summary.model.clone()) }
+        let is_different = tasks.summary && self.summary.info != main.info;
+        ModelsUsed {
+            model: main.info.clone(),
+            summary_model: is_different.then(|| self.summary.info.clone()),
+        }
     }
 
-    /// The first of these tasks that its model cannot be asked for, and that model.
-    pub fn cannot(&self, tasks: Tasks) -> Option<(Task, &ModelInfo)> {
-        let asked = [(Task::Translation, tasks.translation), (Task::Summary, tasks.summary)];
-        asked.into_iter().filter(|(_, is_asked)| *is_asked).find_map(|(task, _)| {
-            let model = self.writer(task).model.as_ref();
+    /// Returns the first of these tasks that its model does not support, together with that model.
+    pub fn unsupported_task(&self, tasks: Tasks) -> Option<(Task, &ModelInfo)> {
+        let requested = [(Task::Translation, tasks.translation), (Task::Summary, tasks.summary)];
+        requested.into_iter().filter(|(_, is_requested)| *is_requested).find_map(|(task, _)| {
+            let model = self.task_model(task).info.as_ref();
             (!model.tasks.contains(task)).then_some((task, model))
         })
     }
 
-    /// The engine of the translation's model.
+    /// Returns the engine of the translation's model.
     pub fn engine(&self) -> &Engine {
         &self.translation.engine
     }
 
-    /// The engines of its models, in their order.
+    /// Returns the engines of [`Self::models`], in the same order.
     pub fn engines(&self) -> Vec<&Engine> {
-        self.writers().into_iter().map(|writer| &writer.engine).collect()
+        self.task_models().into_iter().map(|model| &model.engine).collect()
     }
 
-    /// The version of the prompts.
+    /// Returns the version of the prompts.
     pub fn prompt_version(&self) -> &str {
         self.prompts.version()
     }

@@ -1,13 +1,15 @@
-//! The names of Chinese reporters in Pinyin: surname first, the given name in one word.
+//! Renders the names of Chinese reporters in Pinyin: surname first, the given name as one word.
+//!
+//! Called by `dateline` for bylines.
 
 use pinyin::ToPinyin as _;
 
 /// Surnames of two characters.
-const DOUBLE: [&str; 12] =
+const DOUBLE_SURNAMES: [&str; 12] =
     ["欧阳", "司马", "上官", "诸葛", "司徒", "东方", "皇甫", "尉迟", "公孙", "令狐", "慕容", "夏侯"];
 
-/// Surnames that are read otherwise than the character usually is.
-const SURNAMES: [(char, &str); 14] = [
+/// Surnames whose reading differs from the character's usual one.
+const SURNAME_READINGS: [(char, &str); 14] = [
     ('单', "Shan"),
     ('曾', "Zeng"),
     ('解', "Xie"),
@@ -24,12 +26,12 @@ const SURNAMES: [(char, &str); 14] = [
     ('缪', "Miao"),
 ];
 
-/// A list of names, `吉宁 宋晨`, as `Ji Ning and Song Chen`; `None` when one of them is no Chinese name.
+/// Renders a list of names: `吉宁 宋晨` becomes `Ji Ning and Song Chen`. `None` if one of them is not a Chinese name.
 pub(super) fn names(list: &str) -> Option<String> {
     let names: Vec<String> = list
         .split(|c: char| c.is_whitespace() || c == '、')
         .filter(|name| !name.is_empty())
-        .map(name)
+        .map(full_name)
         .collect::<Option<_>>()?;
     match &names[..] {
         [] => None,
@@ -38,9 +40,10 @@ pub(super) fn names(list: &str) -> Option<String> {
     }
 }
 
-fn name(name: &str) -> Option<String> {
+fn full_name(name: &str) -> Option<String> {
     let length = name.chars().count();
-    let surname_chars = usize::from(length > 2 && DOUBLE.iter().any(|double| name.starts_with(double))) + 1;
+    let surname_chars =
+        usize::from(length > 2 && DOUBLE_SURNAMES.iter().any(|double| name.starts_with(double))) + 1;
     if !(2..=4).contains(&length) {
         return None;
     }
@@ -48,16 +51,16 @@ fn name(name: &str) -> Option<String> {
     let syllables: Vec<&str> =
         name.chars().map(|c| c.to_pinyin().map(|p| p.plain())).collect::<Option<_>>()?;
     let (surname, given) = syllables.split_at(surname_chars);
-    let surname = match SURNAMES.iter().find(|(c, _)| *c == first && surname_chars == 1) {
+    let surname = match SURNAME_READINGS.iter().find(|(c, _)| *c == first && surname_chars == 1) {
         Some((_, reading)) => (*reading).to_owned(),
-        None => capitalised(&surname.concat()),
+        None => capitalized(&surname.concat()),
     };
-    // ü is written u after j, q, x and y, and v by nobody but keyboards: the standard for names is yu.
-    Some(format!("{surname} {}", joined(given)).replace('ü', "yu"))
+    // The standard for names writes ü as yu (the crate already gives u after j, q, x and y).
+    Some(format!("{surname} {}", given_name(given)).replace('ü', "yu"))
 }
 
-/// A given name in one word; an apostrophe where a syllable begins with a vowel.
-fn joined(syllables: &[&str]) -> String {
+/// Joins the syllables of a given name, with an apostrophe before one that begins with a vowel.
+fn given_name(syllables: &[&str]) -> String {
     let mut word = String::new();
     for syllable in syllables {
         if !word.is_empty() && syllable.starts_with(['a', 'e', 'o']) {
@@ -65,10 +68,10 @@ fn joined(syllables: &[&str]) -> String {
         }
         word.push_str(syllable);
     }
-    capitalised(&word)
+    capitalized(&word)
 }
 
-fn capitalised(word: &str) -> String {
+fn capitalized(word: &str) -> String {
     let mut characters = word.chars();
     characters
         .next()
@@ -80,7 +83,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_written_as_the_wire_services_do() {
+    fn renders_names_as_wire_services_do() {
         assert_eq!(names("吉宁 宋晨").as_deref(), Some("Ji Ning and Song Chen"));
         assert_eq!(names("王植樾、吴昊、康锦谦").as_deref(), Some("Wang Zhiyue, Wu Hao and Kang Jinqian"));
         assert_eq!(names("欧阳天安").as_deref(), Some("Ouyang Tian’an"));

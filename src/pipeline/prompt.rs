@@ -1,4 +1,6 @@
-//! The prompts: templates as data, filled in and laid out as the model's conversation.
+//! Fills in the prompt templates and lays them out as a conversation with the model.
+//!
+//! Called by `complete`. The templates are data: those of the build in `prompts.toml`, or a file of the operator's.
 
 use std::sync::LazyLock;
 
@@ -16,7 +18,7 @@ const BUILTIN: &str = include_str!("prompts.toml");
 static DEFAULT: LazyLock<Prompts> =
     LazyLock::new(|| Prompts::parse(BUILTIN).expect("prompts.toml is part of this build and is tested"));
 
-/// The templates of every request to the model.
+/// The templates of all prompts.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Prompts {
@@ -31,12 +33,12 @@ pub struct Prompts {
 #[serde(deny_unknown_fields)]
 struct Template {
     system: String,
-    /// Holds `{text}` once, and `{chars}` where a length is asked for.
+    /// Contains `{text}` once, and `{chars}` if the prompt states a length.
     user: String,
-    /// Added when an earlier answer was found wanting; holds `{hint}`.
+    /// Inserted before the text at a repair; contains `{hint}`.
     #[serde(default)]
     hint: String,
-    /// Turns that are shown to the model as if it had answered so before.
+    /// Earlier turns of the conversation, as examples for the model.
     #[serde(default)]
     examples: Vec<Example>,
 }
@@ -48,70 +50,64 @@ struct Example {
     answer: String,
 }
 
-/// What is wrong with a file of prompts.
+/// An error in a prompt file.
 #[derive(Debug, thiserror::Error)]
 pub enum PromptError {
-    /// It is no TOML, or has other fields than the ones known.
-    #[error("the prompts cannot be read: {}", .0.message())]
+    /// The file is not TOML or has unknown or missing fields.
+    #[error("invalid prompts: {}", .0.message())]
     Syntax(toml::de::Error),
-    /// A template lacks the place of what it is about.
-    #[error("the prompts cannot be used: [{template}] needs {place} exactly once in `{field}`")]
-    Place {
+    /// A template lacks a placeholder or repeats it.
+    #[error("invalid prompts: [{template}] needs {placeholder} exactly once in `{field}`")]
+    Placeholder {
         /// The template.
         template: &'static str,
-        /// Its field.
+        /// The field of the template.
         field: &'static str,
-        /// What is missing.
-        place: &'static str,
+        /// The placeholder.
+        placeholder: &'static str,
     },
 }
 
-/// What the model is asked to do.
+/// The content of one prompt.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Request<'a> {
-    /// Translate part of a paragraph.
+pub(super) enum PromptRequest<'a> {
+    /// Translate a chunk of a paragraph.
     Translate {
-        /// The text.
         text: &'a str,
-        /// What must stand in the answer and did not in an earlier one; may be empty.
+        /// Words that the translation must contain and an earlier draft lacked; may be empty.
         hint: &'a str,
     },
     /// Translate a headline or heading.
     TranslateHeading {
-        /// The text.
         text: &'a str,
-        /// As above.
+        /// As for `Translate`.
         hint: &'a str,
     },
     /// Translate an English text back into Chinese.
-    TranslateBack {
-        /// The text.
-        text: &'a str,
-    },
-    /// Summarise a text in about this many characters.
+    TranslateBack { text: &'a str },
+    /// Summarize a text.
     Summarize {
-        /// The text.
         text: &'a str,
-        /// What must not stand in the answer and did in an earlier one; may be empty.
+        /// Words that an earlier draft invented; may be empty.
         hint: &'a str,
-        /// The length that is asked for.
+        /// The length stated in the prompt, in characters.
         chars: usize,
-        /// The length past which nothing can be kept.
+        /// The length at which generation stops, in characters.
         limit: usize,
     },
 }
 
 impl Prompts {
-    /// The prompts of this build.
+    /// Returns the prompts of this build.
     pub fn builtin() -> &'static Self {
         &DEFAULT
     }
 
-    /// Reads prompts as they stand in a TOML file of the form of `src/pipeline/prompts.toml`. Their version is
-    /// followed by the beginning of their hash, so that results of two texts are never taken for each other.
+    /// Parses a prompt file in the format of `src/pipeline/prompts.toml`. The beginning of its hash is appended to the
+    /// version, so that cached results of different texts are never confused.
     ///
     /// # Errors
-    /// [`PromptError`] when it is no TOML of that form, or a template has no place for its text.
+    /// [`PromptError`] if the file is not in that format, or a template lacks a placeholder.
     pub fn parse(text: &str) -> Result<Self, PromptError> {
         let mut prompts: Self = toml::from_str(text).map_err(PromptError::Syntax)?;
         let named = [
@@ -121,11 +117,11 @@ impl Prompts {
             ("summary", &prompts.summary),
         ];
         for (template, Template { user, hint, .. }) in named {
-            for (field, value, place) in [("user", user, "{text}"), ("hint", hint, "{hint}")] {
-                // What nothing is ever added to needs no hint.
+            for (field, value, placeholder) in [("user", user, "{text}"), ("hint", hint, "{hint}")] {
+                // Back-translations are never repaired, so their template needs no hint.
                 let is_needed = field == "user" || template != "back";
-                if is_needed && value.matches(place).count() != 1 {
-                    return Err(PromptError::Place { template, field, place });
+                if is_needed && value.matches(placeholder).count() != 1 {
+                    return Err(PromptError::Placeholder { template, field, placeholder });
                 }
             }
         }
@@ -137,22 +133,22 @@ impl Prompts {
         Ok(prompts)
     }
 
-    /// The version, for provenance and cache keys.
+    /// Returns the version, for provenance and cache keys.
     pub fn version(&self) -> &str {
         &self.version
     }
 
-    /// The token ids of a request's prompt; for a model that takes sources, its text alone.
+    /// Returns the token ids of a prompt. An encoder-decoder gets the text alone, without a template.
     pub(super) fn tokens(
         &self,
-        request: Request<'_>,
+        request: PromptRequest<'_>,
         tokenizer: &Tokenizer,
     ) -> Result<Vec<u32>, TokenizerError> {
         let (template, text, hint, chars) = match request {
-            Request::Translate { text, hint } => (&self.translation, text, hint, None),
-            Request::TranslateHeading { text, hint } => (&self.heading, text, hint, None),
-            Request::TranslateBack { text } => (&self.back, text, "", None),
-            Request::Summarize { text, hint, chars, .. } => (&self.summary, text, hint, Some(chars)),
+            PromptRequest::Translate { text, hint } => (&self.translation, text, hint, None),
+            PromptRequest::TranslateHeading { text, hint } => (&self.heading, text, hint, None),
+            PromptRequest::TranslateBack { text } => (&self.back, text, "", None),
+            PromptRequest::Summarize { text, hint, chars, .. } => (&self.summary, text, hint, Some(chars)),
         };
         if let Some(source) = tokenizer.encode_source(text) {
             return source;
@@ -173,8 +169,8 @@ impl Prompts {
     }
 }
 
-impl Request<'_> {
-    /// The task that it is a part of.
+impl PromptRequest<'_> {
+    /// Returns the task that the prompt belongs to.
     pub(super) fn task(self) -> Task {
         match self {
             Self::Translate { .. } | Self::TranslateHeading { .. } | Self::TranslateBack { .. } => {
@@ -184,7 +180,7 @@ impl Request<'_> {
         }
     }
 
-    /// Whether the answer is to be English: then nothing Chinese can be written at all.
+    /// Returns `true` if the completion must be English, so that Chinese tokens can be masked out.
     pub(super) fn is_english(self) -> bool {
         match self {
             Self::Translate { .. } | Self::TranslateHeading { .. } => true,
@@ -192,15 +188,15 @@ impl Request<'_> {
         }
     }
 
-    /// Whether an answer is longer than can be kept, so that it need not be written to its end.
-    pub(super) fn is_overlong(self, answer: &str) -> bool {
+    /// Returns `true` if a completion has exceeded its limit, so that generation can stop.
+    pub(super) fn is_overlong(self, completion: &str) -> bool {
         match self {
-            Self::Summarize { limit, .. } => chars(answer) > limit,
+            Self::Summarize { limit, .. } => chars(completion) > limit,
             _ => false,
         }
     }
 
-    /// Strings after which nothing of use follows.
+    /// Returns the strings at which generation stops.
     pub(super) fn stop_strings(self) -> &'static [&'static str] {
         match self {
             Self::TranslateHeading { .. } => &["\n"],
@@ -213,13 +209,13 @@ impl Template {
     fn fill(&self, text: &str, hint: &str, chars: Option<usize>) -> String {
         let mut filled = self.user.clone();
         if !hint.is_empty() {
-            // Before the text, so that the answer follows what it is about.
+            // Before the text, so that the completion directly follows the text.
             filled = filled.replace("{text}", &format!("{}\n\n{{text}}", self.hint.replace("{hint}", hint)));
         }
         if let Some(chars) = chars {
             filled = filled.replace("{chars}", &chars.to_string());
         }
-        // The text goes in last, so that braces in it are left alone.
+        // The text goes in last, so that braces in it are not taken for placeholders.
         filled.replace("{text}", text)
     }
 }
@@ -229,7 +225,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn braces_in_the_text_are_left_alone_and_hints_come_before_it() {
+    fn keeps_braces_in_the_text_and_puts_hints_before_it() {
         let prompts = Prompts::builtin();
         let filled = prompts.summary.fill("集合{chars}与{text}", "", Some(90));
         assert!(filled.contains("约90字") && filled.ends_with("集合{chars}与{text}"), "{filled}");
@@ -238,12 +234,12 @@ mod tests {
     }
 
     #[test]
-    fn prompts_of_ones_own_are_checked_and_have_a_version_of_their_own() {
-        let own = BUILTIN.replace("资深", "年轻");
-        let version = Prompts::parse(&own).unwrap().version;
+    fn checks_custom_prompts_and_gives_them_a_version_of_their_own() {
+        let custom = BUILTIN.replace("资深", "年轻");
+        let version = Prompts::parse(&custom).unwrap().version;
         assert!(version.starts_with(&format!("{}+", Prompts::builtin().version())), "{version}");
         let error = Prompts::parse(&BUILTIN.replacen("{text}\"\"\"", "\"\"\"", 1)).unwrap_err().to_string();
         assert!(error.contains("[translation] needs {text} exactly once in `user`"), "{error}");
-        assert!(Prompts::parse("version = 1").unwrap_err().to_string().contains("cannot be read"));
+        assert!(Prompts::parse("version = 1").unwrap_err().to_string().contains("invalid prompts"));
     }
 }

@@ -1,8 +1,8 @@
-//! The Chinese summary of a section: whole sentences within a limit of characters.
+//! The Chinese summary of a section: complete sentences within a limit of characters.
 //!
-//! The model writes a draft, and the sentences of the source that say the same are the summary: it reads as the
-//! newspaper wrote it, and nothing in it can be wrong. Where they do not fit the limit, the draft itself is, as far as
-//! the checks let it; where nothing of it can be kept, the beginning of the source.
+//! Called by `digest`. The model writes a draft; if sentences of the source say the same and fit the limit, those become
+//! the summary, because nothing in them can be wrong. Otherwise the draft itself is the summary, without the sentences
+//! that the checks object to; if nothing of it is left, the beginning of the source is.
 
 use futures::future::try_join_all;
 
@@ -10,7 +10,7 @@ use super::{
     Job, Pipeline, PipelineError, SectionFinding, SourceSentence, chunk,
     complete::{Completion, Usage},
     dateline::frame,
-    prompt::Request,
+    prompt::PromptRequest,
 };
 use crate::{
     document::Section,
@@ -19,54 +19,56 @@ use crate::{
     task::Task,
 };
 
-/// The most source tokens of one summary prompt; a longer section is summarised in parts first.
+/// Maximum source tokens per prompt. The parts of a longer section are summarized first.
 const PART_TOKENS: usize = 3_000;
-/// The share of the limit that the model is asked for at the first, second and every further attempt.
-const SHARES: [f64; 3] = [0.9, 0.6, 0.4];
-/// Chinese takes at most this many tokens for a character, before [`SPARE_TOKENS`].
+/// The length to ask for at each attempt, as a share of the limit. Later attempts use the last one.
+const LENGTH_SHARES: [f64; 3] = [0.9, 0.6, 0.4];
+/// Maximum tokens per Chinese character, before [`SPARE_TOKENS`].
 const TOKENS_PER_CHAR: usize = 2;
-/// Room on top of it.
+/// Additional tokens, for short limits.
 const SPARE_TOKENS: usize = 16;
-/// What ends a sentence.
+/// Punctuation at the end of a sentence.
 const FULL_STOPS: [char; 3] = ['。', '！', '？'];
-/// What may close behind a full stop and belongs to it.
+/// Closing punctuation that belongs to the full stop before it.
 const CLOSING: [char; 5] = ['”', '’', '）', '」', '』'];
 
 /// The summary of a section.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Summary {
-    /// Whole sentences, never longer than the limit.
+    /// Complete sentences within the limit.
     pub text: String,
-    /// The same, sentence by sentence.
+    /// The same text, sentence by sentence.
     pub sentences: Vec<SummarySentence>,
-    /// False when the model was stopped at the limit; the whole sentences before it were kept.
-    pub whole: bool,
-    /// Whether the model wrote it, or it was taken out of the source.
+    /// False if the model was cut off at the limit; the complete sentences before it were kept.
+    pub complete: bool,
+    /// True if the text is based on a draft of the model, false if it is the beginning of the source.
     pub generated: bool,
-    /// How many times the model was asked.
+    /// The number of attempts.
     pub attempts: usize,
 }
 
-/// A sentence of a summary and what it rests on.
+/// A sentence of a summary and its evidence.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SummarySentence {
     /// The sentence.
     pub text: String,
-    /// The source sentences that it rests on.
+    /// The source sentences that support it.
     pub sources: Vec<SourceSentence>,
 }
 
-/// What the model wrote at one attempt, as far as it can be kept.
-struct Draft {
-    /// Whole sentences within the limit.
+/// The usable part of one completion.
+struct SummaryDraft {
+    /// Complete sentences within the limit.
     text: String,
-    whole: bool,
+    complete: bool,
     verdict: Verdict,
 }
 
 impl Pipeline {
-    /// Summarises a section. Where the draft itself is needed, asks again while it does not fit or holds what the source
-    /// does not, and leaves out the sentences that still do.
+    /// Summarizes a section.
+    ///
+    /// Accepts the first draft that the source itself can express or that has no findings; otherwise the best draft,
+    /// without invented sentences.
     pub(super) async fn summarize(
         &self,
         job: &Job,
@@ -74,32 +76,34 @@ impl Pipeline {
     ) -> Result<(Summary, Vec<SectionFinding>, Usage), PipelineError> {
         let limit = job.summary_max_chars;
         let source = section.paragraphs.iter().map(|p| frame(&p.text).body).collect::<Vec<_>>().join("\n");
-        let order = self.summary.engine.next_order();
-        let (text, mut usage) = self.condense(job, &source, order).await?;
-        let mut best: Option<Draft> = None;
+        let queue_order = self.summary.engine.next_order();
+        let (text, mut usage) = self.condense(job, &source, queue_order).await?;
+        let mut best: Option<SummaryDraft> = None;
         let mut attempts = 0;
-        // A model that takes sources has no hints and is told no length: it gives the same answer every time.
-        let most = if self.summary.tokenizer.takes_sources() { 1 } else { job.max_attempts };
-        while attempts < most {
-            let share = SHARES[attempts.min(SHARES.len() - 1)];
-            // What does not fit is asked for shorter; what is wrong is asked for again at the same length.
-            let share = if best.is_some() { SHARES[0] } else { share };
-            let hint = best.as_ref().map(|draft| invented(&draft.verdict)).unwrap_or_default();
+        // An encoder-decoder takes neither hints nor a length: every attempt would give the same result.
+        let max_attempts = if self.summary.tokenizer.takes_sources() { 1 } else { job.max_attempts };
+        while attempts < max_attempts {
+            // A draft that did not fit is followed by a shorter one; a draft with findings by one of the same length.
+            let share = match best {
+                Some(_) => LENGTH_SHARES[0],
+                None => LENGTH_SHARES[attempts.min(LENGTH_SHARES.len() - 1)],
+            };
             let chars = (limit as f64 * share) as usize;
-            let completion = self.ask(job, &text, &hint, chars, limit, order).await?;
+            let hint = best.as_ref().map(|draft| invented_words(&draft.verdict)).unwrap_or_default();
+            let completion = self.prompt_summary(job, &text, &hint, chars, limit, queue_order).await?;
             attempts += 1;
             usage = usage.plus(completion.usage);
-            if let Some(text) = sources_own(&source, &completion.text, limit) {
+            if let Some(text) = equivalent_source_sentences(&source, &completion.text, limit) {
                 let verdict = fidelity::check_summary(&source, &text, true);
-                best = Some(Draft { text, whole: true, verdict });
+                best = Some(SummaryDraft { text, complete: true, verdict });
                 break;
             }
-            let kept = whole_sentences(&completion.text, limit);
+            let kept = complete_sentences(&completion.text, limit);
             if kept.is_empty() {
                 continue;
             }
             let verdict = fidelity::check_summary(&source, &kept, true);
-            let draft = Draft { text: kept, whole: completion.whole, verdict };
+            let draft = SummaryDraft { text: kept, complete: completion.complete, verdict };
             if best.as_ref().is_none_or(|best| draft.verdict.score() > best.verdict.score()) {
                 best = Some(draft);
             }
@@ -110,30 +114,32 @@ impl Pipeline {
         let best = best.map(|draft| draft.without_inventions(&source)).filter(|draft| !draft.text.is_empty());
         let (draft, generated) = match best {
             Some(draft) => (draft, true),
-            None => (extracted(&source, limit), false),
+            None => (extract_draft(&source, limit), false),
         };
         let in_section = |finding| SectionFinding { task: Task::Summary, paragraph: None, finding };
         let findings = draft.verdict.findings.iter().cloned().map(in_section).collect();
-        let summary = self.assemble(draft.text, draft.whole, generated, attempts, section);
-        Ok((summary, findings, usage))
+        let SummaryDraft { text, complete, .. } = draft;
+        let sentences = with_sources(&text, section);
+        Ok((Summary { text, sentences, complete, generated, attempts }, findings, usage))
     }
 
-    /// Shortens a text that is too long for one prompt: its parts are summarised, as often as needed.
+    /// Shortens a text until it fits one prompt, by summarizing its parts.
     async fn condense(
         &self,
         job: &Job,
         source: &str,
-        order: QueueOrder,
+        queue_order: QueueOrder,
     ) -> Result<(String, Usage), PipelineError> {
-        let room = PART_TOKENS.min(self.summary.engine.max_prompt());
+        let max_tokens = PART_TOKENS.min(self.summary.engine.max_prompt());
         let mut text = source.to_owned();
         let mut usage = Usage::default();
-        while self.summary.tokenizer.count(&text)? > room {
-            let parts = chunk::by_sentences(&text, room, &self.summary.tokenizer)?;
-            // Every part gives a third of a room together with the others, so that the text shrinks.
-            let chars = (room / 3 / parts.len()).max(40);
-            let asked = parts.iter().map(|part| self.ask(job, part, "", chars, 2 * chars, order));
-            let completions = try_join_all(asked).await?;
+        while self.summary.tokenizer.count(&text)? > max_tokens {
+            let parts = chunk::by_sentences(&text, max_tokens, &self.summary.tokenizer)?;
+            // All summaries together take about a third of a prompt, so every round shortens the text.
+            let chars = (max_tokens / 3 / parts.len()).max(40);
+            let summaries =
+                parts.iter().map(|part| self.prompt_summary(job, part, "", chars, 2 * chars, queue_order));
+            let completions = try_join_all(summaries).await?;
             usage = completions.iter().fold(usage, |sum, c| sum.plus(c.usage));
             let shorter = completions.iter().map(|c| c.text.as_str()).collect::<Vec<_>>().join("\n");
             if shorter.len() >= text.len() {
@@ -144,66 +150,52 @@ impl Pipeline {
         Ok((text, usage))
     }
 
-    async fn ask(
+    async fn prompt_summary(
         &self,
         job: &Job,
         text: &str,
         hint: &str,
         chars: usize,
         limit: usize,
-        order: QueueOrder,
+        queue_order: QueueOrder,
     ) -> Result<Completion, PipelineError> {
-        let request = Request::Summarize { text, hint, chars, limit };
-        self.complete(job, request, job.sampling, TOKENS_PER_CHAR * limit + SPARE_TOKENS, order).await
-    }
-
-    /// Splits a summary into sentences and finds what each rests on.
-    fn assemble(
-        &self,
-        text: String,
-        whole: bool,
-        generated: bool,
-        attempts: usize,
-        section: &Section,
-    ) -> Summary {
-        let sources: Vec<SourceSentence> = section
-            .paragraphs
-            .iter()
-            .enumerate()
-            .flat_map(|(paragraph, text)| {
-                chunk::sentences(&text.text).enumerate().map(move |(sentence, text)| SourceSentence {
-                    paragraph,
-                    sentence,
-                    text: text.trim().to_owned(),
-                })
-            })
-            .collect();
-        let texts: Vec<&str> = sources.iter().map(|s| s.text.as_str()).collect();
-        let sentences = chunk::sentences(&text)
-            .map(|sentence| SummarySentence {
-                text: sentence.trim().to_owned(),
-                sources: fidelity::supporting_sentences(sentence, &texts)
-                    .into_iter()
-                    .map(|index| sources[index].clone())
-                    .collect(),
-            })
-            .collect();
-        Summary { text, sentences, whole, generated, attempts }
+        let request = PromptRequest::Summarize { text, hint, chars, limit };
+        self.complete(job, request, job.sampling, TOKENS_PER_CHAR * limit + SPARE_TOKENS, queue_order).await
     }
 }
 
-impl Draft {
-    /// Without the sentences that hold numbers or names that the source does not.
+/// Splits a summary into sentences and finds the source sentences that support each of them.
+fn with_sources(summary: &str, section: &Section) -> Vec<SummarySentence> {
+    let sources: Vec<SourceSentence> = section
+        .paragraphs
+        .iter()
+        .enumerate()
+        .flat_map(|(paragraph, text)| {
+            chunk::sentences(&text.text).enumerate().map(move |(sentence, text)| SourceSentence {
+                paragraph,
+                sentence,
+                text: text.trim().to_owned(),
+            })
+        })
+        .collect();
+    let texts: Vec<&str> = sources.iter().map(|s| s.text.as_str()).collect();
+    chunk::sentences(summary)
+        .map(|sentence| SummarySentence {
+            text: sentence.trim().to_owned(),
+            sources: fidelity::supporting_sentences(sentence, &texts)
+                .into_iter()
+                .map(|index| sources[index].clone())
+                .collect(),
+        })
+        .collect()
+}
+
+impl SummaryDraft {
+    /// Drops the sentences with findings if the draft contains a number or name that the source does not.
     fn without_inventions(self, source: &str) -> Self {
-        let places: Vec<usize> =
+        let starts: Vec<usize> =
             self.verdict.findings.iter().filter_map(|f| Some(f.output_span.as_ref()?.start)).collect();
-        let is_invention = |finding: &Finding| {
-            matches!(
-                finding.kind,
-                FindingKind::NumberNotInSource { .. } | FindingKind::NameNotInSource { .. }
-            )
-        };
-        if !self.verdict.findings.iter().any(is_invention) {
+        if invented_words(&self.verdict).is_empty() {
             return self;
         }
         let mut start = 0;
@@ -211,7 +203,7 @@ impl Draft {
         for sentence in chunk::sentences(&self.text) {
             let range = start..start + sentence.len();
             start = range.end;
-            if !places.iter().any(|place| range.contains(place)) {
+            if !starts.iter().any(|start| range.contains(start)) {
                 text.push_str(sentence);
             }
         }
@@ -220,23 +212,23 @@ impl Draft {
     }
 }
 
-/// The sentences of the source that say what a draft says, if they fit.
-fn sources_own(source: &str, draft: &str, limit: usize) -> Option<String> {
-    let sentences: Vec<&str> = source.lines().flat_map(chunk::sentences).map(str::trim).collect();
-    let whole: Vec<&str> = sentences.into_iter().filter(|sentence| is_whole(sentence)).collect();
-    let chosen = fidelity::sentences_like(draft, &whole, limit)?;
-    Some(chosen.into_iter().map(|index| whole[index]).collect())
+/// Returns the sentences of the source that say what a draft says, if they fit the limit.
+fn equivalent_source_sentences(source: &str, draft: &str, limit: usize) -> Option<String> {
+    let sentences = source.lines().flat_map(chunk::sentences).map(str::trim);
+    let candidates: Vec<&str> = sentences.filter(|sentence| is_self_contained(sentence)).collect();
+    let chosen = fidelity::sentences_like(draft, &candidates, limit)?;
+    Some(chosen.into_iter().map(|index| candidates[index]).collect())
 }
 
-/// Whether a sentence can stand alone: it ends with a full stop, behind which quotation marks and brackets may close,
-/// and every quotation in it begins and ends there.
-fn is_whole(sentence: &str) -> bool {
+/// Returns `true` if a sentence can be quoted by itself: it ends with a full stop, possibly followed by closing
+/// punctuation, and every quotation that it opens it also closes.
+fn is_self_contained(sentence: &str) -> bool {
     let count = |mark| sentence.matches(mark).count();
     sentence.trim_end_matches(CLOSING).ends_with(FULL_STOPS) && count('“') == count('”')
 }
 
-/// What a draft holds and the source does not.
-fn invented(verdict: &Verdict) -> String {
+/// Lists the numbers and names of a draft that do not appear in the source.
+fn invented_words(verdict: &Verdict) -> String {
     let words = verdict.findings.iter().filter_map(|finding| match &finding.kind {
         FindingKind::NumberNotInSource { found } | FindingKind::NameNotInSource { found } => {
             Some(found.as_str())
@@ -246,8 +238,8 @@ fn invented(verdict: &Verdict) -> String {
     words.collect::<Vec<_>>().join("、")
 }
 
-/// Sentences of the source, for want of better ones.
-fn extracted(source: &str, limit: usize) -> Draft {
+/// Makes a draft from the beginning of the source, with a finding that says so.
+fn extract_draft(source: &str, limit: usize) -> SummaryDraft {
     let text = extract(source, limit);
     let kind = match text.is_empty() && source.chars().any(char::is_alphanumeric) {
         true => FindingKind::SummaryLimitTooSmall { limit },
@@ -255,20 +247,20 @@ fn extracted(source: &str, limit: usize) -> Draft {
     };
     let finding = Finding { kind, source_span: None, output_span: None };
     let verdict = Verdict { findings: vec![finding], ..Verdict::default() };
-    Draft { text, whole: true, verdict }
+    SummaryDraft { text, complete: true, verdict }
 }
 
-/// Number of characters, white space not counted.
+/// Counts the characters of a text without whitespace.
 pub(super) fn chars(text: &str) -> usize {
     text.chars().filter(|c| !c.is_whitespace()).count()
 }
 
-/// The whole sentences at the beginning of a model's summary that fit `limit` characters together. What
-/// follows the last full stop is dropped: it is the sentence at which the model was stopped.
-fn whole_sentences(text: &str, limit: usize) -> String {
+/// Returns the sentences at the beginning of a completion that together fit `limit` characters. The text behind the last
+/// full stop is dropped: it is the sentence at which the model was cut off.
+fn complete_sentences(text: &str, limit: usize) -> String {
     let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
     let Some(stop) = line.rfind(FULL_STOPS) else { return String::new() };
-    // The quotation marks and brackets that close behind a full stop belong to it.
+    // Closing punctuation belongs to the full stop before it.
     let end = line[stop..]
         .char_indices()
         .find(|(_, c)| !FULL_STOPS.contains(c) && !CLOSING.contains(c))
@@ -276,7 +268,7 @@ fn whole_sentences(text: &str, limit: usize) -> String {
     leading_sentences(&line[..end], limit)
 }
 
-/// The sentences at the beginning of a text that fit `limit` characters together.
+/// Returns the sentences at the beginning of a text that together fit `limit` characters.
 fn leading_sentences(text: &str, limit: usize) -> String {
     let mut kept = String::new();
     for sentence in chunk::sentences(text) {
@@ -288,7 +280,7 @@ fn leading_sentences(text: &str, limit: usize) -> String {
     kept.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// The first sentence of a text that fits `limit` characters, and those after it that fit as well.
+/// Returns the first sentence that fits `limit` characters, and those after it as long as they fit too.
 fn extract(text: &str, limit: usize) -> String {
     let fitting = chunk::sentences(text)
         .scan(0, |end, sentence| {
@@ -305,32 +297,35 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_summary_is_cut_at_the_end_of_a_sentence_only() {
+    fn cuts_summaries_only_at_the_end_of_a_sentence() {
         let text = "火箭发射入轨。一级回收验证了关键技术。后续";
-        assert_eq!(whole_sentences(text, 100), "火箭发射入轨。一级回收验证了关键技术。");
-        assert_eq!(whole_sentences(text, 12), "火箭发射入轨。");
-        assert_eq!(whole_sentences(text, 5), "");
-        assert_eq!(whole_sentences("没有句号", 100), "");
-        assert_eq!(whole_sentences("他说：“成功了。”反而以“解决问题”", 100), "他说：“成功了。”");
+        assert_eq!(complete_sentences(text, 100), "火箭发射入轨。一级回收验证了关键技术。");
+        assert_eq!(complete_sentences(text, 12), "火箭发射入轨。");
+        assert_eq!(complete_sentences(text, 5), "");
+        assert_eq!(complete_sentences("没有句号", 100), "");
+        assert_eq!(complete_sentences("他说：“成功了。”反而以“解决问题”", 100), "他说：“成功了。”");
     }
 
     #[test]
-    fn the_sources_own_sentences_stand_in_for_a_draft() {
+    fn replaces_a_draft_by_equivalent_source_sentences() {
         let source = "火箭今日发射入轨，任务成功。\n他说：“一级回收。二级入轨。”他们都很高兴。";
-        assert_eq!(sources_own(source, "火箭发射入轨。", 50).unwrap(), "火箭今日发射入轨，任务成功。");
-        assert_eq!(sources_own(source, "卫星升空。", 50), None);
-        for (sentence, whole) in [
+        assert_eq!(
+            equivalent_source_sentences(source, "火箭发射入轨。", 50).unwrap(),
+            "火箭今日发射入轨，任务成功。"
+        );
+        assert_eq!(equivalent_source_sentences(source, "卫星升空。", 50), None);
+        for (sentence, expected) in [
             ("他说：“一级回收。", false),
             ("二级入轨。”", false),
             ("他说：“好。”", true),
             ("一、目标", false),
         ] {
-            assert_eq!(is_whole(sentence), whole, "{sentence}");
+            assert_eq!(is_self_contained(sentence), expected, "{sentence}");
         }
     }
 
     #[test]
-    fn an_extract_takes_whole_sentences_from_the_beginning() {
+    fn extracts_complete_sentences_from_the_beginning() {
         assert_eq!(leading_sentences("第一句。第二句。\n第三句。", 8), "第一句。第二句。");
         assert_eq!(leading_sentences("这一句太长了。", 3), "");
         assert_eq!(extract("这第一句太长了，放不下。短句。又一短句。", 8), "短句。又一短句。");

@@ -101,7 +101,7 @@ pub(in crate::cli) fn load(located: LocatedModels, config: &ModelConfig) -> anyh
     let mut pipeline = load_one(translation, config)?;
     if !is_shared {
         weights += weights_bytes(&summary.path);
-        pipeline = pipeline.with_summaries_of(load_one(summary, config)?);
+        pipeline = pipeline.with_summary_model(load_one(summary, config)?);
     }
     let kv: u64 = pipeline.engines().iter().map(|engine| engine.metrics().kv_bytes.get() as u64).sum();
     tracing::info!(

@@ -4,21 +4,21 @@ use crate::{
     document::{Article, Document, ElementRole, LabeledText, Span, Text},
     fidelity::{Alignment, AlignmentKind, Finding, FindingKind, NumberCounts, TermCounts},
     pb,
-    pipeline::{Makers, Pipeline, SectionDigest, SectionFinding, SectionOutcome},
+    pipeline::{ModelsUsed, Pipeline, SectionDigest, SectionFinding, SectionOutcome},
     server::status::{pipeline_status, to_rpc_status},
     task::{Task, Tasks},
 };
 
 /// What a result of this pipeline is made with, as far as it does not hang on the request.
 pub(in crate::server) fn running_message(pipeline: &Pipeline) -> pb::Provenance {
-    provenance(&pipeline.makers(Tasks::default()), pipeline.prompt_version().to_owned(), String::new())
+    provenance(&pipeline.models_used(Tasks::default()), pipeline.prompt_version().to_owned(), String::new())
 }
 
-fn provenance(makers: &Makers, prompt_version: String, glossary_sha256: String) -> pb::Provenance {
-    let summary = makers.summary_model.as_deref();
+fn provenance(models_used: &ModelsUsed, prompt_version: String, glossary_sha256: String) -> pb::Provenance {
+    let summary = models_used.summary_model.as_deref();
     pb::Provenance {
-        model: makers.model.id.clone(),
-        weights_sha256: makers.model.weights_sha256.clone(),
+        model: models_used.model.id.clone(),
+        weights_sha256: models_used.model.weights_sha256.clone(),
         prompt_version,
         glossary_sha256,
         from_cache: false,
@@ -130,7 +130,7 @@ fn fill(message: &mut pb::SectionDigest, digest: SectionDigest) {
     };
     message.summary = digest.summary.map(|summary| pb::Summary {
         finish_reason: if summary.generated {
-            reason(summary.whole)
+            reason(summary.complete)
         } else {
             pb::FinishReason::Unspecified.into()
         },
@@ -164,14 +164,14 @@ fn fill(message: &mut pb::SectionDigest, digest: SectionDigest) {
             .map(|(paragraph, translated)| pb::TranslatedParagraph {
                 paragraph_index: index(paragraph),
                 text: translated.text,
-                finish_reason: reason(translated.whole),
+                finish_reason: reason(translated.complete),
                 attempts: index(translated.attempts),
                 alignments: translated.alignments.into_iter().map(alignment_message).collect(),
             })
             .collect(),
     });
     message.verdict = Some(verdict);
-    message.provenance = Some(provenance(&digest.makers, digest.prompt_version, digest.glossary_sha256));
+    message.provenance = Some(provenance(&digest.models_used, digest.prompt_version, digest.glossary_sha256));
     message.timings = Some(pb::Timings {
         queue_time_ms: millis(digest.timings.queue_time_ms),
         compute_time_ms: millis(digest.timings.compute_time_ms),

@@ -119,7 +119,7 @@ pub(in crate::server) fn chosen(
 ) -> Result<Pipeline, Refusal> {
     match options.map_or("", |options| &options.model) {
         "" => Ok(pipeline.clone()),
-        id => pipeline.only(id).ok_or_else(|| {
+        id => pipeline.restricted_to(id).ok_or_else(|| {
             let running: Vec<_> = pipeline.models().into_iter().map(|model| model.id.as_str()).collect();
             Refusal::UnknownModel { asked: id.to_owned(), running: running.join("`, `") }
         }),
@@ -128,7 +128,7 @@ pub(in crate::server) fn chosen(
 
 /// Refuses tasks that the pipeline's models cannot be asked for.
 pub(in crate::server) fn check_tasks(tasks: Tasks, pipeline: &Pipeline) -> Result<(), Refusal> {
-    match pipeline.cannot(tasks) {
+    match pipeline.unsupported_task(tasks) {
         None => Ok(()),
         Some((task, model)) => {
             let results = match task {

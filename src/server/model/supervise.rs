@@ -122,7 +122,7 @@ async fn start<E: std::fmt::Display + Send + 'static>(
 /// Has each model do one of its tasks on a sentence.
 async fn probe(pipeline: &Pipeline) -> Result<(), String> {
     for model in pipeline.models() {
-        let pipeline = pipeline.only(&model.id).ok_or("a model that is not there")?;
+        let pipeline = pipeline.restricted_to(&model.id).ok_or("a model that is not there")?;
         let translation = model.tasks.translation;
         probe_with(&pipeline, Tasks { summary: !translation, translation }).await?;
     }

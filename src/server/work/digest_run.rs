@@ -113,8 +113,8 @@ async fn look_up(
     pipeline: &Pipeline,
     job: &Job,
 ) -> (Vec<(SectionIndex, pb::SectionDigest)>, BTreeMap<SectionIndex, Option<CacheKey>>) {
-    let makers = pipeline.makers(job.tasks);
-    let key = |article| cache.keys(job, &makers, pipeline.prompt_version(), article);
+    let models_used = pipeline.models_used(job.tasks);
+    let key = |article| cache.keys(job, &models_used, pipeline.prompt_version(), article);
     let keys: Vec<CacheKey> = job.document.articles.iter().flat_map(key).collect();
     let found = cache.get(&keys).await;
     let (mut known, mut missing) = (Vec::new(), BTreeMap::new());

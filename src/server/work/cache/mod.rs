@@ -17,7 +17,7 @@ pub use disk::DiskError;
 use crate::{
     document::{Article, Text},
     pb,
-    pipeline::{Job, Makers},
+    pipeline::{Job, ModelsUsed},
     server::observe::{Metrics, ResultLabel},
 };
 use disk::DiskStore;
@@ -63,7 +63,7 @@ impl ResultCache {
     pub(in crate::server) fn keys(
         &self,
         job: &Job,
-        makers: &Makers,
+        models_used: &ModelsUsed,
         prompt_version: &str,
         article: &Article,
     ) -> Vec<CacheKey> {
@@ -71,7 +71,7 @@ impl ResultCache {
         name.field(&VERSION.to_string());
         name.field(env!("CARGO_PKG_VERSION"));
         name.field(&self.setup);
-        for model in std::iter::once(&makers.model).chain(&makers.summary_model) {
+        for model in std::iter::once(&models_used.model).chain(&models_used.summary_model) {
             name.field(&model.id);
             name.field(&model.weights_sha256);
         }
@@ -187,11 +187,11 @@ mod tests {
             let (id, weights_sha256) = (id.to_owned(), hash.to_owned());
             Arc::new(ModelInfo { id, weights_sha256, tasks: Tasks::default() })
         };
-        let model = |id: &str, hash: &str| Makers { model: info(id, hash), summary_model: None };
-        let key = |cache: &ResultCache, job: &Job, makers: &Makers, version: &str| {
-            cache.keys(job, makers, version, &job.document.articles[0])[0]
+        let model = |id: &str, hash: &str| ModelsUsed { model: info(id, hash), summary_model: None };
+        let key = |cache: &ResultCache, job: &Job, models_used: &ModelsUsed, version: &str| {
+            cache.keys(job, models_used, version, &job.document.articles[0])[0]
         };
-        let with_summaries = |id: &str| Makers { summary_model: Some(info(id, "h")), ..model("m", "h") };
+        let with_summaries = |id: &str| ModelsUsed { summary_model: Some(info(id, "h")), ..model("m", "h") };
         let base = key(&cache, &job("甲。"), &model("m", "h"), "1");
         assert_eq!(base, key(&cache, &job("甲。"), &model("m", "h"), "1"));
         let glossary = std::sync::Arc::new(Glossary::new([Term::new("甲", "A")]));
