@@ -9,14 +9,14 @@ use std::{collections::HashSet, fmt::Write as _, process::Stdio, sync::Arc, time
 use serde_json::Value;
 use support::{
     batch::{Folder, output, stderr, stdout, yizhai},
-    proxy::{Instead, Proxy},
-    scripted::{self, Answer, Script},
+    proxy::{Intercept, Proxy},
+    scripted::{self, Script, ScriptedReply},
     serving::Server,
 };
 use yizhai::pb::{self, digest_many_response::Result as Digested};
 
 /// Answers everything at once with nothing in it.
-fn at_once() -> Instead {
+fn at_once() -> Intercept {
     Arc::new(|_| {
         let document = pb::Document { articles: vec![pb::Article::default()], ..Default::default() };
         Some(Digested::Digest(pb::DigestResponse { document: Some(document), ..Default::default() }))
@@ -33,7 +33,7 @@ async fn directories_and_patterns_are_taken_as_they_are_asked_for() {
     for name in ["b.txt", "a.md", "deep/c.html", "deep/d.csv", ".hidden.txt", "deep/e.JSONL"] {
         folder.write(name, "{\"text\": \"火箭。\"}\n");
     }
-    let server = served(scripted::obedient()).await;
+    let server = served(scripted::faithful_script()).await;
     let proxy = Proxy::start(server.client().await, at_once()).await;
     let pages = folder.pages();
     let taken = async |arguments: &[&str]| {
@@ -43,7 +43,7 @@ async fn directories_and_patterns_are_taken_as_they_are_asked_for() {
         // With the format given, every ending is taken; so it is asked for only where that is meant.
         let output = output(command).await;
         assert!(output.status.success(), "{}", stderr(&output));
-        proxy.seen().len()
+        proxy.take_received().len()
     };
     assert_eq!(taken(&["."]).await, 5, "all but what is hidden");
     assert_eq!(taken(&[".", "--include", "*.csv", "--include", "deep/*.html"]).await, 2);
@@ -65,7 +65,7 @@ async fn results_come_in_the_order_of_the_inputs_or_as_they_are_done() {
     folder.write("b.txt", "卫星。");
     folder.write("c.txt", " ");
     let pipeline = scripted::pipeline_with(
-        scripted::obedient(),
+        scripted::faithful_script(),
         Duration::from_millis(2),
         Arc::default(),
         Default::default(),
@@ -95,7 +95,7 @@ async fn a_page_of_html_stands_for_itself_and_holds_no_markup_of_the_source() {
     );
     let script: Script = Arc::new(|prompt| {
         let is_summary = prompt.split_once("\n\n").unwrap().0.contains("概括");
-        Answer::Text(match is_summary {
+        ScriptedReply::Text(match is_summary {
             true => "蓝箭航天增长14.8%。".to_owned(),
             false => "LandSpace earned 55.74 billion yuan <b>&</b> grew 14.8%.".to_owned(),
         })
@@ -172,7 +172,7 @@ async fn progress_for_programs_is_one_object_a_line_and_quiet_is_quiet() {
     let folder = Folder::new();
     folder.write("a.txt", "火箭发射入轨。");
     folder.write("b.txt", " ");
-    let server = served(scripted::obedient()).await;
+    let server = served(scripted::faithful_script()).await;
     let first = output(folder.digest(&server.url(), &["--json-progress"])).await;
     let events: Vec<Value> = stderr(&first).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let items: Vec<&Value> = events.iter().filter(|event| event["event"] == "item").collect();
@@ -207,7 +207,7 @@ async fn a_long_jsonl_takes_no_more_memory_than_a_short_one() {
         writeln!(out, "{{\"id\": {number}, \"text\": \"第{number}篇。{}\"}}", "火箭发射入轨。".repeat(600))
             .unwrap();
     };
-    let server = served(scripted::obedient()).await;
+    let server = served(scripted::faithful_script()).await;
     let proxy = Proxy::start(server.client().await, at_once()).await;
     let mut peaks = Vec::new();
     for records in [400, 8_000] {
@@ -227,7 +227,7 @@ async fn a_long_jsonl_takes_no_more_memory_than_a_short_one() {
             tokio::time::sleep(Duration::from_millis(2)).await;
         };
         assert!(status.success());
-        let seen = proxy.seen();
+        let seen = proxy.take_received();
         assert_eq!(seen.len(), records);
         assert!(seen.iter().all(|page| page.len() > 12_000));
         peaks.push(peak);

@@ -15,21 +15,22 @@ use std::{
 
 use support::{
     batch::{Folder, output, stderr},
-    proxy::{Instead, Proxy, bytes},
-    scripted::{self, obedient},
+    proxy::{Intercept, Proxy, input_bytes},
+    scripted::{self, faithful_script},
     serving::Server,
 };
 use yizhai::{engine::EngineConfig, pb::digest_many_response::Result as Answer};
 
-fn nothing() -> Instead {
+fn nothing() -> Intercept {
     Arc::new(|_| None)
 }
 
 /// A real server over a scripted model, and a proxy that counts in front of it.
-async fn served(step_time: Duration, instead: Instead) -> (Server, Proxy) {
-    let pipeline = scripted::pipeline_with(obedient(), step_time, Arc::default(), EngineConfig::default());
+async fn served(step_time: Duration, intercept: Intercept) -> (Server, Proxy) {
+    let pipeline =
+        scripted::pipeline_with(faithful_script(), step_time, Arc::default(), EngineConfig::default());
     let server = Server::start(pipeline).await;
-    let proxy = Proxy::start(server.client().await, instead).await;
+    let proxy = Proxy::start(server.client().await, intercept).await;
     (server, proxy)
 }
 
@@ -45,7 +46,7 @@ async fn what_is_done_is_not_done_again_and_what_changed_is() {
     let run = async |more: &'static [&'static str]| {
         let output = output(folder.digest(&proxy.url(), more)).await;
         assert!(output.status.success(), "{}", stderr(&output));
-        (proxy.seen().len(), stderr(&output))
+        (proxy.take_received().len(), stderr(&output))
     };
     let (sent, said) = run(&["--format", "json"]).await;
     assert_eq!(sent, 3, "the same text was sent twice");
@@ -53,7 +54,10 @@ async fn what_is_done_is_not_done_again_and_what_changed_is() {
     let names = ["a.txt.json", "b.txt.json", "deep/c.txt.json", "run.json", "same.txt.json"];
     assert_eq!(folder.results(), names);
     let first = folder.read("a.txt.json");
-    assert!(first.contains("火箭发射入轨") && first.contains(&scripted::faithful("a.txt的火箭发射入轨。")));
+    assert!(
+        first.contains("火箭发射入轨")
+            && first.contains(&scripted::faithful_translation("a.txt的火箭发射入轨。"))
+    );
 
     assert_eq!(run(&["--format", "json"]).await.0, 0);
     folder.write("b.txt", "另一枚火箭。");
@@ -80,10 +84,11 @@ async fn what_failed_is_reported_and_tried_again_only_when_asked() {
     folder.write("blank.txt", " \n");
     folder.write("r.jsonl", "{\"text\": \"卫星。\", \"id\": 7}\n{\"nothing\": 1}\n");
     let broken = Arc::new(AtomicBool::new(true));
-    let instead: Instead = {
+    let intercept: Intercept = {
         let broken = broken.clone();
         Arc::new(move |item| {
-            let is_it = String::from_utf8_lossy(&bytes(item.input.as_ref().unwrap())).contains("不走运");
+            let is_it =
+                String::from_utf8_lossy(&input_bytes(item.input.as_ref().unwrap())).contains("不走运");
             (is_it && broken.load(Ordering::SeqCst)).then(|| {
                 Answer::Error(tonic_types::pb::Status {
                     code: tonic::Code::DeadlineExceeded as i32,
@@ -93,10 +98,10 @@ async fn what_failed_is_reported_and_tried_again_only_when_asked() {
             })
         })
     };
-    let (_server, proxy) = served(Duration::ZERO, instead).await;
+    let (_server, proxy) = served(Duration::ZERO, intercept).await;
     let run = async |more: &'static [&'static str]| {
         let output = output(folder.digest(&proxy.url(), more)).await;
-        (output.status.code(), stderr(&output), proxy.seen().len())
+        (output.status.code(), stderr(&output), proxy.take_received().len())
     };
     let reasons = || -> BTreeMap<String, String> {
         let name =
@@ -225,7 +230,7 @@ async fn killed_ten_times_every_page_has_one_result_and_only_what_was_in_flight_
     assert_eq!(named, broken);
 
     let mut times: BTreeMap<Vec<u8>, usize> = BTreeMap::new();
-    proxy.seen().into_iter().for_each(|page| *times.entry(page).or_default() += 1);
+    proxy.take_received().into_iter().for_each(|page| *times.entry(page).or_default() += 1);
     let again: usize = times.values().map(|times| times - 1).sum();
     println!(
         "killed {killed_at_work} times at work; {} pages were sent, {again} of them once more",
@@ -267,7 +272,7 @@ async fn ctrl_c_finishes_what_is_in_flight_and_a_second_one_stops() {
     let said = stderr(&output);
     assert_eq!(output.status.code(), Some(3), "{said}");
     assert!(said.contains("stopping:") && said.contains("run the same command again to resume"), "{said}");
-    let sent = proxy.seen().len();
+    let sent = proxy.take_received().len();
     let written = folder.results().iter().filter(|name| name.ends_with(".txt.json")).count();
     assert_eq!(written, sent, "what was in flight was not finished");
     assert!(written < 200, "the signal came too late");

@@ -17,8 +17,8 @@ use std::{
 
 use support::{
     batch::{Folder, output, stderr, yizhai},
-    proxy::{Instead, Proxy, bytes},
-    scripted::{self, obedient},
+    proxy::{Intercept, Proxy, input_bytes},
+    scripted::{self, faithful_script},
     serving::Server,
     tiny_gguf,
 };
@@ -26,7 +26,8 @@ use tonic_types::StatusExt as _;
 use yizhai::{engine::EngineConfig, pb::digest_many_response::Result as Answer};
 
 async fn scripted_server(step_time: Duration) -> Server {
-    let pipeline = scripted::pipeline_with(obedient(), step_time, Arc::default(), EngineConfig::default());
+    let pipeline =
+        scripted::pipeline_with(faithful_script(), step_time, Arc::default(), EngineConfig::default());
     Server::start(pipeline).await
 }
 
@@ -51,8 +52,8 @@ fn error(code: tonic::Code, retry: Option<Duration>) -> Answer {
 async fn what_is_refused_with_a_time_to_come_back_is_sent_again_and_nothing_else_is() {
     let folder = pages(6);
     let refused = Arc::new(Mutex::new(HashSet::new()));
-    let instead: Instead = Arc::new(move |item| {
-        let page = String::from_utf8(bytes(item.input.as_ref().unwrap())).unwrap();
+    let intercept: Intercept = Arc::new(move |item| {
+        let page = String::from_utf8(input_bytes(item.input.as_ref().unwrap())).unwrap();
         let is_first = refused.lock().unwrap().insert(page.clone());
         match page.chars().nth(1).unwrap() {
             '1' if is_first => Some(error(tonic::Code::ResourceExhausted, Some(Duration::from_millis(300)))),
@@ -62,12 +63,12 @@ async fn what_is_refused_with_a_time_to_come_back_is_sent_again_and_nothing_else
         }
     });
     let server = scripted_server(Duration::ZERO).await;
-    let proxy = Proxy::start(server.client().await, instead).await;
+    let proxy = Proxy::start(server.client().await, intercept).await;
     let started = Instant::now();
     let output = output(folder.digest(&proxy.url(), &["--format", "json"])).await;
     assert_eq!(output.status.code(), Some(3), "{}", stderr(&output));
     assert!(started.elapsed() >= Duration::from_millis(300), "it did not wait as it was told");
-    let seen = proxy.seen();
+    let seen = proxy.take_received();
     let times = |digit: char| {
         seen.iter().filter(|page| String::from_utf8_lossy(page).starts_with(&format!("第{digit}"))).count()
     };
@@ -78,18 +79,19 @@ async fn what_is_refused_with_a_time_to_come_back_is_sent_again_and_nothing_else
 #[tokio::test(flavor = "multi_thread")]
 async fn an_input_that_breaks_servers_is_given_up_and_the_others_are_done() {
     let folder = pages(8);
-    let instead: Instead = Arc::new(move |item| {
-        let page = String::from_utf8(bytes(item.input.as_ref().unwrap())).unwrap();
+    let intercept: Intercept = Arc::new(move |item| {
+        let page = String::from_utf8(input_bytes(item.input.as_ref().unwrap())).unwrap();
         page.starts_with("第5").then(|| error(tonic::Code::Internal, None))
     });
     let server = scripted_server(Duration::ZERO).await;
-    let proxy = Proxy::start(server.client().await, instead).await;
+    let proxy = Proxy::start(server.client().await, intercept).await;
     let output = output(folder.digest(&proxy.url(), &["--format", "json"])).await;
     assert_eq!(output.status.code(), Some(3), "{}", stderr(&output));
     let failures = folder.failures();
     assert_eq!(failures.len(), 1);
     assert!(failures[0]["input"].as_str().unwrap().ends_with("5.txt"));
-    let times = proxy.seen().iter().filter(|page| String::from_utf8_lossy(page).starts_with("第5")).count();
+    let times =
+        proxy.take_received().iter().filter(|page| String::from_utf8_lossy(page).starts_with("第5")).count();
     assert_eq!(times, 3);
 }
 
@@ -205,11 +207,11 @@ async fn a_server_that_is_away_at_first_and_one_that_comes_back_are_used() {
     let count = Arc::new(AtomicUsize::new(0));
     let proxy = {
         let count = count.clone();
-        let instead: Instead = Arc::new(move |_| {
+        let intercept: Intercept = Arc::new(move |_| {
             count.fetch_add(1, Ordering::SeqCst);
             None
         });
-        Proxy::start(server.client().await, instead).await
+        Proxy::start(server.client().await, intercept).await
     };
     // Nobody listens at the first address.
     let both = format!("http://127.0.0.1:1,{}", proxy.url());

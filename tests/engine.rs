@@ -14,7 +14,7 @@ use std::{
 use candle_core::{Device, Tensor, quantized::gguf_file};
 use candle_transformers::models::quantized_qwen2;
 use support::{
-    scripted::{Answer, Script, Scripted},
+    scripted::{Script, ScriptedModel, ScriptedReply},
     tiny_gguf::{self, IM_END, IM_START},
 };
 use yizhai::{
@@ -200,7 +200,7 @@ async fn a_shared_prefix_uses_kv_blocks_once() {
 
 #[tokio::test]
 async fn drafting_saves_steps_without_changing_tokens() {
-    let quoting: Script = Arc::new(|_| Answer::Text("the rocket flew; the rocket landed".to_owned()));
+    let quoting: Script = Arc::new(|_| ScriptedReply::Text("the rocket flew; the rocket landed".to_owned()));
     let mut completions = Vec::new();
     for (max_draft_rows, min_steps, max_steps) in [(0, 35, 35), (8, 5, 20)] {
         let config = EngineConfig { max_draft_rows, ..EngineConfig::default() };
@@ -293,7 +293,7 @@ async fn rejects_prompts_that_exceed_the_limits() {
 
 fn scripted(script: Script, step_time: Duration, config: EngineConfig) -> (Engine, Arc<AtomicUsize>) {
     let steps = Arc::new(AtomicUsize::new(0));
-    let model = Scripted::new(script, step_time, steps.clone());
+    let model = ScriptedModel::new(script, step_time, steps.clone());
     (Engine::start(Box::new(model), config).unwrap(), steps)
 }
 
@@ -307,7 +307,7 @@ fn chat(text: &str) -> Vec<u32> {
 }
 
 fn forever() -> Script {
-    Arc::new(|_| Answer::Forever("again "))
+    Arc::new(|_| ScriptedReply::Forever("again "))
 }
 
 #[tokio::test]
@@ -363,18 +363,18 @@ async fn check_failure(script: Script, expected: &str) {
     assert!(matches!(&error, SubmitError::Stopped(reason) if reason.contains(expected)), "{error}");
 }
 
-fn failing_with(answer: fn() -> Answer) -> Script {
-    Arc::new(move |user| if user == "failing" { answer() } else { Answer::Forever("fine ") })
+fn failing_with(answer: fn() -> ScriptedReply) -> Script {
+    Arc::new(move |user| if user == "failing" { answer() } else { ScriptedReply::Forever("fine ") })
 }
 
 #[tokio::test]
 async fn a_panic_is_reported_to_all_sequences() {
-    check_failure(failing_with(|| Answer::Panic), "the script says so").await;
+    check_failure(failing_with(|| ScriptedReply::Panic), "the script says so").await;
 }
 
 #[tokio::test]
 async fn nan_logits_are_reported_to_all_sequences() {
-    check_failure(failing_with(|| Answer::Nan), "NaN").await;
+    check_failure(failing_with(|| ScriptedReply::Nan), "NaN").await;
 }
 
 #[test]

@@ -21,10 +21,10 @@ use std::{
 use futures::{StreamExt, future::join_all};
 use prost::Message as _;
 use support::{
-    raw_codec::Raw,
-    scripted::{Answer, Script, pipeline, pipeline_with},
-    serving::{Server, config},
-    until,
+    raw_codec::RawCodec,
+    scripted::{Script, ScriptedReply, pipeline, pipeline_with},
+    serving::{Server, server_config},
+    wait_until,
 };
 use tokio::io::AsyncWriteExt;
 use tonic::{
@@ -76,7 +76,7 @@ fn quoting() -> Script {
     Arc::new(|prompt| {
         let (instruction, text) = prompt.rsplit_once("\n\n").unwrap();
         let digits: String = text.chars().filter(char::is_ascii_digit).collect();
-        Answer::Text(match instruction.contains("概括") {
+        ScriptedReply::Text(match instruction.contains("概括") {
             true => format!("{}。", text.split('。').next().unwrap()),
             false => format!("Number {digits} has arrived at the desk."),
         })
@@ -85,7 +85,7 @@ fn quoting() -> Script {
 
 /// Writes for ever, without drafts, which would guess what comes next and make steps long.
 fn endless() -> ModelSlot {
-    let script: Script = Arc::new(|_| Answer::Forever("x "));
+    let script: Script = Arc::new(|_| ScriptedReply::Forever("x "));
     let engine = EngineConfig { max_draft_rows: 0, ..EngineConfig::DEFAULT };
     ModelSlot::ready(pipeline_with(script, Duration::from_millis(2), Arc::default(), engine))
 }
@@ -274,7 +274,7 @@ async fn a_thousand_clients_go_away_in_mid_stream() {
     let limits = Limits { max_requests: CLIENTS, max_requests_per_client: CLIENTS, ..Limits::default() };
     let server = Server::start_with(endless(), limits).await;
     let begun = join_all((0..CLIENTS).map(async |number| {
-        let mut client = server.raw().await;
+        let mut client = server.raw_client().await;
         let request = pb::StreamDigestRequest {
             input: input(&page(number as u64)),
             options: options(),
@@ -286,7 +286,7 @@ async fn a_thousand_clients_go_away_in_mid_stream() {
     }))
     .await;
     let full = format!("yizhai_engine_sequences_running {}\n", EngineConfig::DEFAULT.max_sequences);
-    until(|| server.metrics.text().contains(&full)).await;
+    wait_until(|| server.metrics.text().contains(&full)).await;
     let shown = |names: &[&str]| {
         let text = server.metrics.text();
         let lines =
@@ -304,7 +304,7 @@ async fn a_thousand_clients_go_away_in_mid_stream() {
     let gone = Instant::now();
     drop(begun);
     let free = BUSY.map(|name| format!("{name} 0")).join(", ");
-    until(|| {
+    wait_until(|| {
         let shown = shown(&BUSY);
         free.split(", ").all(|line| shown.split(", ").any(|told| told == line))
     })
@@ -329,7 +329,7 @@ impl Random {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "takes minutes"]
 async fn random_bytes_and_mutated_messages() {
-    let config = ServerConfig { web_origins: vec!["*".parse().unwrap()], ..config() };
+    let config = ServerConfig { web_origins: vec!["*".parse().unwrap()], ..server_config() };
     let server = Server::start_config(ModelSlot::ready(pipeline(quoting())), config).await;
     let end = Instant::now() + duration();
     let address = server.address;
@@ -396,7 +396,7 @@ async fn random_bytes_and_mutated_messages() {
             let mut client = tonic::client::Grpc::new(channel.clone());
             client.ready().await.unwrap();
             let path = format!("/yizhai.v1.DigestService/{rpc}").parse().unwrap();
-            let answered = client.server_streaming(Request::new(broken), path, Raw).await;
+            let answered = client.server_streaming(Request::new(broken), path, RawCodec).await;
             let code = match answered {
                 Err(status) => status.code(),
                 Ok(answer) => {
@@ -409,7 +409,7 @@ async fn random_bytes_and_mutated_messages() {
         codes
     });
     // Somebody who does nothing wrong has every answer all the while.
-    let mut honest = server.raw().await;
+    let mut honest = server.raw_client().await;
     let mut answers = 0;
     let begun = resident_mib();
     while Instant::now() < end {
@@ -509,10 +509,10 @@ async fn calls_per_second<F: Future<Output = ()> + Send>(
 #[ignore = "measures"]
 async fn what_the_service_costs_beside_a_bare_echo() {
     let slot = ModelSlot::ready(pipeline(quoting()));
-    let config = config();
+    let config = server_config();
     let cache = Some(ResultCache::new(64 << 20, "", config.metrics.clone()));
     let server = Server::start_config(slot, ServerConfig { cache, ..config }).await;
-    let answer = server.raw().await.digest(request(0)).await.unwrap().into_inner();
+    let answer = server.raw_client().await.digest(request(0)).await.unwrap().into_inner();
     let socket = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let bare = socket.local_addr().unwrap();
     let echo = tonic::transport::Server::builder().add_service(DigestServiceServer::new(Bare(answer)));

@@ -232,7 +232,7 @@ async fn a_directory_is_served_for_its_tasks_only() {
     let options = ModelOptions { device: DeviceChoice::Cpu, ..ModelOptions::default() };
     let pipeline = Pipeline::load(&directory("marian"), model, &options, EngineConfig::default()).unwrap();
     let server = Server::start(pipeline).await;
-    let mut raw = server.raw().await;
+    let mut raw = server.raw_client().await;
     let digest = raw.digest(request(&[pb::Task::Translation])).await.unwrap().into_inner();
     let section = &digest.sections[0];
     let translation = section.translation.as_ref().unwrap();

@@ -15,9 +15,9 @@ use std::{
 use futures::StreamExt;
 use support::{
     PAGE,
-    scripted::{Answer, Script, faithful, obedient, pipeline, pipeline_with},
+    scripted::{Script, ScriptedReply, faithful_script, faithful_translation, pipeline, pipeline_with},
     serving::Server,
-    until,
+    wait_until,
 };
 use tonic::{Code, Request};
 use tonic_health::pb::{
@@ -48,7 +48,7 @@ fn digest(input: Option<pb::Input>, options: pb::DigestOptions) -> pb::DigestReq
 
 #[tokio::test]
 async fn a_page_goes_in_and_every_section_comes_out() {
-    let server = Server::start(pipeline(obedient())).await;
+    let server = Server::start(pipeline(faithful_script())).await;
     let request =
         pb::DigestRequest { request_id: "my request".to_owned(), ..digest(page(PAGE), Default::default()) };
     let answer = server.client().await.digest(request).await.unwrap();
@@ -89,7 +89,7 @@ async fn a_page_goes_in_and_every_section_comes_out() {
 
 #[tokio::test]
 async fn a_stream_tells_the_structure_first_then_each_section_once_and_the_sums_last() {
-    let server = Server::start(pipeline(obedient())).await;
+    let server = Server::start(pipeline(faithful_script())).await;
     let request = pb::StreamDigestRequest { input: page(PAGE), ..Default::default() };
     let stream = server.client().await.stream_digest(request, None).await.unwrap();
     let events: Vec<Event> = stream.map(|m| m.unwrap().event.unwrap()).collect().await;
@@ -109,8 +109,8 @@ async fn a_stream_tells_the_structure_first_then_each_section_once_and_the_sums_
 async fn sections_are_streamed_before_the_last_one_is_done() {
     // The second section's translation never ends; the first must come all the same.
     let script: Script = Arc::new(|prompt| match prompt.ends_with("慢。") {
-        true => Answer::Forever("on and "),
-        false => Answer::Text("Done.".to_owned()),
+        true => ScriptedReply::Forever("on and "),
+        false => ScriptedReply::Text("Done.".to_owned()),
     });
     let server = Server::start(pipeline_with(
         script,
@@ -124,7 +124,7 @@ async fn sections_are_streamed_before_the_last_one_is_done() {
         pb::StreamDigestRequest {
             input: lines("快。\n慢。"), options: Some(options), ..Default::default()
         };
-    let mut stream = server.raw().await.stream_digest(request).await.unwrap().into_inner();
+    let mut stream = server.raw_client().await.stream_digest(request).await.unwrap().into_inner();
     assert!(matches!(stream.next().await.unwrap().unwrap().event, Some(Event::Document(_))));
     let Some(Event::Section(first)) = stream.next().await.unwrap().unwrap().event else {
         panic!("no section")
@@ -134,7 +134,7 @@ async fn sections_are_streamed_before_the_last_one_is_done() {
 
 #[tokio::test]
 async fn one_bad_item_of_many_does_not_harm_the_others() {
-    let server = Server::start(pipeline(obedient())).await;
+    let server = Server::start(pipeline(faithful_script())).await;
     let item = |id: &str, text: &str| pb::DigestManyRequest {
         item_id: id.to_owned(),
         input: page(text),
@@ -180,7 +180,7 @@ async fn the_structure_comes_without_a_model() {
 
 #[tokio::test]
 async fn an_article_in_parts_is_not_segmented_again() {
-    let server = Server::start(pipeline(obedient())).await;
+    let server = Server::start(pipeline(faithful_script())).await;
     let text = |text: &str| pb::Text { text: text.to_owned(), spans: vec![] };
     let article = pb::Article {
         headline: Some(text("标题")),
@@ -199,7 +199,7 @@ async fn an_article_in_parts_is_not_segmented_again() {
 
 #[tokio::test]
 async fn only_the_tasks_that_were_asked_for_are_done() {
-    let server = Server::start(pipeline(obedient())).await;
+    let server = Server::start(pipeline(faithful_script())).await;
     for (task, has_summary) in [(pb::Task::Summary, true), (pb::Task::Translation, false)] {
         let options = pb::DigestOptions { tasks: vec![task.into()], ..Default::default() };
         let answer = server.client().await.digest(digest(page("正文在此。"), options)).await.unwrap();
@@ -210,7 +210,7 @@ async fn only_the_tasks_that_were_asked_for_are_done() {
 
 #[tokio::test]
 async fn a_section_that_ran_into_the_token_limit_is_not_passed_off_as_whole() {
-    let server = Server::start(pipeline(Arc::new(|_| Answer::Forever("words without end, ")))).await;
+    let server = Server::start(pipeline(Arc::new(|_| ScriptedReply::Forever("words without end, ")))).await;
     let tasks = vec![pb::Task::Translation.into()];
     let options = pb::DigestOptions { tasks, max_attempts: 1, ..Default::default() };
     let answer = server.client().await.digest(digest(lines("正文在此。"), options)).await.unwrap();
@@ -232,9 +232,9 @@ async fn of_translations_that_the_model_is_unsure_of_the_one_that_brings_the_sou
     let part = "The rocket went into orbit as people watched.";
     let whole = "The rocket went into orbit and the booster came back.";
     let script: Script = Arc::new(move |turn| match turn.contains("译成中文") {
-        true if turn.ends_with(whole) => Answer::Text(source.to_owned()),
-        true => Answer::Text("火箭发射入轨，人们观看。".to_owned()),
-        false => Answer::Unsure(part.to_owned(), whole.to_owned()),
+        true if turn.ends_with(whole) => ScriptedReply::Text(source.to_owned()),
+        true => ScriptedReply::Text("火箭发射入轨，人们观看。".to_owned()),
+        false => ScriptedReply::Unsure(part.to_owned(), whole.to_owned()),
     });
     let server = Server::start(pipeline(script)).await;
     let long = [source; 4].join("\n");
@@ -257,7 +257,7 @@ async fn of_translations_that_the_model_is_unsure_of_the_one_that_brings_the_sou
 #[tokio::test]
 async fn a_name_is_rendered_the_same_way_over_an_article() {
     let script: Script = Arc::new(|turn| {
-        Answer::Text(match turn.contains("认为") {
+        ScriptedReply::Text(match turn.contains("认为") {
             true => "Tamajo thinks that the test has succeeded.".to_owned(),
             false => "Tamayo said that the rocket was launched.".to_owned(),
         })
@@ -279,7 +279,7 @@ async fn a_summary_keeps_the_limit_and_ends_with_a_sentence_whatever_the_model_w
         let asked = asked.clone();
         Arc::new(move |_| {
             asked.fetch_add(1, Ordering::SeqCst);
-            Answer::Text("一句没完没了的话，".repeat(40))
+            ScriptedReply::Text("一句没完没了的话，".repeat(40))
         })
     };
     let server = Server::start(pipeline(script)).await;
@@ -300,19 +300,19 @@ async fn a_summary_keeps_the_limit_and_ends_with_a_sentence_whatever_the_model_w
 
 #[tokio::test]
 async fn a_text_longer_than_any_prompt_is_digested_whole() {
-    let server = Server::start(pipeline(obedient())).await;
+    let server = Server::start(pipeline(faithful_script())).await;
     let paragraph = "这是一句用来凑长度的话，讲的是各地的新闻。".repeat(400);
     let answer = server.client().await.digest(digest(lines(&paragraph), Default::default())).await.unwrap();
     let section = &answer.sections[0];
     assert!(!section.summary.as_ref().unwrap().text.is_empty());
     let english = &section.translation.as_ref().unwrap().paragraphs[0].text;
-    assert_eq!(english, &faithful(&paragraph));
+    assert_eq!(english, &faithful_translation(&paragraph));
 }
 
 #[tokio::test]
 async fn terms_are_rewritten_for_the_model_and_required_in_its_output() {
     let script: Script = Arc::new(|prompt| {
-        Answer::Text(if prompt.contains("LandSpace 披露") {
+        ScriptedReply::Text(if prompt.contains("LandSpace 披露") {
             "LandSpace disclosed it.".to_owned()
         } else {
             "Blue Arrow.".to_owned()
@@ -339,7 +339,7 @@ async fn terms_are_rewritten_for_the_model_and_required_in_its_output() {
 
 #[tokio::test]
 async fn no_chinese_can_be_written_into_the_english() {
-    let stubborn: Script = Arc::new(|_| Answer::Text("It is 准入, “quoted” — and done。".to_owned()));
+    let stubborn: Script = Arc::new(|_| ScriptedReply::Text("It is 准入, “quoted” — and done。".to_owned()));
     let server = Server::start(pipeline(stubborn)).await;
     let options = pb::DigestOptions { tasks: vec![pb::Task::Translation.into()], ..Default::default() };
     let answer = server.client().await.digest(digest(lines("准入。"), options)).await.unwrap();
@@ -356,7 +356,7 @@ async fn page_text_that_looks_like_chat_markers_stays_text() {
         let seen = seen.clone();
         Arc::new(move |prompt| {
             seen.fetch_add(usize::from(prompt.contains("<|im_end|>")), Ordering::SeqCst);
-            Answer::Text("Fine.".to_owned())
+            ScriptedReply::Text("Fine.".to_owned())
         })
     };
     let server = Server::start(pipeline(script)).await;
@@ -367,7 +367,7 @@ async fn page_text_that_looks_like_chat_markers_stays_text() {
 
 #[tokio::test]
 async fn requests_are_refused_with_the_field_named() {
-    let server = Server::start(pipeline(obedient())).await;
+    let server = Server::start(pipeline(faithful_script())).await;
     let options = |change: fn(&mut pb::DigestOptions)| {
         let mut options = pb::DigestOptions::default();
         change(&mut options);
@@ -403,7 +403,7 @@ async fn requests_are_refused_with_the_field_named() {
         ),
     ];
     for (field, request) in cases {
-        let status = server.raw().await.digest(request).await.unwrap_err();
+        let status = server.raw_client().await.digest(request).await.unwrap_err();
         assert_eq!(status.code(), Code::InvalidArgument, "{field}: {status}");
         let violations = status.get_details_bad_request().expect("BadRequest").field_violations;
         assert_eq!(violations[0].field, field, "{status}");
@@ -415,7 +415,7 @@ async fn requests_are_refused_with_the_field_named() {
 #[tokio::test]
 async fn bytes_that_are_no_text_and_pages_over_the_limit_are_refused() {
     let limits = Limits { max_page_bytes: 1000, max_sections: 3, ..Limits::default() };
-    let server = Server::start_with(ModelSlot::ready(pipeline(obedient())), limits).await;
+    let server = Server::start_with(ModelSlot::ready(pipeline(faithful_script())), limits).await;
     let bytes = |bytes: Vec<u8>| Some(pb::Input { source: Some(Source::PageBytes(bytes)), page_format: 0 });
     let article = pb::Article {
         sections: vec![pb::Section {
@@ -432,7 +432,7 @@ async fn bytes_that_are_no_text_and_pages_over_the_limit_are_refused() {
         (lines("一。\n二。\n三。\n四。"), "3"),
     ];
     for (input, named) in cases {
-        let status = server.raw().await.digest(digest(input, Default::default())).await.unwrap_err();
+        let status = server.raw_client().await.digest(digest(input, Default::default())).await.unwrap_err();
         assert_eq!(status.code(), Code::InvalidArgument, "{status}");
         assert!(status.message().contains(named), "{status}");
     }
@@ -440,11 +440,11 @@ async fn bytes_that_are_no_text_and_pages_over_the_limit_are_refused() {
 
 #[tokio::test]
 async fn an_unknown_model_or_glossary_is_not_found() {
-    let server = Server::start(pipeline(obedient())).await;
+    let server = Server::start(pipeline(faithful_script())).await;
     let model = pb::DigestOptions { model: "gpt".to_owned(), ..Default::default() };
     let glossary = pb::DigestOptions { glossary: "sports".to_owned(), ..Default::default() };
     for (options, kind, name) in [(model, "model", "gpt"), (glossary, "glossary", "sports")] {
-        let status = server.raw().await.digest(digest(page("文。"), options)).await.unwrap_err();
+        let status = server.raw_client().await.digest(digest(page("文。"), options)).await.unwrap_err();
         assert_eq!(status.code(), Code::NotFound);
         let resource = status.get_details_resource_info().expect("ResourceInfo");
         assert_eq!((resource.resource_type.as_str(), resource.resource_name.as_str()), (kind, name));
@@ -460,7 +460,8 @@ async fn health(server: &Server) -> ServingStatus {
 #[tokio::test]
 async fn while_the_model_loads_callers_are_told_to_come_back() {
     let server = Server::start_with(ModelSlot::loading(), Limits::default()).await;
-    let status = server.raw().await.digest(digest(page("文。"), Default::default())).await.unwrap_err();
+    let status =
+        server.raw_client().await.digest(digest(page("文。"), Default::default())).await.unwrap_err();
     assert_eq!(status.code(), Code::Unavailable);
     assert!(status.get_details_retry_info().is_some());
     assert_eq!(health(&server).await, ServingStatus::NotServing);
@@ -468,7 +469,7 @@ async fn while_the_model_loads_callers_are_told_to_come_back() {
     let client = server.client().await;
     let waiting = tokio::spawn(async move { client.digest(digest(page("文。"), Default::default())).await });
     tokio::time::sleep(Duration::from_millis(100)).await;
-    server.slot.fill(pipeline(obedient()));
+    server.slot.fill(pipeline(faithful_script()));
     assert_eq!(waiting.await.unwrap().unwrap().sections.len(), 1);
     assert_eq!(health(&server).await, ServingStatus::Serving);
 }
@@ -477,21 +478,23 @@ async fn while_the_model_loads_callers_are_told_to_come_back() {
 async fn a_full_server_refuses_at_once_over_all_connections() {
     let limits = Limits { max_requests: 1, max_queued: 0, ..Limits::default() };
     let slow = pipeline_with(
-        Arc::new(|_| Answer::Forever("x ")),
+        Arc::new(|_| ScriptedReply::Forever("x ")),
         Duration::from_millis(5),
         Arc::default(),
         EngineConfig::default(),
     );
     let server = Server::start_with(ModelSlot::ready(slow), limits).await;
     let request = pb::StreamDigestRequest { input: lines("文。"), ..Default::default() };
-    let mut first = server.raw().await.stream_digest(request).await.unwrap().into_inner();
+    let mut first = server.raw_client().await.stream_digest(request).await.unwrap().into_inner();
     first.next().await.unwrap().unwrap();
-    let status = server.raw().await.digest(digest(page("文。"), Default::default())).await.unwrap_err();
+    let status =
+        server.raw_client().await.digest(digest(page("文。"), Default::default())).await.unwrap_err();
     assert_eq!(status.code(), Code::ResourceExhausted);
     assert!(status.get_details_retry_info().is_some());
     drop(first);
     // The place is free again soon after the client has gone.
-    let segment = || async { server.raw().await.segment(pb::SegmentRequest { input: page("文。") }).await };
+    let segment =
+        || async { server.raw_client().await.segment(pb::SegmentRequest { input: page("文。") }).await };
     while segment().await.is_err() {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
@@ -499,23 +502,23 @@ async fn a_full_server_refuses_at_once_over_all_connections() {
 
 #[tokio::test]
 async fn a_client_that_goes_away_frees_the_engine() {
-    let script: Script = Arc::new(|_| Answer::Forever("x "));
+    let script: Script = Arc::new(|_| ScriptedReply::Forever("x "));
     let endless = pipeline_with(script, Duration::from_millis(2), Arc::default(), WITHOUT_DRAFTS);
     let engine = endless.engine().clone();
     let server = Server::start(endless).await;
     let request = pb::StreamDigestRequest { input: page(PAGE), ..Default::default() };
-    let mut stream = server.raw().await.stream_digest(request).await.unwrap().into_inner();
+    let mut stream = server.raw_client().await.stream_digest(request).await.unwrap().into_inner();
     stream.next().await.unwrap().unwrap();
-    until(|| engine.running() > 0 && engine.waiting() > 0).await;
+    wait_until(|| engine.running() > 0 && engine.waiting() > 0).await;
     drop(stream);
-    until(|| engine.running() + engine.waiting() == 0).await;
+    wait_until(|| engine.running() + engine.waiting() == 0).await;
 }
 
 #[tokio::test]
 async fn at_the_deadline_the_finished_sections_have_come_and_the_rest_is_named() {
     let script: Script = Arc::new(|prompt| match prompt.contains('慢') {
-        true => Answer::Forever("on and "),
-        false => Answer::Text("Done.".to_owned()),
+        true => ScriptedReply::Forever("on and "),
+        false => ScriptedReply::Text("Done.".to_owned()),
     });
     let server =
         Server::start(pipeline_with(script, Duration::from_millis(2), Arc::default(), WITHOUT_DRAFTS)).await;
@@ -526,7 +529,7 @@ async fn at_the_deadline_the_finished_sections_have_come_and_the_rest_is_named()
         pb::StreamDigestRequest { input: lines(&text), options: Some(options.clone()), ..Default::default() };
     let mut request = Request::new(message);
     request.set_timeout(Duration::from_millis(400));
-    let mut stream = server.raw().await.stream_digest(request).await.unwrap().into_inner();
+    let mut stream = server.raw_client().await.stream_digest(request).await.unwrap().into_inner();
     let (mut done, mut overdue) = (0, 0);
     let last = loop {
         match stream.next().await.unwrap() {
@@ -546,36 +549,38 @@ async fn at_the_deadline_the_finished_sections_have_come_and_the_rest_is_named()
     assert_eq!((done, overdue, last.code()), (1, 1, Code::DeadlineExceeded), "{last}");
     let mut unary = Request::new(digest(lines(&"慢".repeat(60)), options));
     unary.set_timeout(Duration::from_millis(300));
-    let status = server.raw().await.digest(unary).await.unwrap_err();
+    let status = server.raw_client().await.digest(unary).await.unwrap_err();
     assert_eq!(status.code(), Code::DeadlineExceeded, "{status}");
 }
 
 #[tokio::test]
 async fn a_failed_engine_is_our_fault_and_turns_the_health() {
-    let script: Script =
-        Arc::new(|prompt| if prompt.contains("坏") { Answer::Panic } else { Answer::Text("Good.".into()) });
+    let script: Script = Arc::new(|prompt| {
+        if prompt.contains("坏") { ScriptedReply::Panic } else { ScriptedReply::Text("Good.".into()) }
+    });
     let server = Server::start(pipeline(script)).await;
     assert_eq!(health(&server).await, ServingStatus::Serving);
     let request = || digest(page("坏消息。"), Default::default());
-    let status = server.raw().await.digest(request()).await.unwrap_err();
+    let status = server.raw_client().await.digest(request()).await.unwrap_err();
     assert_eq!(status.code(), Code::Internal);
     let info = status.get_details_error_info().unwrap();
     assert!(info.metadata.contains_key("request_id") && !status.message().contains("src/"), "{status}");
     while health(&server).await != ServingStatus::NotServing {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-    assert_eq!(server.raw().await.digest(request()).await.unwrap_err().code(), Code::Internal);
+    assert_eq!(server.raw_client().await.digest(request()).await.unwrap_err().code(), Code::Internal);
 }
 
 #[tokio::test]
 async fn a_shutdown_finishes_what_is_in_flight() {
-    let slow = pipeline_with(obedient(), Duration::from_millis(5), Arc::default(), EngineConfig::default());
+    let slow =
+        pipeline_with(faithful_script(), Duration::from_millis(5), Arc::default(), EngineConfig::default());
     let mut server = Server::start(slow).await;
     let client = server.client().await;
     let request = pb::StreamDigestRequest { input: page("正文在此，不长。"), ..Default::default() };
     let mut stream = client.stream_digest(request, None).await.unwrap();
     stream.next().await.unwrap().unwrap();
-    server.stop();
+    server.begin_shutdown();
     let rest: Vec<_> = stream.map(|m| m.unwrap()).collect().await;
     assert!(matches!(rest.last().unwrap().event, Some(Event::Statistics(_))));
     server.serving.await.unwrap().unwrap();
@@ -583,13 +588,13 @@ async fn a_shutdown_finishes_what_is_in_flight() {
 
 #[tokio::test]
 async fn the_list_of_models_begins_with_the_running_one_and_comes_in_pages() {
-    let server = Server::start(pipeline(obedient())).await;
+    let server = Server::start(pipeline(faithful_script())).await;
     let models = server.client().await.list_models().await.unwrap();
     assert_eq!(
         models.iter().map(|m| (m.id.as_str(), m.running)).collect::<Vec<_>>(),
         [("scripted", true), ("another", false), ("third", false)]
     );
-    let mut raw = server.raw().await;
+    let mut raw = server.raw_client().await;
     let first = raw
         .list_models(pb::ListModelsRequest { page_size: 2, ..Default::default() })
         .await
@@ -609,7 +614,7 @@ async fn the_server_describes_itself() {
         ServerReflectionRequest, server_reflection_client::ServerReflectionClient,
         server_reflection_request::MessageRequest, server_reflection_response::MessageResponse,
     };
-    let server = Server::start(pipeline(obedient())).await;
+    let server = Server::start(pipeline(faithful_script())).await;
     let mut client = ServerReflectionClient::new(server.channel().await);
     let request = ServerReflectionRequest {
         host: String::new(),

@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use support::program::{Running, serve};
+use support::program::{ServerProcess, serve_command};
 use yizhai::pb::{self, input::Source};
 
 /// The settings in force, as `--print-config` tells them.
@@ -39,7 +39,7 @@ fn the_file_gives_way_to_the_environment_and_both_to_flags() {
         "[limits]\nmax_requests = 5\nmax_queued = 6\nmax_sections = 7\n[security]\nreflection = false\n\
          [server]\ngrace_period = 2.5\nglossary = [\"a.tsv\", \"b.tsv\"]\n",
     );
-    let mut command = serve(&["--config", &path, "--max-sections", "70"]);
+    let mut command = serve_command(&["--config", &path, "--max-sections", "70"]);
     let settings = in_force(command.env("YIZHAI_MAX_QUEUED", "60").env("YIZHAI_MAX_SECTIONS", "71"));
     let limits = &settings["limits"];
     let number = |name: &str| limits[name].as_integer().unwrap();
@@ -49,7 +49,7 @@ fn the_file_gives_way_to_the_environment_and_both_to_flags() {
     assert_eq!(settings["server"]["glossary"].as_array().unwrap().len(), 2);
     // What is printed is a file that means the same.
     let (_kept, printed) = file(&settings.to_string());
-    let mut again = serve(&["--config", &printed]);
+    let mut again = serve_command(&["--config", &printed]);
     assert_eq!(in_force(&mut again), settings);
 }
 
@@ -68,12 +68,12 @@ fn what_is_wrong_with_the_settings_is_named_before_anything_is_started() {
     ];
     for (text, named) in cases {
         let (_kept, path) = file(text);
-        let output = serve(&["--config", &path]).output().unwrap();
+        let output = serve_command(&["--config", &path]).output().unwrap();
         let told = stderr(&output);
         assert_eq!(output.status.code(), Some(2), "{text}: {told}");
         assert!(told.contains(named) && told.contains("yizhai.toml"), "{text}: {told}");
     }
-    let missing = serve(&["--config", "/nonexistent/yizhai.toml"]).output().unwrap();
+    let missing = serve_command(&["--config", "/nonexistent/yizhai.toml"]).output().unwrap();
     assert!(stderr(&missing).contains("/nonexistent/yizhai.toml"));
     for (arguments, named) in [
         (&["--listen", "0.0.0.0:0"][..], "--allow-plaintext"),
@@ -83,7 +83,7 @@ fn what_is_wrong_with_the_settings_is_named_before_anything_is_started() {
         (&["--max-bytes-in-flight", "10"][..], "max_bytes_in_flight"),
         (&["--cache-bytes", "0", "--cache-file", "x"][..], "cache_file"),
     ] {
-        let output = serve(arguments).output().unwrap();
+        let output = serve_command(arguments).output().unwrap();
         assert_eq!(output.status.code(), Some(1), "{arguments:?}");
         assert!(stderr(&output).contains(named), "{}", stderr(&output));
     }
@@ -91,7 +91,7 @@ fn what_is_wrong_with_the_settings_is_named_before_anything_is_started() {
 
 #[test]
 fn a_secret_is_not_printed() {
-    let mut command = serve(&["--otlp-endpoint", "http://user:geheim@127.0.0.1:4317"]);
+    let mut command = serve_command(&["--otlp-endpoint", "http://user:geheim@127.0.0.1:4317"]);
     let output = command.arg("--print-config").output().unwrap();
     let printed = String::from_utf8(output.stdout).unwrap();
     assert!(printed.contains("otlp_endpoint") && !printed.contains("geheim"), "{printed}");
@@ -102,7 +102,7 @@ async fn the_log_tells_who_called_what_and_neither_texts_nor_tokens() {
     use sha2::{Digest, Sha256};
     let sha256: String = Sha256::digest("geheim").iter().map(|b| format!("{b:02x}")).collect();
     let (_kept, tokens) = file(&format!("[[token]]\nname = \"news\"\nsha256 = \"{sha256}\"\n"));
-    let server = Running::start(&["--tokens", &tokens, "--log", "info"]);
+    let server = ServerProcess::start(&["--tokens", &tokens, "--log", "info"]);
     for (text, token) in [("机密正文。", "geheim"), ("\u{3000}", "geheim"), ("机密正文。", "falsch")]
     {
         let page_format = pb::PageFormat::Lines.into();

@@ -7,9 +7,9 @@ use std::{num::NonZeroU32, path::Path, sync::Arc, time::Duration};
 
 use futures::StreamExt;
 use support::{
-    keys::{Authority, write_keys},
-    scripted::{Answer, Script, obedient, pipeline, pipeline_with},
-    serving::{Server, config, listen},
+    keys::{CertificateAuthority, write_tls_files},
+    scripted::{Script, ScriptedReply, faithful_script, pipeline, pipeline_with},
+    serving::{Server, listen_config, server_config},
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tonic::{
@@ -42,13 +42,13 @@ fn reason(status: &Status) -> String {
 
 /// A model that never ends its answer, in steps that take a while.
 fn endless() -> ModelSlot {
-    let script: Script = Arc::new(|_| Answer::Forever("x "));
+    let script: Script = Arc::new(|_| ScriptedReply::Forever("x "));
     let engine = EngineConfig { max_draft_rows: 0, ..EngineConfig::DEFAULT };
     ModelSlot::ready(pipeline_with(script, Duration::from_millis(5), Arc::default(), engine))
 }
 
 fn ready() -> ModelSlot {
-    ModelSlot::ready(pipeline(obedient()))
+    ModelSlot::ready(pipeline(faithful_script()))
 }
 
 /// A stream whose request is being worked on.
@@ -65,7 +65,7 @@ async fn busy(client: &mut DigestServiceClient<Channel>) -> tonic::Streaming<pb:
 async fn a_message_over_the_limit_or_broken_is_the_callers_fault() {
     let limits = Limits { max_page_bytes: 1000, max_message_bytes: Some(5000), ..Limits::default() };
     let server = Server::start_with(ready(), limits).await;
-    let status = server.raw().await.digest(digest(&"文".repeat(100_000))).await.unwrap_err();
+    let status = server.raw_client().await.digest(digest(&"文".repeat(100_000))).await.unwrap_err();
     assert_eq!((status.code(), reason(&status).as_str()), (Code::InvalidArgument, "MESSAGE_TOO_LARGE"));
     assert!(status.message().contains("5000"), "{status}");
     assert_eq!(status.get_details_bad_request().unwrap().field_violations[0].field, "message");
@@ -77,7 +77,7 @@ async fn a_message_over_the_limit_or_broken_is_the_callers_fault() {
         ..Default::default()
     };
     let items = futures::stream::iter([item("a", "文。"), item("b", &"文".repeat(100_000))]);
-    let answers = server.raw().await.digest_many(items).await.unwrap().into_inner();
+    let answers = server.raw_client().await.digest_many(items).await.unwrap().into_inner();
     let answers: Vec<_> = answers.collect().await;
     assert!(matches!(answers[0].as_ref().unwrap().result, Some(Answered::Digest(_))));
     assert_eq!(reason(answers[1].as_ref().unwrap_err()), "MESSAGE_TOO_LARGE");
@@ -92,14 +92,17 @@ async fn send_bytes(channel: Channel, bytes: Vec<u8>) -> Result<Vec<u8>, Status>
     let mut client = tonic::client::Grpc::new(channel);
     client.ready().await.unwrap();
     let path = tonic::codegen::http::uri::PathAndQuery::from_static("/yizhai.v1.DigestService/Segment");
-    client.unary(Request::new(bytes), path, support::raw_codec::Raw).await.map(tonic::Response::into_inner)
+    client
+        .unary(Request::new(bytes), path, support::raw_codec::RawCodec)
+        .await
+        .map(tonic::Response::into_inner)
 }
 
 #[tokio::test]
 async fn all_messages_together_have_a_bound_and_what_is_done_makes_room_again() {
     let limits = Limits { max_bytes_in_flight: 3000, ..Limits::default() };
     let server = Server::start_with(ready(), limits).await;
-    let status = server.raw().await.digest(digest(&"文".repeat(2000))).await.unwrap_err();
+    let status = server.raw_client().await.digest(digest(&"文".repeat(2000))).await.unwrap_err();
     assert_eq!((status.code(), reason(&status).as_str()), (Code::ResourceExhausted, "TOO_MANY_BYTES"));
     assert!(status.get_details_retry_info().unwrap().retry_delay.unwrap() > Duration::ZERO);
     // The items of one stream have more bytes than that, one after the other.
@@ -112,14 +115,14 @@ async fn all_messages_together_have_a_bound_and_what_is_done_makes_room_again() 
     let (sender, items) = tokio::sync::mpsc::channel(1);
     sender.send(item(0)).await.unwrap();
     let items = tokio_stream::wrappers::ReceiverStream::new(items);
-    let mut answers = server.raw().await.digest_many(items).await.unwrap().into_inner();
+    let mut answers = server.raw_client().await.digest_many(items).await.unwrap().into_inner();
     for next in 1..20 {
         let answer = answers.next().await.unwrap().unwrap();
         assert!(matches!(answer.result, Some(Answered::Digest(_))), "{answer:?}");
         sender.send(item(next)).await.unwrap();
     }
     drop((sender, answers));
-    support::until(|| server.metrics.text().contains("yizhai_request_bytes 0\n")).await;
+    support::wait_until(|| server.metrics.text().contains("yizhai_request_bytes 0\n")).await;
 }
 
 #[tokio::test]
@@ -131,7 +134,8 @@ async fn a_stream_of_items_has_a_bound_and_all_within_it_are_answered() {
         ..Default::default()
     };
     let items = futures::stream::iter((0..5).map(item));
-    let answers: Vec<_> = server.raw().await.digest_many(items).await.unwrap().into_inner().collect().await;
+    let answers: Vec<_> =
+        server.raw_client().await.digest_many(items).await.unwrap().into_inner().collect().await;
     assert_eq!(answers.len(), 3);
     assert!(answers[..2].iter().all(|answer| answer.is_ok()));
     assert_eq!(reason(answers[2].as_ref().unwrap_err()), "TOO_MANY_ITEMS");
@@ -141,24 +145,24 @@ async fn a_stream_of_items_has_a_bound_and_all_within_it_are_answered() {
 async fn beyond_the_queue_requests_are_refused_and_within_it_they_wait() {
     let limits = Limits { max_requests: 1, max_queued: 1, ..Limits::default() };
     let server = Server::start_with(endless(), limits).await;
-    let first = busy(&mut server.raw().await).await;
-    let mut waiting = server.raw().await;
+    let first = busy(&mut server.raw_client().await).await;
+    let mut waiting = server.raw_client().await;
     let waiting =
         tokio::spawn(async move { waiting.segment(pb::SegmentRequest { input: lines("文。") }).await });
-    support::until(|| server.metrics.text().contains("yizhai_requests_queued 1")).await;
-    let status = server.raw().await.digest(digest("文。")).await.unwrap_err();
+    support::wait_until(|| server.metrics.text().contains("yizhai_requests_queued 1")).await;
+    let status = server.raw_client().await.digest(digest("文。")).await.unwrap_err();
     assert_eq!((status.code(), reason(&status).as_str()), (Code::ResourceExhausted, "TOO_MANY_REQUESTS"));
     assert!(status.get_details_retry_info().unwrap().retry_delay.unwrap() > Duration::ZERO);
     drop(first);
     waiting.await.unwrap().unwrap();
-    support::until(|| server.metrics.text().contains("yizhai_requests_in_flight 0")).await;
+    support::wait_until(|| server.metrics.text().contains("yizhai_requests_in_flight 0")).await;
 }
 
 #[tokio::test]
 async fn a_client_over_its_rate_is_told_when_to_come_back() {
     let limits = Limits { requests_per_minute: NonZeroU32::new(2), ..Limits::default() };
     let server = Server::start_with(ready(), limits).await;
-    let mut client = server.raw().await;
+    let mut client = server.raw_client().await;
     for _ in 0..2 {
         client.digest(digest("文。")).await.unwrap();
     }
@@ -175,10 +179,10 @@ async fn a_message_that_does_not_arrive_holds_no_place() {
     let server = Server::start_with(ready(), limits).await;
     // A batch whose first item never comes.
     let silent = futures::stream::pending::<pb::DigestManyRequest>();
-    let answers = server.raw().await.digest_many(silent).await.unwrap().into_inner();
+    let answers = server.raw_client().await.digest_many(silent).await.unwrap().into_inner();
     let answers: Vec<_> = answers.collect().await;
     assert_eq!(reason(answers[0].as_ref().unwrap_err()), "MESSAGE_TOO_SLOW");
-    server.raw().await.digest(digest("文。")).await.unwrap();
+    server.raw_client().await.digest(digest("文。")).await.unwrap();
 }
 
 #[tokio::test]
@@ -196,7 +200,7 @@ async fn a_reader_that_reads_nothing_is_given_up() {
     let endpoint = Endpoint::from_shared(server.url()).unwrap().initial_stream_window_size(1024);
     let mut client = DigestServiceClient::new(endpoint.connect().await.unwrap());
     let stream = client.stream_digest(request).await.unwrap().into_inner();
-    support::until(|| server.metrics.text().contains("yizhai_requests_in_flight 0")).await;
+    support::wait_until(|| server.metrics.text().contains("yizhai_requests_in_flight 0")).await;
     let engine = server.metrics.text();
     assert!(engine.contains("yizhai_engine_sequences_running 0"), "{engine}");
     drop(stream);
@@ -207,7 +211,7 @@ async fn a_timeout_that_cannot_be_read_is_refused() {
     let server = Server::start_with(ready(), Limits::default()).await;
     let mut request = Request::new(digest("文。"));
     request.metadata_mut().insert("grpc-timeout", "soon".parse().unwrap());
-    let status = server.raw().await.digest(request).await.unwrap_err();
+    let status = server.raw_client().await.digest(request).await.unwrap_err();
     assert_eq!(status.code(), Code::InvalidArgument, "{status}");
     assert_eq!(status.get_details_bad_request().unwrap().field_violations[0].field, "grpc-timeout");
 }
@@ -240,8 +244,9 @@ async fn only_those_with_a_token_may_call_and_each_has_its_own_quota() {
     );
     let access = Access { tokens: Some(Tokens::load(&path).unwrap()), health_open: true };
     let reload_interval = Duration::from_millis(20);
-    let server = Server::start_config(ready(), ServerConfig { access, reload_interval, ..config() }).await;
-    let mut client = server.raw().await;
+    let server =
+        Server::start_config(ready(), ServerConfig { access, reload_interval, ..server_config() }).await;
+    let mut client = server.raw_client().await;
     for (request, expected) in [
         (Request::new(digest("文。")), (Code::Unauthenticated, "NO_TOKEN")),
         (with_token(digest("文。"), "three"), (Code::Unauthenticated, "WRONG_TOKEN")),
@@ -261,7 +266,7 @@ async fn only_those_with_a_token_may_call_and_each_has_its_own_quota() {
 
     // A new file is taken over while the server runs; a broken one is not.
     token_file(&path, &[("new", "three", "")]);
-    let client = server.raw().await;
+    let client = server.raw_client().await;
     let accepted = async |token: &str| client.clone().digest(with_token(digest("文。"), token)).await.is_ok();
     while !accepted("three").await {
         tokio::time::sleep(Duration::from_millis(10)).await;
@@ -278,7 +283,8 @@ async fn health_and_reflection_can_be_closed() {
     let path = files.path().join("tokens.toml");
     token_file(&path, &[("news", "one", "")]);
     let access = Access { tokens: Some(Tokens::load(&path).unwrap()), health_open: false };
-    let server = Server::start_config(ready(), ServerConfig { access, reflection: false, ..config() }).await;
+    let server =
+        Server::start_config(ready(), ServerConfig { access, reflection: false, ..server_config() }).await;
     let mut health = HealthClient::new(server.channel().await);
     let status = health.check(HealthCheckRequest::default()).await.unwrap_err();
     assert_eq!(status.code(), Code::Unauthenticated);
@@ -296,7 +302,7 @@ async fn health_and_reflection_can_be_closed() {
 
 async fn tls_server(files: TlsFiles) -> Server {
     let tls = Some(Tls::load(files, false).unwrap());
-    Server::start_listen(ready(), config(), ListenConfig { tls, ..listen() }).await
+    Server::start_listen(ready(), server_config(), ListenConfig { tls, ..listen_config() }).await
 }
 
 /// Digests over TLS, on a connection of its own.
@@ -311,16 +317,16 @@ async fn digest_tls(server: &Server, tls: ClientTlsConfig) -> Result<pb::DigestR
 #[tokio::test]
 async fn certificates_are_replaced_while_the_server_runs() {
     let directory = tempfile::tempdir().unwrap();
-    let (old, new) = (Authority::new(), Authority::new());
-    let server = tls_server(write_keys(directory.path(), &old, None)).await;
-    let trusting = |authority: &Authority| ClientTlsConfig::new().ca_certificate(authority.root());
+    let (old, new) = (CertificateAuthority::new(), CertificateAuthority::new());
+    let server = tls_server(write_tls_files(directory.path(), &old, None)).await;
+    let trusting = |authority: &CertificateAuthority| ClientTlsConfig::new().ca_certificate(authority.root());
     digest_tls(&server, trusting(&old)).await.unwrap();
     assert!(digest_tls(&server, trusting(&new)).await.is_err());
     let plain = Endpoint::from_shared(server.url()).unwrap().connect().await;
     if let Ok(channel) = plain {
         assert!(DigestServiceClient::new(channel).digest(digest("文。")).await.is_err());
     }
-    write_keys(directory.path(), &new, None);
+    write_tls_files(directory.path(), &new, None);
     while digest_tls(&server, trusting(&new)).await.is_err() {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
@@ -333,10 +339,11 @@ async fn certificates_are_replaced_while_the_server_runs() {
 #[tokio::test]
 async fn with_mutual_tls_a_client_needs_a_certificate_of_the_right_root() {
     let directory = tempfile::tempdir().unwrap();
-    let (authority, clients, strangers) = (Authority::new(), Authority::new(), Authority::new());
-    let server = tls_server(write_keys(directory.path(), &authority, Some(&clients))).await;
+    let (authority, clients, strangers) =
+        (CertificateAuthority::new(), CertificateAuthority::new(), CertificateAuthority::new());
+    let server = tls_server(write_tls_files(directory.path(), &authority, Some(&clients))).await;
     let tls = || ClientTlsConfig::new().ca_certificate(authority.root());
-    let identity = |authority: &Authority| {
+    let identity = |authority: &CertificateAuthority| {
         let (certificate, key) = authority.sign("newsroom");
         Identity::from_pem(certificate, key)
     };
@@ -349,24 +356,26 @@ async fn with_mutual_tls_a_client_needs_a_certificate_of_the_right_root() {
 
 #[tokio::test]
 async fn connections_over_the_limit_are_closed_and_free_ones_taken_again() {
-    let listen = ListenConfig { max_connections: 2, ..listen() };
-    let server = Server::start_listen(ready(), config(), listen).await;
+    let listen = ListenConfig { max_connections: 2, ..listen_config() };
+    let server = Server::start_listen(ready(), server_config(), listen).await;
     let hold = async || tokio::net::TcpStream::connect(server.address).await.unwrap();
     let held = (hold().await, hold().await);
-    support::until(|| server.metrics.text().contains("yizhai_connections 2")).await;
+    support::wait_until(|| server.metrics.text().contains("yizhai_connections 2")).await;
     let mut third = hold().await;
     assert!(matches!(third.read(&mut [0; 1]).await, Ok(0) | Err(_)), "the third connection stays open");
     drop(held);
-    support::until(|| server.metrics.text().contains("yizhai_connections 0")).await;
-    server.raw().await.digest(digest("文。")).await.unwrap();
+    support::wait_until(|| server.metrics.text().contains("yizhai_connections 0")).await;
+    server.raw_client().await.digest(digest("文。")).await.unwrap();
 }
 
 #[tokio::test]
 async fn a_handshake_that_is_not_finished_is_given_up() {
     let directory = tempfile::tempdir().unwrap();
-    let tls = Some(Tls::load(write_keys(directory.path(), &Authority::new(), None), false).unwrap());
-    let listen = ListenConfig { tls, handshake_timeout: Duration::from_millis(50), ..listen() };
-    let server = Server::start_listen(ready(), config(), listen).await;
+    let tls = Some(
+        Tls::load(write_tls_files(directory.path(), &CertificateAuthority::new(), None), false).unwrap(),
+    );
+    let listen = ListenConfig { tls, handshake_timeout: Duration::from_millis(50), ..listen_config() };
+    let server = Server::start_listen(ready(), server_config(), listen).await;
     let mut silent = tokio::net::TcpStream::connect(server.address).await.unwrap();
     silent.write_all(&[0x16, 3, 1]).await.unwrap();
     let closed = tokio::time::timeout(Duration::from_secs(10), silent.read(&mut [0; 1])).await;
@@ -376,14 +385,14 @@ async fn a_handshake_that_is_not_finished_is_given_up() {
 #[tokio::test]
 async fn a_flood_of_headers_is_refused_and_others_go_on() {
     let http2 = Http2 { max_header_list_bytes: 4096, ..Http2::default() };
-    let server = Server::start_config(ready(), ServerConfig { http2, ..config() }).await;
+    let server = Server::start_config(ready(), ServerConfig { http2, ..server_config() }).await;
     let mut request = Request::new(digest("文。"));
     for n in 0..100 {
         let key = tonic::metadata::MetadataKey::from_bytes(format!("x-flood-{n}").as_bytes()).unwrap();
         request.metadata_mut().insert(key, "x".repeat(100).parse().unwrap());
     }
-    assert!(server.raw().await.digest(request).await.is_err());
-    server.raw().await.digest(digest("文。")).await.unwrap();
+    assert!(server.raw_client().await.digest(request).await.is_err());
+    server.raw_client().await.digest(digest("文。")).await.unwrap();
 }
 
 #[tokio::test]
@@ -414,5 +423,5 @@ async fn random_bytes_harm_nobody() {
             assert_eq!(status.code(), Code::InvalidArgument, "{status}");
         }
     }
-    server.raw().await.digest(digest("文。")).await.unwrap();
+    server.raw_client().await.digest(digest("文。")).await.unwrap();
 }

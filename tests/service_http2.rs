@@ -6,9 +6,9 @@ mod support;
 use std::time::Duration;
 
 use support::{
-    scripted::{obedient, pipeline},
-    serving::{Server, config},
-    until,
+    scripted::{faithful_script, pipeline},
+    serving::{Server, server_config},
+    wait_until,
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -29,7 +29,11 @@ const REFUSED_STREAM: u32 = 7;
 const CANCEL: u32 = 8;
 
 async fn server(http2: Http2) -> Server {
-    Server::start_config(ModelSlot::ready(pipeline(obedient())), ServerConfig { http2, ..config() }).await
+    Server::start_config(
+        ModelSlot::ready(pipeline(faithful_script())),
+        ServerConfig { http2, ..server_config() },
+    )
+    .await
 }
 
 fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
@@ -66,7 +70,7 @@ fn streams(count: u32) -> impl Iterator<Item = u32> {
 async fn others_are_served(server: &Server) {
     let page_format = pb::PageFormat::Lines.into();
     let input = Some(pb::Input { source: Some(Source::PageText("文。".to_owned())), page_format });
-    server.raw().await.digest(pb::DigestRequest { input, ..Default::default() }).await.unwrap();
+    server.raw_client().await.digest(pb::DigestRequest { input, ..Default::default() }).await.unwrap();
 }
 
 async fn ends(socket: &mut TcpStream) -> bool {
@@ -111,12 +115,12 @@ async fn streams_over_the_limit_are_refused_and_who_goes_on_is_cut_off() {
         }
     };
     tokio::time::timeout(Duration::from_secs(20), refusals).await.expect("fewer than 96 were refused");
-    until(|| server.metrics.text().contains("yizhai_requests_in_flight 4\n")).await;
+    wait_until(|| server.metrics.text().contains("yizhai_requests_in_flight 4\n")).await;
     others_are_served(&server).await;
     let more: Vec<u8> = streams(1100).skip(100).flat_map(begin_call).collect();
     let _ = socket.write_all(&more).await;
     assert!(ends(&mut socket).await, "a thousand refused streams, and the connection stays open");
-    until(|| server.metrics.text().contains("yizhai_requests_in_flight 0\n")).await;
+    wait_until(|| server.metrics.text().contains("yizhai_requests_in_flight 0\n")).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

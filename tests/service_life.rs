@@ -14,9 +14,9 @@ use std::{
 
 use futures::StreamExt;
 use support::{
-    scripted::{Answer, Script, obedient, pipeline, pipeline_with},
-    serving::{Server, config},
-    until,
+    scripted::{Script, ScriptedReply, faithful_script, pipeline, pipeline_with},
+    serving::{Server, server_config},
+    wait_until,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tonic::{Code, Request};
@@ -59,20 +59,20 @@ async fn supervised(load: impl Fn() -> Result<Pipeline, String> + Send + Sync + 
 
 /// Fails with a panic on 坏 and with NaN on 乱, and obeys otherwise.
 fn fragile() -> Script {
-    let obedient = obedient();
+    let faithful = faithful_script();
     Arc::new(move |prompt| match prompt {
-        _ if prompt.contains('坏') => Answer::Panic,
-        _ if prompt.contains('乱') => Answer::Nan,
-        _ => obedient(prompt),
+        _ if prompt.contains('坏') => ScriptedReply::Panic,
+        _ if prompt.contains('乱') => ScriptedReply::Nan,
+        _ => faithful(prompt),
     })
 }
 
 #[tokio::test]
 async fn a_failed_engine_is_started_again_and_not_for_ever() {
     let server = supervised(|| Ok(pipeline(fragile()))).await;
-    until(|| matches!(server.slot.readiness(), Readiness::Ready(_))).await;
+    wait_until(|| matches!(server.slot.readiness(), Readiness::Ready(_))).await;
     for (text, restarts) in [("坏消息。", 1), ("乱码。", 2)] {
-        let status = server.raw().await.digest(digest(text)).await.unwrap_err();
+        let status = server.raw_client().await.digest(digest(text)).await.unwrap_err();
         assert_eq!(status.code(), Code::Internal, "{status}");
         // The typed client comes back until the model answers again.
         server.client().await.digest(digest("好消息。")).await.unwrap();
@@ -81,19 +81,22 @@ async fn a_failed_engine_is_started_again_and_not_for_ever() {
         assert_eq!(health(&server, "").await, ServingStatus::Serving);
     }
     assert_eq!(health(&server, "liveness").await, ServingStatus::Serving);
-    server.raw().await.digest(digest("坏消息。")).await.unwrap_err();
+    server.raw_client().await.digest(digest("坏消息。")).await.unwrap_err();
     // No tries are left: only a new process can help, and liveness says so.
     while health(&server, "liveness").await != ServingStatus::NotServing {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     assert_eq!(health(&server, "").await, ServingStatus::NotServing);
-    assert_eq!(server.raw().await.digest(digest("好消息。")).await.unwrap_err().code(), Code::Internal);
+    assert_eq!(
+        server.raw_client().await.digest(digest("好消息。")).await.unwrap_err().code(),
+        Code::Internal
+    );
 }
 
 #[tokio::test]
 async fn a_model_that_does_not_answer_the_probe_is_never_served() {
     let slot = ModelSlot::loading();
-    let nan: Script = Arc::new(|_| Answer::Nan);
+    let nan: Script = Arc::new(|_| ScriptedReply::Nan);
     let load = move || Ok::<_, String>(pipeline(nan.clone()));
     let error = server::supervise(slot.clone(), SOON, Metrics::default(), load).await.unwrap_err();
     assert!(error.contains("probe") && error.contains("NaN"), "{error}");
@@ -103,8 +106,8 @@ async fn a_model_that_does_not_answer_the_probe_is_never_served() {
 #[tokio::test]
 async fn an_overdue_batch_ends_with_every_item_that_was_taken_answered() {
     let script: Script = Arc::new(|prompt| match prompt.contains('慢') {
-        true => Answer::Forever("on and "),
-        false => Answer::Text("好。".to_owned()),
+        true => ScriptedReply::Forever("on and "),
+        false => ScriptedReply::Text("好。".to_owned()),
     });
     let engine = EngineConfig { max_draft_rows: 0, ..EngineConfig::DEFAULT };
     let slow = pipeline_with(script, Duration::from_millis(2), Arc::default(), engine);
@@ -122,23 +125,24 @@ async fn an_overdue_batch_ends_with_every_item_that_was_taken_answered() {
         .chain(futures::stream::pending());
     let mut request = Request::new(items);
     request.set_timeout(Duration::from_millis(500));
-    let answers: Vec<_> = server.raw().await.digest_many(request).await.unwrap().into_inner().collect().await;
+    let answers: Vec<_> =
+        server.raw_client().await.digest_many(request).await.unwrap().into_inner().collect().await;
     let [Ok(fast), Ok(slow), Err(end)] = answers.as_slice() else { panic!("{answers:?}") };
     assert_eq!((fast.item_id.as_str(), slow.item_id.as_str()), ("fast", "slow"));
     let Some(pb::digest_many_response::Result::Error(error)) = &slow.result else { panic!("{slow:?}") };
     assert_eq!((error.code, end.code()), (Code::DeadlineExceeded as i32, Code::DeadlineExceeded));
-    until(|| engine.running() + engine.waiting() == 0).await;
+    wait_until(|| engine.running() + engine.waiting() == 0).await;
 }
 
 #[tokio::test]
 async fn the_deadline_is_kept_even_in_the_middle_of_a_long_step() {
     let engine = EngineConfig { max_draft_rows: 0, ..EngineConfig::DEFAULT };
-    let slow = pipeline_with(obedient(), Duration::from_secs(3), Arc::default(), engine);
+    let slow = pipeline_with(faithful_script(), Duration::from_secs(3), Arc::default(), engine);
     let server = Server::start(slow).await;
     let message = pb::StreamDigestRequest { input: lines("一。\n二。"), ..Default::default() };
     let mut request = Request::new(message);
     request.set_timeout(Duration::from_millis(600));
-    let mut client = server.raw().await;
+    let mut client = server.raw_client().await;
     let events: Vec<_> = client.stream_digest(request).await.unwrap().into_inner().collect().await;
     let unfinished: Vec<_> = events
         .iter()
@@ -154,8 +158,8 @@ async fn the_deadline_is_kept_even_in_the_middle_of_a_long_step() {
 
 #[tokio::test]
 async fn what_happens_is_counted() {
-    let server = Server::start(pipeline(obedient())).await;
-    let mut client = server.raw().await;
+    let server = Server::start(pipeline(faithful_script())).await;
+    let mut client = server.raw_client().await;
     client.digest(digest("今天天气很好。\n明天也是。")).await.unwrap();
     client.digest(digest(" ")).await.unwrap_err();
     health(&server, "").await;
@@ -198,12 +202,12 @@ async fn what_happens_is_counted() {
 
 #[tokio::test]
 async fn every_query_of_the_dashboard_names_what_is_exported() {
-    let config = config();
+    let config = server_config();
     let cache = Some(ResultCache::new(1 << 20, "", config.metrics.clone()));
     // Loses the number, so that there is a finding.
-    let slot = ModelSlot::ready(pipeline(Arc::new(|_| Answer::Text("It rose.".to_owned()))));
+    let slot = ModelSlot::ready(pipeline(Arc::new(|_| ScriptedReply::Text("It rose.".to_owned()))));
     let server = Server::start_config(slot, ServerConfig { cache, ..config }).await;
-    server.raw().await.digest(digest("产值增长到35亿元。")).await.unwrap();
+    server.raw_client().await.digest(digest("产值增长到35亿元。")).await.unwrap();
     let exported = server.metrics.text();
     let dashboard: serde_json::Value =
         serde_json::from_str(include_str!("../dashboards/yizhai.json")).unwrap();
@@ -233,15 +237,15 @@ async fn every_query_of_the_dashboard_names_what_is_exported() {
 
 #[tokio::test]
 async fn a_client_that_goes_away_is_counted_as_cancelled_and_its_place_is_free() {
-    let script: Script = Arc::new(|_| Answer::Forever("x "));
+    let script: Script = Arc::new(|_| ScriptedReply::Forever("x "));
     let engine = EngineConfig { max_draft_rows: 0, ..EngineConfig::DEFAULT };
     let server = Server::start(pipeline_with(script, Duration::from_millis(2), Arc::default(), engine)).await;
     let request = pb::StreamDigestRequest { input: lines("文。"), ..Default::default() };
-    let mut stream = server.raw().await.stream_digest(request).await.unwrap().into_inner();
+    let mut stream = server.raw_client().await.stream_digest(request).await.unwrap().into_inner();
     stream.next().await.unwrap().unwrap();
-    until(|| server.metrics.text().contains("yizhai_engine_sequences_running 2")).await;
+    wait_until(|| server.metrics.text().contains("yizhai_engine_sequences_running 2")).await;
     drop(stream);
-    until(|| {
+    wait_until(|| {
         let text = server.metrics.text();
         text.contains("yizhai_engine_sequences_running 0")
             && text.contains("yizhai_engine_kv_tokens_reserved 0")
@@ -265,11 +269,11 @@ async fn get(address: std::net::SocketAddr, path: &str) -> String {
 async fn metrics_readiness_and_liveness_are_told_over_http() {
     let socket = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = socket.local_addr().unwrap();
-    let server = Server::start_config(ModelSlot::loading(), config()).await;
+    let server = Server::start_config(ModelSlot::loading(), server_config()).await;
     tokio::spawn(server::serve_metrics(socket, server.metrics.clone(), server.slot.clone()));
     assert!(get(address, "/readyz").await.starts_with("HTTP/1.1 503"));
     assert!(get(address, "/livez").await.starts_with("HTTP/1.1 200"));
-    server.slot.fill(pipeline(obedient()));
+    server.slot.fill(pipeline(faithful_script()));
     assert!(get(address, "/readyz").await.starts_with("HTTP/1.1 200"));
     let metrics = get(address, "/metrics").await;
     assert!(
@@ -285,10 +289,10 @@ async fn clients_share_a_full_server_fairly() {
     const CLIENTS: usize = 40;
     let limits = Limits { max_requests: 4, max_queued: CLIENTS, ..Limits::default() };
     let engine = EngineConfig { max_draft_rows: 0, ..EngineConfig::DEFAULT };
-    let slow = pipeline_with(obedient(), Duration::from_millis(1), Arc::default(), engine);
+    let slow = pipeline_with(faithful_script(), Duration::from_millis(1), Arc::default(), engine);
     let server = Server::start_with(ModelSlot::ready(slow), limits).await;
     let done = Arc::new(AtomicUsize::new(0));
-    let clients: Vec<_> = futures::future::join_all((0..CLIENTS).map(|_| server.raw())).await;
+    let clients: Vec<_> = futures::future::join_all((0..CLIENTS).map(|_| server.raw_client())).await;
     let tasks = clients.into_iter().map(|mut client| {
         let done = done.clone();
         tokio::spawn(async move {
@@ -314,14 +318,14 @@ async fn what_was_made_before_is_answered_from_the_cache_and_says_so() {
     let path = directory.path().join("results.redb");
     let asked = Arc::new(AtomicUsize::new(0));
     let counting = || -> Pipeline {
-        let (obedient, asked) = (obedient(), asked.clone());
+        let (faithful, asked) = (faithful_script(), asked.clone());
         pipeline(Arc::new(move |prompt| {
             asked.fetch_add(1, Ordering::SeqCst);
-            obedient(prompt)
+            faithful(prompt)
         }))
     };
     let start = async || {
-        let config = config();
+        let config = server_config();
         let cache = ResultCache::new(1 << 20, "", config.metrics.clone()).on_disk(&path, 1 << 20).unwrap();
         Server::start_config(ModelSlot::ready(counting()), ServerConfig { cache: Some(cache), ..config })
             .await
@@ -331,10 +335,10 @@ async fn what_was_made_before_is_answered_from_the_cache_and_says_so() {
     };
     let page = "今天天气很好。\n明天也是。";
     let server = start().await;
-    let first = server.raw().await.digest(digest(page)).await.unwrap().into_inner();
+    let first = server.raw_client().await.digest(digest(page)).await.unwrap().into_inner();
     assert_eq!(from_cache(&first), [false, false]);
     let made = asked.load(Ordering::SeqCst);
-    let again = server.raw().await.digest(digest(page)).await.unwrap().into_inner();
+    let again = server.raw_client().await.digest(digest(page)).await.unwrap().into_inner();
     assert_eq!((from_cache(&again), asked.load(Ordering::SeqCst)), (vec![true, true], made));
     for (old, new) in first.sections.iter().zip(&again.sections) {
         assert_eq!((&old.summary, &old.translation), (&new.summary, &new.translation));
@@ -345,27 +349,27 @@ async fn what_was_made_before_is_answered_from_the_cache_and_says_so() {
     }
     let options = Some(pb::DigestOptions { summary_max_chars: 50, ..Default::default() });
     let other = pb::DigestRequest { options, ..digest(page) };
-    let other = server.raw().await.digest(other).await.unwrap().into_inner();
+    let other = server.raw_client().await.digest(other).await.unwrap().into_inner();
     assert_eq!(from_cache(&other), [false, false]);
     assert!(server.metrics.text().contains("yizhai_cache_lookups_total{result=\"memory\"} 2"));
 
     // A new process finds what the old one wrote.
     let mut server = server;
-    server.stop();
+    server.begin_shutdown();
     server.serving.await.unwrap().unwrap();
     drop(server.slot);
     drop(server.metrics);
     let made = asked.load(Ordering::SeqCst);
     let server = loop {
         // The file is free once the last of the old server is gone.
-        let config = config();
+        let config = server_config();
         if let Ok(cache) = ResultCache::new(1 << 20, "", config.metrics.clone()).on_disk(&path, 1 << 20) {
             let config = ServerConfig { cache: Some(cache), ..config };
             break Server::start_config(ModelSlot::ready(counting()), config).await;
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
     };
-    let kept = server.raw().await.digest(digest(page)).await.unwrap().into_inner();
+    let kept = server.raw_client().await.digest(digest(page)).await.unwrap().into_inner();
     assert_eq!((from_cache(&kept), asked.load(Ordering::SeqCst)), (vec![true, true], made));
     assert!(server.metrics.text().contains("yizhai_cache_lookups_total{result=\"disk\"} 2"));
 }

@@ -6,7 +6,7 @@ mod support;
 use std::{sync::Arc, time::Duration};
 
 use support::{
-    scripted::{Answer, Script, obedient, pipeline_of},
+    scripted::{Script, ScriptedReply, faithful_script, pipeline_with_id},
     serving::{self, Server},
 };
 use tonic::Code;
@@ -24,10 +24,14 @@ const SUMMARY_ONLY: Tasks = Tasks { summary: true, translation: false };
 /// A model that is asked for summaries only, and one that can do both.
 fn two_models() -> Pipeline {
     let one = |id, tasks, script| {
-        pipeline_of(id, tasks, script, Duration::ZERO, Arc::default(), EngineConfig::default())
+        pipeline_with_id(id, tasks, script, Duration::ZERO, Arc::default(), EngineConfig::default())
     };
-    let summaries: Script = Arc::new(|_| Answer::Text("航天又有好消息。".to_owned()));
-    one("scripted", Tasks::default(), obedient()).with_summary_model(one("third", SUMMARY_ONLY, summaries))
+    let summaries: Script = Arc::new(|_| ScriptedReply::Text("航天又有好消息。".to_owned()));
+    one("scripted", Tasks::default(), faithful_script()).with_summary_model(one(
+        "third",
+        SUMMARY_ONLY,
+        summaries,
+    ))
 }
 
 fn request(model: &str, tasks: &[pb::Task]) -> pb::DigestRequest {
@@ -76,7 +80,7 @@ async fn each_task_is_done_by_its_model_and_a_request_may_name_one() {
 #[tokio::test]
 async fn a_model_is_not_asked_for_what_it_cannot_do() {
     let server = Server::start(two_models()).await;
-    let mut raw = server.raw().await;
+    let mut raw = server.raw_client().await;
     for tasks in [vec![], vec![pb::Task::Translation]] {
         let status = raw.digest(request("third", &tasks)).await.unwrap_err();
         assert_eq!(status.code(), Code::InvalidArgument);
@@ -97,7 +101,7 @@ async fn both_models_are_listed_and_counted() {
     let told: Vec<_> = models.iter().map(|model| (model.id.as_str(), model.running)).collect();
     assert_eq!(told, [("scripted", true), ("third", true), ("another", false)]);
     let running =
-        server.raw().await.list_models(pb::ListModelsRequest::default()).await.unwrap().into_inner();
+        server.raw_client().await.list_models(pb::ListModelsRequest::default()).await.unwrap().into_inner();
     let running = running.running.unwrap();
     assert_eq!((running.model.as_str(), running.summary_model.as_str()), ("scripted", "third"));
     let text = server.metrics.text();
@@ -112,7 +116,7 @@ async fn both_models_are_listed_and_counted() {
 async fn the_cache_tells_the_models_apart() {
     let metrics = Metrics::default();
     let cache = Some(ResultCache::new(1 << 20, "", metrics.clone()));
-    let config = ServerConfig { cache, metrics, ..serving::config() };
+    let config = ServerConfig { cache, metrics, ..serving::server_config() };
     let server = Server::start_config(ModelSlot::ready(two_models()), config).await;
     let is_cached = async |model| {
         let provenance = section(&server, request(model, &[])).await.provenance.unwrap();

@@ -19,9 +19,9 @@ use opentelemetry_proto::tonic::{
     trace::v1::Span,
 };
 use support::{
-    keys::{Authority, shake_hands, write_keys},
-    program::{Running, serve},
-    until,
+    keys::{CertificateAuthority, tls_connect, write_tls_files},
+    program::{ServerProcess, serve_command},
+    wait_until,
 };
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::{Request, Response, Status};
@@ -40,17 +40,17 @@ fn lines(text: &str) -> Option<pb::Input> {
 #[tokio::test]
 async fn http_1_is_offered_in_the_handshake_only_where_pages_may_call() {
     let directory = tempfile::tempdir().unwrap();
-    let authority = Authority::new();
-    let files = write_keys(directory.path(), &authority, None);
+    let authority = CertificateAuthority::new();
+    let files = write_tls_files(directory.path(), &authority, None);
     let (certificate, key) = (files.certificate.to_str().unwrap(), files.key.to_str().unwrap());
     for (more, http_1) in
         [(&[][..], None), (&["--grpc-web-origin", "https://news.example"], Some("http/1.1"))]
     {
         let keys = ["--tls-certificate", certificate, "--tls-key", key];
-        let server = Running::start(&[&keys, more].concat());
+        let server = ServerProcess::start(&[&keys, more].concat());
         let agreed = async |offered: &[&str]| {
             let address = server.address.parse().unwrap();
-            let stream = shake_hands(address, &authority, offered).await.ok()?;
+            let stream = tls_connect(address, &authority, offered).await.ok()?;
             stream.get_ref().1.alpn_protocol().map(|agreed| String::from_utf8(agreed.to_vec()).unwrap())
         };
         assert_eq!(agreed(&["http/1.1", "h2"]).await.as_deref(), Some("h2"));
@@ -106,7 +106,7 @@ fn attributes(span: &Span) -> HashMap<&str, String> {
 async fn the_spans_of_a_call_belong_to_the_trace_of_its_caller() {
     let (collector, url) = Collector::start().await;
     // What is logged is no bound on what is traced.
-    let mut server = Running::start(&["--otlp-endpoint", &url, "--log", "yizhai::cli=info"]);
+    let mut server = ServerProcess::start(&["--otlp-endpoint", &url, "--log", "yizhai::cli=info"]);
     let (trace, parent) = ([0xab; 16], [0xcd; 8]);
     let mut request = Request::new(pb::DigestRequest {
         input: lines("一。\n二。"),
@@ -151,7 +151,7 @@ async fn a_full_disk_costs_cache_entries_and_no_answers() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("results.redb");
     // A file that may not grow stands for a disk that is full. The unit is 512 bytes.
-    let program = serve(&["--cache-file", file.to_str().unwrap()]);
+    let program = serve_command(&["--cache-file", file.to_str().unwrap()]);
     let limited = "trap '' XFSZ; ulimit -f \"$0\"; exec \"$@\"";
     let mut command = Command::new("/bin/sh");
     command
@@ -160,7 +160,7 @@ async fn a_full_disk_costs_cache_entries_and_no_answers() {
         .args(program.get_args())
         .env_clear();
     command.envs(program.get_envs().filter_map(|(name, value)| Some((name, value?))));
-    let server = Running::of(&mut command);
+    let server = ServerProcess::spawn(&mut command);
     let mut client = server.client().await;
     let full = "the result cache cannot be written";
     let mut asked = 0;
@@ -178,14 +178,14 @@ async fn a_full_disk_costs_cache_entries_and_no_answers() {
     for _ in 0..100 {
         digest().await;
         assert!(std::fs::metadata(&file).unwrap().len() <= DISK_BLOCKS * 512);
-        if server.told(full) > 0 {
+        if server.log_count(full) > 0 {
             break;
         }
     }
     for _ in 0..5 {
         digest().await;
     }
-    assert_eq!(server.told(full), 1, "{}", server.log.lock().unwrap());
+    assert_eq!(server.log_count(full), 1, "{}", server.log.lock().unwrap());
 }
 
 // ---- a kill ----
@@ -195,7 +195,7 @@ async fn a_killed_server_comes_back_with_what_it_had_kept_and_its_clients_with_i
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("results.redb");
     let cache = ["--cache-file", file.to_str().unwrap()];
-    let mut server = Running::start(&cache);
+    let mut server = ServerProcess::start(&cache);
     let address = server.address.clone();
     let client = Client::connect(&format!("http://{address}")).await.unwrap();
     let request = |text: &str| pb::DigestRequest { input: lines(text), ..Default::default() };
@@ -209,13 +209,13 @@ async fn a_killed_server_comes_back_with_what_it_had_kept_and_its_clients_with_i
     // Results are kept in the order in which they were made: once those of the long call are, the first two are.
     let size = || std::fs::metadata(&file).unwrap().len();
     let before = size();
-    until(|| size() > before).await;
+    wait_until(|| size() > before).await;
     server.child.kill().unwrap();
     server.child.wait().unwrap();
     in_flight.await.unwrap().expect_err("it was answered by a server that is gone");
 
-    let server = Running::start(&[&cache[..], &["--listen", &address]].concat());
-    assert_eq!(server.told("begun anew"), 0, "the kill broke the cache's file");
+    let server = ServerProcess::start(&[&cache[..], &["--listen", &address]].concat());
+    assert_eq!(server.log_count("begun anew"), 0, "the kill broke the cache's file");
     let again = client.digest(request("一。\n二。")).await.unwrap();
     for (old, new) in first.sections.iter().zip(&again.sections) {
         assert!(new.provenance.as_ref().unwrap().from_cache, "what was kept is lost");

@@ -7,10 +7,10 @@ use std::{collections::HashMap, net::SocketAddr, time::Duration};
 
 use prost::Message;
 use support::{
-    keys::{Authority, shake_hands, write_keys},
-    scripted::{Answer as Written, Script, obedient, pipeline, pipeline_with},
-    serving::{Server, config, listen},
-    until,
+    keys::{CertificateAuthority, tls_connect, write_tls_files},
+    scripted::{Script, ScriptedReply, faithful_script, pipeline, pipeline_with},
+    serving::{Server, listen_config, server_config},
+    wait_until,
 };
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
@@ -29,12 +29,12 @@ const THEIRS: &str = "https://evil.example";
 const TRAILERS: u8 = 0x80;
 
 fn ready() -> ModelSlot {
-    ModelSlot::ready(pipeline(obedient()))
+    ModelSlot::ready(pipeline(faithful_script()))
 }
 
 /// A server that pages of [`OURS`] may call.
 async fn server(slot: ModelSlot, change: impl FnOnce(&mut ServerConfig)) -> Server {
-    let mut config = ServerConfig { web_origins: vec![OURS.parse().unwrap()], ..config() };
+    let mut config = ServerConfig { web_origins: vec![OURS.parse().unwrap()], ..server_config() };
     change(&mut config);
     Server::start_config(slot, config).await
 }
@@ -175,7 +175,7 @@ async fn a_page_calls_over_http_1_and_reads_message_and_status() {
     assert_eq!((events.len(), answer.grpc_status()), (4, 0));
 
     // gRPC itself goes on beside it, and both are counted alike.
-    server.raw().await.digest(digest("文。")).await.unwrap();
+    server.raw_client().await.digest(digest("文。")).await.unwrap();
     let counted = "yizhai_requests_total{rpc=\"Digest\",code=\"OK\"} 2";
     assert!(server.metrics.text().contains(counted), "{}", server.metrics.text());
 }
@@ -183,11 +183,12 @@ async fn a_page_calls_over_http_1_and_reads_message_and_status() {
 #[tokio::test]
 async fn a_page_calls_over_tls_and_grpc_goes_on_beside_it() {
     let directory = tempfile::tempdir().unwrap();
-    let authority = Authority::new();
-    let tls = Tls::load(write_keys(directory.path(), &authority, None), true).unwrap();
-    let config = ServerConfig { web_origins: vec![OURS.parse().unwrap()], ..config() };
-    let server = Server::start_listen(ready(), config, ListenConfig { tls: Some(tls), ..listen() }).await;
-    let mut socket = shake_hands(server.address, &authority, &["http/1.1"]).await.unwrap();
+    let authority = CertificateAuthority::new();
+    let tls = Tls::load(write_tls_files(directory.path(), &authority, None), true).unwrap();
+    let config = ServerConfig { web_origins: vec![OURS.parse().unwrap()], ..server_config() };
+    let server =
+        Server::start_listen(ready(), config, ListenConfig { tls: Some(tls), ..listen_config() }).await;
+    let mut socket = tls_connect(server.address, &authority, &["http/1.1"]).await.unwrap();
     let request = framed(&digest("今天天气很好。\n明天也是。"));
     send_over(&mut socket, &call("Digest", OURS, ""), &request).await;
     let answer = receive(socket).await;
@@ -233,7 +234,7 @@ async fn a_page_needs_a_token_keeps_its_deadline_and_waits_for_no_place_in_vain(
     let path = files.path().join("tokens.toml");
     let sha256: String = sha2::Sha256::digest("one").iter().map(|b| format!("{b:02x}")).collect();
     std::fs::write(&path, format!("[[token]]\nname = \"news\"\nsha256 = \"{sha256}\"\n")).unwrap();
-    let script: Script = std::sync::Arc::new(|_| Written::Forever("x "));
+    let script: Script = std::sync::Arc::new(|_| ScriptedReply::Forever("x "));
     let engine = EngineConfig { max_draft_rows: 0, ..EngineConfig::DEFAULT };
     let slot =
         ModelSlot::ready(pipeline_with(script, Duration::from_millis(2), std::sync::Arc::default(), engine));
@@ -253,12 +254,12 @@ async fn a_page_needs_a_token_keeps_its_deadline_and_waits_for_no_place_in_vain(
 
     let request = pb::StreamDigestRequest { input: input(&text), ..Default::default() };
     let gone = send(server.address, &call("StreamDigest", OURS, token), &framed(&request)).await;
-    until(|| server.metrics.text().contains("yizhai_engine_sequences_running 2")).await;
+    wait_until(|| server.metrics.text().contains("yizhai_engine_sequences_running 2")).await;
     let full = post(&server, &call("Digest", OURS, token), &digest("文。")).await;
     assert_eq!(full.grpc_status(), tonic::Code::ResourceExhausted as i32);
     // A page that is closed frees what it had.
     drop(gone);
-    until(|| {
+    wait_until(|| {
         let text = server.metrics.text();
         text.contains("yizhai_requests_in_flight 0") && text.contains("yizhai_engine_sequences_running 0")
     })
@@ -267,10 +268,10 @@ async fn a_page_needs_a_token_keeps_its_deadline_and_waits_for_no_place_in_vain(
 
 #[tokio::test]
 async fn without_origins_http_1_is_not_spoken() {
-    let server = Server::start_config(ready(), config()).await;
+    let server = Server::start_config(ready(), server_config()).await;
     let mut socket = send(server.address, &call("Digest", OURS, ""), &framed(&digest("文。"))).await;
     let mut answer = Vec::new();
     let _ = socket.read_to_end(&mut answer).await;
     assert!(!answer.starts_with(b"HTTP/1"), "{answer:?}");
-    server.raw().await.digest(digest("文。")).await.unwrap();
+    server.raw_client().await.digest(digest("文。")).await.unwrap();
 }

@@ -1,11 +1,11 @@
-//! What the tests of batches share: the program, folders of pages, and waiting for it.
+//! Shared by the tests of batches: the program, and folders with pages and results.
 
 use std::{
     path::{Path, PathBuf},
     process::{Command, Output, Stdio},
 };
 
-/// The program, in an environment where nothing of the user's counts and nothing can be fetched.
+/// Returns a `yizhai` command with an empty environment: no setting of the user applies and nothing can be downloaded.
 pub fn yizhai(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_yizhai"));
     command
@@ -19,7 +19,7 @@ pub fn yizhai(arguments: &[&str]) -> Command {
     command
 }
 
-/// Runs it to its end without keeping the test's runtime from its work.
+/// Runs a command to its end without blocking the test's runtime.
 pub async fn output(mut command: Command) -> Output {
     tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap()
 }
@@ -32,7 +32,7 @@ pub fn stdout(output: &Output) -> String {
     String::from_utf8(output.stdout.clone()).unwrap()
 }
 
-/// A folder with pages in it, and one for results.
+/// A temporary folder of pages with an output folder beside it.
 pub struct Folder(tempfile::TempDir);
 
 impl Folder {
@@ -56,14 +56,14 @@ impl Folder {
         std::fs::write(path, content).unwrap();
     }
 
-    /// `yizhai digest PAGES --output OUT --server URL ...`
+    /// Returns the command `yizhai digest PAGES --output OUT --server URL …`.
     pub fn digest(&self, server: &str, more: &[&str]) -> Command {
         let mut command = yizhai(&["digest"]);
         command.arg(self.pages()).arg("--output").arg(self.out()).args(["--server", server]).args(more);
         command
     }
 
-    /// The files in the folder of results, but for what the program keeps for itself.
+    /// Lists the files in the output folder, except the program's own in `.yizhai`.
     pub fn results(&self) -> Vec<String> {
         let mut found = Vec::new();
         let mut folders = vec![self.out()];
@@ -86,7 +86,7 @@ impl Folder {
         std::fs::read_to_string(self.out().join(name)).unwrap()
     }
 
-    /// The inputs in the report of failures.
+    /// Reads the entries of `failures.jsonl`; empty if there is none.
     pub fn failures(&self) -> Vec<serde_json::Value> {
         match std::fs::read_to_string(self.out().join("failures.jsonl")) {
             Ok(text) => text.lines().map(|line| serde_json::from_str(line).unwrap()).collect(),
@@ -95,7 +95,7 @@ impl Folder {
     }
 }
 
-/// The name of a file without its folders.
+/// Returns the last component of a path.
 pub fn file_name(path: &str) -> &str {
     Path::new(path).file_name().unwrap().to_str().unwrap()
 }

@@ -1,6 +1,8 @@
-//! A model hub for tests: one file of one repository, over HTTP on a port of this machine, with the faults that a test
-//! asks for. Speaks what the real one does: the resolve address, a redirect to a storage host that carries the
-//! published hash and size, Range. Every request is kept for the test to look at.
+//! A model hub on the loopback interface for the tests of the catalog: it serves one file of one repository and injects the
+//! faults that a test configures.
+//!
+//! Like the real hub it has a resolve URL, redirects to a storage host with the published hash and size in headers, and
+//! honors Range. It records every request.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{TcpListener, TcpStream};
@@ -8,27 +10,27 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-/// What is served, and how.
+/// The file and the faults.
 #[derive(Clone, Default)]
-pub(crate) struct Behaviour {
-    /// Path of the file, such as `/owner/name/resolve/main/model.gguf`.
+pub(crate) struct HubBehavior {
+    /// The URL path of the file, such as `/owner/name/resolve/main/model.gguf`.
     pub(crate) path: String,
     pub(crate) content: Vec<u8>,
-    /// The hash that the redirect publishes.
+    /// The hash in the headers of the redirect.
     pub(crate) linked_etag: Option<String>,
-    /// Closes the connection after this many bytes of a body, each time.
-    pub(crate) break_after: Option<usize>,
-    /// Keeps silent for this long before it closes the connection.
-    pub(crate) stalls_for: Duration,
-    /// Answers 200 with the whole file, whatever was asked.
-    pub(crate) ignores_range: bool,
-    /// The first answers are this status, so many times.
-    pub(crate) refuses: Option<(u16, usize)>,
-    /// Takes the request and says nothing, for this long.
-    pub(crate) silent_for: Duration,
+    /// Closes every connection after this many bytes of the body.
+    pub(crate) close_after_bytes: Option<usize>,
+    /// Waits this long before closing the connection.
+    pub(crate) stall_before_close: Duration,
+    /// Ignores Range: answers 200 with the whole file.
+    pub(crate) ignore_range: bool,
+    /// Status of the first responses, and their number.
+    pub(crate) error_responses: Option<(u16, usize)>,
+    /// Waits this long before answering.
+    pub(crate) response_delay: Duration,
 }
 
-/// One request as it came.
+/// A request that was received.
 #[derive(Clone, Debug)]
 pub(crate) struct Request {
     pub(crate) method: String,
@@ -38,10 +40,10 @@ pub(crate) struct Request {
     pub(crate) accept_encoding: Option<String>,
 }
 
-/// Serves until the test process ends.
+/// A running hub, which serves until the test process ends.
 pub(crate) struct HubServer {
     pub(crate) url: String,
-    behaviour: Arc<Mutex<Behaviour>>,
+    behavior: Arc<Mutex<HubBehavior>>,
     requests: Arc<Mutex<Vec<Request>>>,
 }
 
@@ -50,13 +52,13 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl HubServer {
-    pub(crate) fn start(behaviour: Behaviour) -> Self {
+    pub(crate) fn start(behavior: HubBehavior) -> Self {
         let hub = TcpListener::bind("127.0.0.1:0").unwrap();
-        // Another port is another origin, as the real storage is.
+        // Another port is another origin, like the real storage host.
         let storage = TcpListener::bind("127.0.0.1:0").unwrap();
         let server = Self {
             url: format!("http://{}", hub.local_addr().unwrap()),
-            behaviour: Arc::new(Mutex::new(behaviour)),
+            behavior: Arc::new(Mutex::new(behavior)),
             requests: Arc::default(),
         };
         let storage_url = format!("http://{}", storage.local_addr().unwrap());
@@ -65,29 +67,29 @@ impl HubServer {
         server
     }
 
-    pub(crate) fn change(&self, change: impl FnOnce(&mut Behaviour)) {
-        change(&mut lock(&self.behaviour));
+    pub(crate) fn change(&self, change: impl FnOnce(&mut HubBehavior)) {
+        change(&mut lock(&self.behavior));
     }
 
     pub(crate) fn requests(&self) -> Vec<Request> {
         lock(&self.requests).clone()
     }
 
-    /// The `Range` of each request for the body, in order.
+    /// Returns the `Range` header of each request for the body, in order.
     pub(crate) fn ranges(&self) -> Vec<Option<String>> {
         let requests = self.requests();
         requests.into_iter().filter(|r| r.method == "GET" && r.path == "/storage").map(|r| r.range).collect()
     }
 
     fn accept(&self, listener: TcpListener, storage_url: Option<String>) {
-        let (behaviour, requests) = (self.behaviour.clone(), self.requests.clone());
+        let (behavior, requests) = (self.behavior.clone(), self.requests.clone());
         thread::spawn(move || {
             for stream in listener.incoming().flatten() {
-                let (behaviour, requests) = (behaviour.clone(), requests.clone());
+                let (behavior, requests) = (behavior.clone(), requests.clone());
                 let storage_url = storage_url.clone();
                 thread::spawn(move || {
-                    // A client that goes away is no fault of the server.
-                    let _ = answer(stream, &behaviour, &requests, storage_url.as_deref());
+                    // The client may disconnect early.
+                    let _ = answer(stream, &behavior, &requests, storage_url.as_deref());
                 });
             }
         });
@@ -96,22 +98,22 @@ impl HubServer {
 
 fn answer(
     mut stream: TcpStream,
-    behaviour: &Mutex<Behaviour>,
+    behavior: &Mutex<HubBehavior>,
     requests: &Mutex<Vec<Request>>,
     storage_url: Option<&str>,
 ) -> std::io::Result<()> {
     let request = read_request(&stream)?;
     lock(requests).push(request.clone());
     let now = {
-        let mut behaviour = lock(behaviour);
-        let now = behaviour.clone();
-        if let Some((_, times)) = &mut behaviour.refuses {
+        let mut behavior = lock(behavior);
+        let now = behavior.clone();
+        if let Some((_, times)) = &mut behavior.error_responses {
             *times = times.saturating_sub(1);
         }
         now
     };
-    thread::sleep(now.silent_for);
-    if let Some((status, 1..)) = now.refuses {
+    thread::sleep(now.response_delay);
+    if let Some((status, 1..)) = now.error_responses {
         return write!(stream, "HTTP/1.1 {status} No\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
     }
     let total = now.content.len();
@@ -125,7 +127,7 @@ fn answer(
         }
         return write!(stream, "X-Repo-Commit: 0123abcd\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
     }
-    let range = request.range.filter(|_| !now.ignores_range);
+    let range = request.range.filter(|_| !now.ignore_range);
     let begin = range.as_ref().map(|r| r.trim_start_matches("bytes=").trim_end_matches('-').parse().unwrap());
     match begin {
         None => write!(stream, "HTTP/1.1 200 OK\r\n")?,
@@ -138,12 +140,12 @@ fn answer(
         }
     }
     let body = &now.content[begin.unwrap_or(0)..];
-    // An etag as the storage has it, of the same form as a sha256 but not one.
+    // Like the real storage, an ETag that looks like a SHA-256 but is not.
     write!(stream, "ETag: \"{}\"\r\nContent-Length: {}\r\n", "e".repeat(64), body.len())?;
     write!(stream, "Connection: close\r\n\r\n")?;
     if request.method == "GET" {
-        stream.write_all(&body[..now.break_after.unwrap_or(body.len()).min(body.len())])?;
-        thread::sleep(now.stalls_for);
+        stream.write_all(&body[..now.close_after_bytes.unwrap_or(body.len()).min(body.len())])?;
+        thread::sleep(now.stall_before_close);
     }
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! A certificate authority, the keys that it signs, and a client's handshake.
+//! A certificate authority, the TLS files that it signs, and a client's handshake.
 
 use std::{io, net::SocketAddr, path::Path, sync::Arc};
 
@@ -11,7 +11,7 @@ use tokio_rustls::{
 use tonic::transport::Certificate;
 use yizhai::server::TlsFiles;
 
-/// A certificate authority and what it signs.
+/// A certificate authority.
 pub struct Authority {
     certificate: rcgen::Certificate,
     issuer: rcgen::Issuer<'static, rcgen::KeyPair>,
@@ -26,7 +26,7 @@ impl Authority {
         Self { certificate, issuer: rcgen::Issuer::new(params, key) }
     }
 
-    /// A certificate for a name and its key, as PEM.
+    /// Issues a certificate for a name; returns the certificate and its key as PEM.
     pub fn sign(&self, name: &str) -> (String, String) {
         let key = rcgen::KeyPair::generate().unwrap();
         let params = rcgen::CertificateParams::new([name.to_owned()]).unwrap();
@@ -38,8 +38,8 @@ impl Authority {
     }
 }
 
-/// Writes keys to where the server reads them.
-pub fn write_keys(directory: &Path, authority: &Authority, client_ca: Option<&Authority>) -> TlsFiles {
+/// Writes a certificate and key for `localhost`, and optionally the authority for client certificates, to files.
+pub fn write_tls_files(directory: &Path, authority: &Authority, client_ca: Option<&Authority>) -> TlsFiles {
     let (certificate, key) = authority.sign("localhost");
     let path = |name: &str| directory.join(name);
     std::fs::write(path("key.pem"), key).unwrap();
@@ -54,8 +54,8 @@ pub fn write_keys(directory: &Path, authority: &Authority, client_ca: Option<&Au
     }
 }
 
-/// A TLS connection of a client that trusts the authority and offers these protocols.
-pub async fn shake_hands(
+/// Connects as a client that trusts the authority and offers these ALPN protocols.
+pub async fn tls_connect(
     address: SocketAddr,
     authority: &Authority,
     offered: &[&str],

@@ -1,5 +1,6 @@
-//! What several tests need: a tiny model file, a scripted model, and a running server.
-#![allow(dead_code, unreachable_pub, reason = "every test takes what it needs")]
+//! The harness that the integration tests share: a tiny model file, a scripted model, and servers in this process and in
+//! others.
+#![allow(dead_code, unreachable_pub, reason = "each test program uses only a part of it")]
 
 pub mod batch;
 pub mod keys;
@@ -11,17 +12,17 @@ pub mod scripted;
 pub mod serving;
 pub mod tiny_gguf;
 
-/// The real newspaper page.
+/// A real newspaper page.
 pub const PAGE: &str = include_str!("../data/people-daily-2025-12-06.txt");
 
-/// Waits for what must come; a test that waits in vain fails and does not hang.
-pub async fn until(holds: impl Fn() -> bool) {
-    let wait = async {
-        while !holds() {
+/// Waits until a condition holds; panics after a minute.
+pub async fn wait_until(condition: impl Fn() -> bool) {
+    let poll = async {
+        while !condition() {
             tokio::time::sleep(std::time::Duration::from_millis(5)).await;
         }
     };
-    tokio::time::timeout(std::time::Duration::from_secs(60), wait)
+    tokio::time::timeout(std::time::Duration::from_secs(60), poll)
         .await
-        .expect("it did not come within a minute");
+        .expect("the condition did not hold within a minute");
 }

@@ -1,4 +1,4 @@
-//! A server in front of a server: notes what comes in over DigestMany, and can answer an item by itself.
+//! A proxy in front of a server that records the items of DigestMany and can answer some of them itself.
 
 use std::{
     net::SocketAddr,
@@ -19,46 +19,50 @@ use yizhai::{
     },
 };
 
-/// Given an item, how it is answered instead of by the server behind.
-pub type Instead = Arc<dyn Fn(&pb::DigestManyRequest) -> Option<Answer> + Send + Sync>;
+/// Decides which items the proxy answers itself; `None` forwards an item to the server.
+pub type Intercept = Arc<dyn Fn(&pb::DigestManyRequest) -> Option<Answer> + Send + Sync>;
 
-type Items<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+type ResponseStream<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
 #[derive(Clone)]
 struct Service {
-    behind: Client,
-    instead: Instead,
-    seen: Arc<Mutex<Vec<Vec<u8>>>>,
+    server: Client,
+    intercept: Intercept,
+    received: Arc<Mutex<Vec<Vec<u8>>>>,
 }
 
-/// The proxy on a port of its own.
+/// A running proxy; dropping it stops it.
 pub struct Proxy {
     address: SocketAddr,
-    seen: Arc<Mutex<Vec<Vec<u8>>>>,
+    received: Arc<Mutex<Vec<Vec<u8>>>>,
     serving: JoinHandle<()>,
 }
 
 impl Proxy {
-    pub async fn start(behind: Client, instead: Instead) -> Self {
+    pub async fn start(server_client: Client, intercept: Intercept) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let seen = Arc::<Mutex<Vec<Vec<u8>>>>::default();
-        let service = DigestServiceServer::new(Service { behind, instead, seen: seen.clone() })
-            .max_decoding_message_size(usize::MAX);
+        let received = Arc::<Mutex<Vec<Vec<u8>>>>::default();
+        let service = DigestServiceServer::new(Service {
+            server: server_client,
+            intercept,
+            received: received.clone(),
+        })
+        .max_decoding_message_size(usize::MAX);
         let serving = tokio::spawn(async move {
             let server = tonic::transport::Server::builder().add_service(service);
             server.serve_with_incoming(TcpListenerStream::new(listener)).await.unwrap();
         });
-        Self { address, seen, serving }
+        Self { address, received, serving }
     }
 
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
     }
 
-    /// What has come in since this was asked last: the bytes of each item's page.
-    pub fn seen(&self) -> Vec<Vec<u8>> {
-        std::mem::take(&mut self.seen.lock().unwrap())
+    /// Returns the page bytes of every item received since the last call.
+    pub fn take_received(&self) -> Vec<Vec<u8>> {
+        std::mem::take(&mut self.received.lock().unwrap())
     }
 }
 
@@ -68,8 +72,8 @@ impl Drop for Proxy {
     }
 }
 
-/// The bytes of a page, or the paragraphs of an article.
-pub fn bytes(input: &pb::Input) -> Vec<u8> {
+/// Returns the bytes of a page, or of the paragraphs of an article.
+pub fn input_bytes(input: &pb::Input) -> Vec<u8> {
     use pb::input::Source;
     match input.source.as_ref().unwrap() {
         Source::PageText(text) => text.clone().into_bytes(),
@@ -83,8 +87,8 @@ pub fn bytes(input: &pb::Input) -> Vec<u8> {
 
 #[tonic::async_trait]
 impl DigestService for Service {
-    type StreamDigestStream = Items<pb::StreamDigestResponse>;
-    type DigestManyStream = Items<pb::DigestManyResponse>;
+    type StreamDigestStream = ResponseStream<pb::StreamDigestResponse>;
+    type DigestManyStream = ResponseStream<pb::DigestManyResponse>;
 
     async fn digest(&self, _: Request<pb::DigestRequest>) -> Result<Response<pb::DigestResponse>, Status> {
         Err(Status::unimplemented("digest"))
@@ -101,18 +105,18 @@ impl DigestService for Service {
         &self,
         request: Request<Streaming<pb::DigestManyRequest>>,
     ) -> Result<Response<Self::DigestManyStream>, Status> {
-        let (own, answered) = tokio::sync::mpsc::channel(64);
-        let (forward, forwarded) = tokio::sync::mpsc::channel(1);
+        let (own_responses, own_receiver) = tokio::sync::mpsc::channel(64);
+        let (forward, forward_receiver) = tokio::sync::mpsc::channel(1);
         let service = self.clone();
         let mut items = request.into_inner();
         tokio::spawn(async move {
             while let Some(Ok(item)) = items.next().await {
-                service.seen.lock().unwrap().push(bytes(item.input.as_ref().unwrap()));
-                let sent = match (service.instead)(&item) {
+                service.received.lock().unwrap().push(input_bytes(item.input.as_ref().unwrap()));
+                let sent = match (service.intercept)(&item) {
                     None => forward.send(item).await.is_ok(),
                     Some(answer) => {
                         let answer = pb::DigestManyResponse { item_id: item.item_id, result: Some(answer) };
-                        own.send(Ok(answer)).await.is_ok()
+                        own_responses.send(Ok(answer)).await.is_ok()
                     }
                 };
                 if !sent {
@@ -120,10 +124,10 @@ impl DigestService for Service {
                 }
             }
         });
-        let forwarded = tokio_stream::wrappers::ReceiverStream::new(forwarded);
-        let behind = self.behind.digest_many(forwarded).await.unwrap();
-        let own = tokio_stream::wrappers::ReceiverStream::new(answered);
-        Ok(Response::new(Box::pin(stream::select(behind, own))))
+        let forwarded = tokio_stream::wrappers::ReceiverStream::new(forward_receiver);
+        let from_server = self.server.digest_many(forwarded).await.unwrap();
+        let own = tokio_stream::wrappers::ReceiverStream::new(own_receiver);
+        Ok(Response::new(Box::pin(stream::select(from_server, own))))
     }
 
     async fn segment(&self, _: Request<pb::SegmentRequest>) -> Result<Response<pb::SegmentResponse>, Status> {
@@ -134,7 +138,7 @@ impl DigestService for Service {
         &self,
         _: Request<pb::ListModelsRequest>,
     ) -> Result<Response<pb::ListModelsResponse>, Status> {
-        let running = self.behind.running().await.map_err(|error| Status::unavailable(error.to_string()))?;
+        let running = self.server.running().await.map_err(|error| Status::unavailable(error.to_string()))?;
         Ok(Response::new(pb::ListModelsResponse { running, ..Default::default() }))
     }
 }

@@ -1,4 +1,4 @@
-//! A codec that sends and receives bytes as they are.
+//! A codec for tests that send invalid messages: it passes bytes through without encoding them.
 
 use bytes::{Buf as _, BufMut as _};
 use tonic::{
@@ -6,11 +6,11 @@ use tonic::{
     codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder},
 };
 
-/// Bytes as they are.
+/// Sends and receives messages as bytes.
 #[derive(Default)]
-pub struct Raw;
+pub struct RawCodec;
 
-impl Codec for Raw {
+impl Codec for RawCodec {
     type Encode = Vec<u8>;
     type Decode = Vec<u8>;
     type Encoder = Self;
@@ -25,7 +25,7 @@ impl Codec for Raw {
     }
 }
 
-impl Encoder for Raw {
+impl Encoder for RawCodec {
     type Item = Vec<u8>;
     type Error = Status;
 
@@ -35,7 +35,7 @@ impl Encoder for Raw {
     }
 }
 
-impl Decoder for Raw {
+impl Decoder for RawCodec {
     type Item = Vec<u8>;
     type Error = Status;
 

@@ -1,4 +1,4 @@
-//! A model that answers by a script: real tokens, real steps, no weights.
+//! A model without weights that answers by a script, through the real tokenizer and engine.
 
 use std::{
     collections::HashMap,
@@ -21,42 +21,44 @@ use yizhai::{
 
 use super::tiny_gguf::{self, IM_END, IM_START, VOCAB};
 
-/// The logit of a token that leaves no doubt.
-const SURE: f32 = 30.0;
+/// The logit of a token with a probability of practically 1.
+const CERTAIN: f32 = 30.0;
 
-/// Given the text of the user's turn, what the model answers.
-pub type Script = Arc<dyn Fn(&str) -> Answer + Send + Sync>;
+/// Maps the text of the user's turn to the model's reply.
+pub type Script = Arc<dyn Fn(&str) -> ScriptedReply + Send + Sync>;
 
-/// What a scripted model does with a prompt.
-pub enum Answer {
-    /// Writes this and ends.
+/// The reply of a scripted model.
+pub enum ScriptedReply {
+    /// Writes this text and ends.
     Text(String),
-    /// Writes the first and ends, but is sure of no token, and finds the second nearly as likely.
+    /// Writes the first text and ends, with low confidence: the second is almost as likely.
     Unsure(String, String),
-    /// Writes this over and over and never ends.
+    /// Repeats this text forever.
     Forever(&'static str),
     /// Panics.
     Panic,
-    /// Gives logits that are no numbers.
+    /// Returns logits that are not numbers.
     Nan,
 }
 
-pub struct Scripted {
+/// A [`Model`] that follows a script.
+pub struct ScriptedModel {
     script: Script,
-    /// How long every step takes.
+    /// The duration of every step.
     step_time: Duration,
+    /// The number of steps so far.
     steps: Arc<AtomicUsize>,
-    /// The tokens in the KV blocks.
+    /// The tokens in each KV block.
     blocks: HashMap<u32, [u32; KV_BLOCK_TOKENS]>,
 }
 
-impl Scripted {
+impl ScriptedModel {
     pub fn new(script: Script, step_time: Duration, steps: Arc<AtomicUsize>) -> Self {
         Self { script, step_time, steps, blocks: HashMap::new() }
     }
 }
 
-impl Model for Scripted {
+impl Model for ScriptedModel {
     fn vocab_size(&self) -> usize {
         VOCAB
     }
@@ -83,9 +85,9 @@ impl Model for Scripted {
             let end = segment.start + segment.len;
             let history: Vec<u32> =
                 segment.blocks.iter().filter_map(|b| self.blocks.get(b)).flatten().copied().collect();
-            for read in end + 1 - segment.logits..=end {
+            for prefix_len in end + 1 - segment.logits..=end {
                 let mut row = vec![0.0f32; VOCAB];
-                self.next_tokens(&history[..read])
+                self.next_tokens(&history[..prefix_len])
                     .iter()
                     .for_each(|&(token, logit)| row[token as usize] = logit);
                 logits.extend(row);
@@ -95,15 +97,15 @@ impl Model for Scripted {
     }
 }
 
-impl Scripted {
-    /// What may come next, and its logit; that of all else is 0.
+impl ScriptedModel {
+    /// Returns the candidates for the next token with their logits; all other logits are 0.
     fn next_tokens(&self, history: &[u32]) -> Vec<(u32, f32)> {
         let opening: Vec<u32> = "assistant\n".bytes().map(u32::from).collect();
         let turns: Vec<usize> = (0..history.len()).filter(|&i| history[i] == IM_START).collect();
         let (user_at, assistant_at) = (turns[turns.len() - 2], turns[turns.len() - 1]);
         if !history[assistant_at + 1..].starts_with(&opening) {
-            // A guess of what comes next ran on past the end of the turn; nobody reads what follows it.
-            return vec![(IM_END, SURE)];
+            // A speculative draft continued past the end of the turn. The result is discarded.
+            return vec![(IM_END, CERTAIN)];
         }
         let user_turn = &history[user_at..];
         let user: Vec<u8> =
@@ -113,61 +115,63 @@ impl Scripted {
         let after = |text: &str| text.as_bytes().get(written.len()).map_or(IM_END, |&byte| u32::from(byte));
         let begins = |text: &str| text.bytes().map(u32::from).take(written.len()).eq(written.iter().copied());
         match (self.script)(user.strip_prefix("user\n").unwrap()) {
-            Answer::Text(text) => vec![(after(&text), SURE)],
-            Answer::Unsure(first, second) => {
-                let mut may_come = vec![(after(&second), 5.0), (after(&first), 5.1)];
+            ScriptedReply::Text(text) => vec![(after(&text), CERTAIN)],
+            ScriptedReply::Unsure(first, second) => {
+                let mut candidates = vec![(after(&second), 5.0), (after(&first), 5.1)];
                 if begins(&first) != begins(&second) {
-                    may_come.remove(usize::from(begins(&second)));
+                    candidates.remove(usize::from(begins(&second)));
                 }
-                may_come
+                candidates
             }
-            Answer::Forever(text) => vec![(u32::from(text.as_bytes()[written.len() % text.len()]), SURE)],
-            Answer::Panic => panic!("the script says so"),
-            Answer::Nan => vec![(0, f32::NAN)],
+            ScriptedReply::Forever(text) => {
+                vec![(u32::from(text.as_bytes()[written.len() % text.len()]), CERTAIN)]
+            }
+            ScriptedReply::Panic => panic!("the script says so"),
+            ScriptedReply::Nan => vec![(0, f32::NAN)],
         }
     }
 }
 
-/// Summaries and translations that no check objects to: a summary quotes the first clause of its source, a
-/// translation is [`faithful`].
-pub fn obedient() -> Script {
+/// Returns a script whose results pass all checks: a summary is the first clause of its source, a translation comes from
+/// [`faithful_translation`].
+pub fn faithful_script() -> Script {
     Arc::new(|prompt: &str| {
         let (instruction, text) = prompt.rsplit_once("\n\n").unwrap();
-        Answer::Text(match instruction.contains("概括") {
+        ScriptedReply::Text(match instruction.contains("概括") {
             true => {
                 let clauses = text.split(['，', '。', '：', '《']);
                 let first = clauses.into_iter().find(|clause| clause.chars().count() > 4);
                 format!("{}。", first.unwrap_or_default())
             }
-            false => faithful(text),
+            false => faithful_translation(text),
         })
     })
 }
 
-/// A translation into no language: every two Chinese characters are a word; quantities and what is English already
-/// stay.
-pub fn faithful(source: &str) -> String {
-    let rewritten = numerals::rewrite_quantities(source, numerals::QuantityRewrite::ALL);
+/// Translates into a made-up language that passes all checks: every two Chinese characters become a word; quantities are
+/// rendered in English and existing English is kept.
+pub fn faithful_translation(source: &str) -> String {
+    let with_quantities = numerals::rewrite_quantities(source, numerals::QuantityRewrite::ALL);
     let mut words = String::new();
-    let mut half: Option<u32> = None;
-    for character in rewritten.chars() {
+    let mut pending: Option<u32> = None;
+    for character in with_quantities.chars() {
         match character {
-            '\u{3400}'..='\u{9fff}' => match half.take() {
-                None => half = Some(u32::from(character)),
+            '\u{3400}'..='\u{9fff}' => match pending.take() {
+                None => pending = Some(u32::from(character)),
                 Some(first) => {
                     words.push_str(&format!(" {} ", word(first.wrapping_mul(31) ^ u32::from(character))))
                 }
             },
             other => {
-                if let Some(first) = half.take() {
+                if let Some(first) = pending.take() {
                     words.push_str(&format!(" {} ", word(first)));
                 }
                 words.push(if other.is_ascii() || "“”’".contains(other) { other } else { ' ' });
             }
         }
     }
-    words.extend(half.map(|first| format!(" {}", word(first))));
-    // What is written in Chinese and not settled, such as the 三 of 三大工艺, is told behind.
+    words.extend(pending.map(|first| format!(" {}", word(first))));
+    // Quantities that were not rewritten, such as the 三 of 三大工艺, are appended.
     for missing in numerals::compare(source, &words).missing {
         if !missing.text(source).contains(|c: char| c.is_ascii_digit()) {
             words.push_str(&format!(" {}", numerals::english(&missing)));
@@ -176,7 +180,7 @@ pub fn faithful(source: &str) -> String {
     words.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// A word of five letters that is no number and no name.
+/// Returns a word of five letters that reads as neither a number nor a name.
 fn word(mut seed: u32) -> String {
     let mut letters = String::new();
     for set in ["bdfgklmp", "aeiou", "bdfgklmp", "aeiou", "bdfgklmp"] {
@@ -186,22 +190,23 @@ fn word(mut seed: u32) -> String {
     letters
 }
 
-/// A pipeline over a scripted model, with the tokenizer of the tiny file.
+/// Returns a pipeline with a scripted model and the tokenizer of the tiny model file.
 pub fn pipeline(script: Script) -> Pipeline {
     pipeline_with(script, Duration::ZERO, Arc::default(), EngineConfig::default())
 }
 
+/// Returns such a pipeline with a step time, a step counter and an engine configuration.
 pub fn pipeline_with(
     script: Script,
     step_time: Duration,
     steps: Arc<AtomicUsize>,
     config: EngineConfig,
 ) -> Pipeline {
-    pipeline_of("scripted", Tasks::default(), script, step_time, steps, config)
+    pipeline_with_id("scripted", Tasks::default(), script, step_time, steps, config)
 }
 
-/// A pipeline over a scripted model of this id, which can be asked for these tasks.
-pub fn pipeline_of(
+/// Returns such a pipeline whose model has this id and supports these tasks.
+pub fn pipeline_with_id(
     id: &str,
     tasks: Tasks,
     script: Script,
@@ -209,7 +214,7 @@ pub fn pipeline_of(
     steps: Arc<AtomicUsize>,
     config: EngineConfig,
 ) -> Pipeline {
-    let engine = Engine::start(Box::new(Scripted::new(script, step_time, steps)), config).unwrap();
+    let engine = Engine::start(Box::new(ScriptedModel::new(script, step_time, steps)), config).unwrap();
     let file = GgufFile::open(tiny_gguf::path()).unwrap();
     let tokenizer =
         Tokenizer::new(file.tokenizer().unwrap(), file.chat_template(), file.eos_token_id()).unwrap();

@@ -1,4 +1,4 @@
-//! A server on a free port of the loopback interface.
+//! A server in this process, on a free port of the loopback interface.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -11,8 +11,8 @@ use yizhai::{
     server::{self, Limits, ListenConfig, Metrics, ModelSlot, ServerConfig, ServerError},
 };
 
-/// A server's configuration for a test.
-pub fn config() -> ServerConfig {
+/// Returns the default configuration of a test's server.
+pub fn server_config() -> ServerConfig {
     let known_models = Box::new(|| {
         let model = |id: &str| yizhai::pb::Model { id: id.to_owned(), ..Default::default() };
         vec![model("another"), model("scripted"), model("third")]
@@ -21,8 +21,8 @@ pub fn config() -> ServerConfig {
     ServerConfig { grace_period, ..ServerConfig::new(known_models) }
 }
 
-/// How a test's server takes connections.
-pub fn listen() -> ListenConfig {
+/// Returns the default listener configuration of a test's server.
+pub fn listen_config() -> ListenConfig {
     ListenConfig {
         tls: None,
         max_connections: 1024,
@@ -32,6 +32,7 @@ pub fn listen() -> ListenConfig {
     }
 }
 
+/// A running server. Dropping it begins the shutdown.
 pub struct Server {
     pub address: SocketAddr,
     pub slot: ModelSlot,
@@ -46,11 +47,11 @@ impl Server {
     }
 
     pub async fn start_with(slot: ModelSlot, limits: Limits) -> Self {
-        Self::start_config(slot, ServerConfig { limits, ..config() }).await
+        Self::start_config(slot, ServerConfig { limits, ..server_config() }).await
     }
 
     pub async fn start_config(slot: ModelSlot, config: ServerConfig) -> Self {
-        Self::start_listen(slot, config, listen()).await
+        Self::start_listen(slot, config, listen_config()).await
     }
 
     pub async fn start_listen(slot: ModelSlot, config: ServerConfig, listen: ListenConfig) -> Self {
@@ -77,13 +78,13 @@ impl Server {
         Channel::from_shared(self.url()).unwrap().connect().await.unwrap()
     }
 
-    /// The generated client, which retries nothing.
-    pub async fn raw(&self) -> DigestServiceClient<Channel> {
+    /// Connects the generated client, which does not retry.
+    pub async fn raw_client(&self) -> DigestServiceClient<Channel> {
         DigestServiceClient::new(self.channel().await).max_decoding_message_size(usize::MAX)
     }
 
     /// Begins the shutdown.
-    pub fn stop(&mut self) {
+    pub fn begin_shutdown(&mut self) {
         drop(self.stop.take());
     }
 }

@@ -1,5 +1,4 @@
-//! Writes a tiny random Qwen2 with a byte-level tokenizer: small enough for every test, in the same format
-//! as the real thing.
+//! Writes a tiny Qwen2 model with random weights and a byte-level tokenizer, in the format of real models.
 
 use std::{
     fs::File,
@@ -24,7 +23,7 @@ pub const IM_START: u32 = 256;
 pub const IM_END: u32 = 257;
 pub const VOCAB: usize = 258;
 
-/// The path of the tiny model, written once for each test program.
+/// Returns the path of the tiny model, which is written once per test program.
 pub fn path() -> &'static Path {
     static PATH: OnceLock<(tempfile::TempDir, PathBuf)> = OnceLock::new();
     let (_, path) = PATH.get_or_init(|| {
@@ -36,7 +35,7 @@ pub fn path() -> &'static Path {
     path
 }
 
-/// The metadata of a model file, in the order in which it is written.
+/// The metadata of a model file, in file order.
 pub type Metadata = Vec<(String, Value)>;
 /// The tensors of a model file.
 pub type Tensors = Vec<(String, QTensor)>;
@@ -46,7 +45,7 @@ pub fn write(path: &Path) {
     write_with(path, |_, _| {});
 }
 
-/// Writes the model to `path` with something changed.
+/// Writes the model to `path` after changing its metadata or tensors.
 pub fn write_with(path: &Path, change: impl FnOnce(&mut Metadata, &mut Tensors)) {
     let (mut metadata, mut tensors) = (metadata(), tensors());
     change(&mut metadata, &mut tensors);
@@ -55,7 +54,7 @@ pub fn write_with(path: &Path, change: impl FnOnce(&mut Metadata, &mut Tensors))
     gguf_file::write(&mut File::create(path).unwrap(), &metadata, &tensors).unwrap();
 }
 
-/// The character that stands for a byte in a byte-level vocabulary, as GPT-2 laid it down.
+/// Returns the character that represents a byte in GPT-2's byte-level vocabulary.
 pub fn byte_char(byte: u8) -> char {
     let is_plain = |b: u8| matches!(b, b'!'..=b'~' | 0xa1..=0xac | 0xae..=0xff);
     if is_plain(byte) {
@@ -127,7 +126,7 @@ fn tensors() -> Tensors {
     tensors
 }
 
-/// A repeatable source of numbers in -1..1 (xorshift64*, Vigna 2016).
+/// A seeded generator of numbers in -1..1 (xorshift64*, Vigna 2016).
 struct Random(u64);
 
 impl Random {

@@ -1,5 +1,5 @@
-//! What the tests of the catalog stand on: a cache directory, a Python and wheels of a test's own, manifests of a tiny
-//! model, and a progress that remembers.
+//! Fixtures for the tests of the catalog: a cache directory, a fake Python with wheels, manifests of a tiny model, and a
+//! progress listener that records its events.
 
 use std::fs;
 use std::io::Write as _;
@@ -10,19 +10,19 @@ use sha2::{Digest as _, Sha256};
 use tempfile::TempDir;
 use yizhai::catalog::{ContentHash, HubSettings, Manifest, ModelStore, PullProgress, PullSettings};
 
-use crate::hub_server::{Behaviour, HubServer};
+use crate::hub_server::{HubBehavior, HubServer};
 
 pub(crate) const FILE: &str = "Tiny-Q4.gguf";
 pub(crate) const HUB: &str =
     "[[source]]\nkind = 'hub'\nrepo = 'owner/Tiny-GGUF'\nfile = 'Tiny-Q4.gguf'\nrevision = 'main'\n";
 
-/// A cache directory, a Python and wheels of a test's own.
-pub(crate) struct Bench {
+/// A temporary directory with a cache, a hub cache and a fake Python, and the settings that point to them.
+pub(crate) struct CatalogFixture {
     pub(crate) dir: TempDir,
     pub(crate) settings: PullSettings,
 }
 
-impl Bench {
+impl CatalogFixture {
     pub(crate) fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let settings = PullSettings {
@@ -63,7 +63,7 @@ impl Bench {
         self.dir.path().join(format!("wheels/tiny-part{n}-1.2.0.whl"))
     }
 
-    /// The hub's cache as its own programs lay it out; returns the file with the content.
+    /// Fills the hub cache in the layout of the hub's own tools; returns the path of the blob.
     pub(crate) fn fill_hub_cache(&self, content: &[u8]) -> PathBuf {
         let repo = self.dir.path().join("hub-cache/models--owner--Tiny-GGUF");
         for dir in ["blobs", "refs", "snapshots/0123abcd"] {
@@ -102,22 +102,22 @@ impl Bench {
     }
 }
 
-/// Keeps what a pull tells.
+/// A progress listener that records what a pull reports.
 #[derive(Default)]
-pub(crate) struct Log {
+pub(crate) struct RecordedProgress {
     pub(crate) total: u64,
-    pub(crate) already: u64,
-    pub(crate) there: u64,
+    pub(crate) resumed_from: u64,
+    pub(crate) downloaded: u64,
     pub(crate) notes: Vec<String>,
     pub(crate) finished: bool,
 }
 
-impl PullProgress for Log {
+impl PullProgress for RecordedProgress {
     fn started(&mut self, total_bytes: u64, _source: &str, already_bytes: u64) {
-        (self.total, self.already, self.there) = (total_bytes, already_bytes, already_bytes);
+        (self.total, self.resumed_from, self.downloaded) = (total_bytes, already_bytes, already_bytes);
     }
     fn advanced(&mut self, bytes: u64) {
-        self.there += bytes;
+        self.downloaded += bytes;
     }
     fn note(&mut self, message: &str) {
         self.notes.push(message.to_owned());
@@ -127,8 +127,8 @@ impl PullProgress for Log {
     }
 }
 
-/// Bytes without a pattern that could hide a shift.
-pub(crate) fn weights(len: usize) -> Vec<u8> {
+/// Returns pseudo-random bytes, so that a wrong offset cannot go unnoticed.
+pub(crate) fn random_bytes(len: usize) -> Vec<u8> {
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;
     let next = || {
         state ^= state << 13;
@@ -180,10 +180,10 @@ pub(crate) fn write_wheel(path: &Path, members: &[(&str, &[u8])]) {
 }
 
 pub(crate) fn serve(content: &[u8]) -> HubServer {
-    HubServer::start(Behaviour {
+    HubServer::start(HubBehavior {
         path: format!("/owner/Tiny-GGUF/resolve/main/{FILE}"),
         content: content.to_owned(),
         linked_etag: Some(hash(content).to_string()),
-        ..Behaviour::default()
+        ..HubBehavior::default()
     })
 }
