@@ -1,4 +1,4 @@
-//! Compiles the messages of the API for the target `request`; its service is left out, which would need tonic.
+//! Compiles the API's messages for the target `request`, without the service, which would require tonic.
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo:rerun-if-changed=../proto");

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Reads a digest as JSON on stdin and fails unless every section has a Chinese summary and an English translation."""
+"""Reads the JSON of a digest from stdin and fails unless every section has a Chinese summary and an English translation."""
 import json
 import re
 import sys

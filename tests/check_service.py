@@ -1,8 +1,8 @@
-"""Calls every RPC of a running service and checks its answers and its errors, as another team's client would.
+"""Calls every RPC of a running service with a generated Python client, and checks responses and errors.
 
   PYTHONPATH=generated python3 tests/check_service.py ADDRESS MAX_MESSAGE_BYTES
 
-The server must run with --max-message-bytes MAX_MESSAGE_BYTES. Prints a line a check; fails at the first that is wrong.
+The server must run with --max-message-bytes MAX_MESSAGE_BYTES. Prints one line per check and stops at the first failure.
 """
 import sys
 
@@ -21,7 +21,7 @@ def text(page):
 
 
 def details(error, kind):
-    """The detail of this type; fails when there is none."""
+    """Returns the error detail of this type; fails if there is none."""
     for detail in rpc_status.from_call(error).details:
         message = kind()
         if detail.Is(message.DESCRIPTOR):
@@ -30,8 +30,8 @@ def details(error, kind):
     raise AssertionError(f"no {kind.__name__} in {error}")
 
 
-def refused(call, code, reason):
-    """The error that a call ends with, after its code and reason were checked."""
+def assert_fails(call, code, reason):
+    """Asserts that a call fails with this code and reason, and returns the error."""
     try:
         call()
     except grpc.RpcError as error:
@@ -40,7 +40,7 @@ def refused(call, code, reason):
         assert (info.domain, info.reason) == ("yizhai.v1", reason), info
         print(f"{code.name} {reason}: ok", flush=True)
         return error
-    raise AssertionError(f"{reason} was let through")
+    raise AssertionError(f"{reason} was not raised")
 
 
 def main():
@@ -48,32 +48,32 @@ def main():
     stub = digest_pb2_grpc.DigestServiceStub(grpc.insecure_channel(address))
     invalid = grpc.StatusCode.INVALID_ARGUMENT
 
-    answer = stub.Digest(pb.DigestRequest(input=text("今天天气很好。"), options=SUMMARY, request_id="python"))
-    assert answer.request_id == "python" and answer.sections[0].summary.text.endswith("。"), answer
+    response = stub.Digest(pb.DigestRequest(input=text("今天天气很好。"), options=SUMMARY, request_id="python"))
+    assert response.request_id == "python" and response.sections[0].summary.text.endswith("。"), response
     events = list(stub.StreamDigest(pb.StreamDigestRequest(input=text("今天天气很好。"), options=SUMMARY)))
     assert [event.WhichOneof("event") for event in events] == ["document", "section", "statistics"], events
     items = [pb.DigestManyRequest(item_id=str(n), input=text(page), options=SUMMARY)
              for n, page in enumerate(["今天天气很好。", " "])]
-    many = {answer.item_id: answer for answer in stub.DigestMany(iter(items))}
+    many = {response.item_id: response for response in stub.DigestMany(iter(items))}
     assert many["0"].WhichOneof("result") == "digest", many
     assert many["1"].error.code == invalid.value[0] and many["1"].error.details, many
     assert len(stub.Segment(pb.SegmentRequest(input=text("一。\n二。"))).document.articles) > 0
     assert any(model.running for model in stub.ListModels(pb.ListModelsRequest()).models)
     print("every RPC: ok", flush=True)
 
-    error = refused(lambda: stub.Digest(pb.DigestRequest()), invalid, "INVALID_FIELD")
+    error = assert_fails(lambda: stub.Digest(pb.DigestRequest()), invalid, "INVALID_FIELD")
     assert details(error, error_details_pb2.BadRequest).field_violations[0].field == "input"
-    error = refused(lambda: stub.Digest(pb.DigestRequest(input=text(" "))), invalid, "EMPTY_PAGE")
+    error = assert_fails(lambda: stub.Digest(pb.DigestRequest(input=text(" "))), invalid, "EMPTY_PAGE")
     large = pb.DigestRequest(input=text("文" * max_message_bytes))
-    error = refused(lambda: stub.Digest(large), invalid, "MESSAGE_TOO_LARGE")
+    error = assert_fails(lambda: stub.Digest(large), invalid, "MESSAGE_TOO_LARGE")
     assert str(max_message_bytes) in error.details()
     unknown = pb.DigestRequest(input=text("文。"), options=pb.DigestOptions(model="another"))
-    error = refused(lambda: stub.Digest(unknown), grpc.StatusCode.NOT_FOUND, "UNKNOWN_MODEL")
+    error = assert_fails(lambda: stub.Digest(unknown), grpc.StatusCode.NOT_FOUND, "UNKNOWN_MODEL")
     assert details(error, error_details_pb2.ResourceInfo).resource_name == "another"
-    hurried = pb.DigestRequest(input=text("很长的一段话，要写很久。" * 40), options=pb.DigestOptions())
+    long_page = pb.DigestRequest(input=text("很长的一段话，要写很久。" * 40), options=pb.DigestOptions())
     try:
-        stub.Digest(hurried, timeout=0.3)
-        raise AssertionError("a deadline was not kept")
+        stub.Digest(long_page, timeout=0.3)
+        raise AssertionError("the deadline was ignored")
     except grpc.RpcError as error:
         assert error.code() == grpc.StatusCode.DEADLINE_EXCEEDED, error
     print("DEADLINE_EXCEEDED: ok")

@@ -1,6 +1,8 @@
-//! The real models: the small one against candle's own code on the same file, both alone and in a batch, and one of
-//! each other family against what llama.cpp made of the same file. Ignored by default because they need the weights:
-//! `yizhai models pull ID` for each of the ids below, then `cargo test --release --test real_model -- --ignored`.
+//! Tests with real weights: the small model against candle's own implementation, sequences of a batch against the same
+//! sequences alone, and one model of each other family against the output of llama.cpp.
+//!
+//! Ignored by default. Run `yizhai models pull ID` for each of the ids below, then
+//! `cargo test --release --test real_model -- --ignored`.
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 use candle_core::{Device, Tensor, quantized::gguf_file};
@@ -17,7 +19,7 @@ const STEPS: usize = 48;
 
 fn path_of(id: &str) -> std::path::PathBuf {
     let catalog = Catalog::builtin().unwrap();
-    ModelStore::from_env().unwrap().installed(catalog.get(id).unwrap()).expect("the model has been pulled")
+    ModelStore::from_env().unwrap().installed(catalog.get(id).unwrap()).expect("the model is not installed")
 }
 
 fn path() -> std::path::PathBuf {
@@ -32,7 +34,7 @@ fn prompt() -> Vec<u32> {
     tokenizer.encode_chat(&[ChatMessage { role: ChatRole::User, text }]).unwrap()
 }
 
-/// The greedy tokens and the logits of every step by candle's own model.
+/// Returns the greedy tokens and the logits of every step from candle's own model.
 fn reference(prompt: &[u32]) -> (Vec<u32>, Vec<Vec<f32>>) {
     let mut file = std::fs::File::open(path()).unwrap();
     let content = gguf_file::Content::read(&mut file).unwrap();
@@ -49,7 +51,7 @@ fn reference(prompt: &[u32]) -> (Vec<u32>, Vec<Vec<f32>>) {
     (tokens.split_off(prompt.len()), rows)
 }
 
-/// The logits of every step by our model, which is given the tokens of the reference.
+/// Returns the logits of every step from our model, which is fed the tokens of the reference.
 fn logits(id: &str, backend: BackendChoice, prompt: &[u32], answer: &[u32]) -> Vec<Vec<f32>> {
     let options = ModelOptions { backend: Some(backend), ..ModelOptions::default() };
     let (_, mut model) = model::load_path(&path_of(id), &options).unwrap();
@@ -77,26 +79,28 @@ fn rms(values: impl Iterator<Item = f32>) -> f32 {
     (sum / count as f32).sqrt()
 }
 
-/// Products of 8-bit activations make a step of the logits out of a rounding of the last bit, so two orders of the same
-/// sum come to lie about 1 to 5 percent apart within 48 steps. What is certain is the first step, where candle's own
-/// operations do just what candle-transformers does, and the tokens.
+/// Maximum relative error of the logits.
+///
+/// With 8-bit activations, a difference in the last bit of a sum can change a quantized value, so that two summation orders
+/// drift 1 to 5 percent apart within 48 steps. At the first step, candle's operations must agree exactly with
+/// candle-transformers, and the tokens must agree at every step.
 const TOLERANCE: f32 = 0.08;
 
 #[test]
 #[ignore = "needs the weights of the 0.5B model"]
-fn both_backends_write_what_candle_transformers_writes() {
+fn both_backends_agree_with_candle_transformers() {
     let prompt = prompt();
     let (answer, expected) = reference(&prompt);
     for backend in [BackendChoice::Candle, BackendChoice::Kernels] {
         let rows = logits(MODEL, backend, &prompt, &answer);
-        let error = |(found, expected): (&Vec<f32>, &Vec<f32>)| {
-            rms(found.iter().zip(expected).map(|(a, b)| a - b)) / rms(expected.iter().copied())
+        let error = |(row, expected): (&Vec<f32>, &Vec<f32>)| {
+            rms(row.iter().zip(expected).map(|(a, b)| a - b)) / rms(expected.iter().copied())
         };
         let errors: Vec<f32> = rows.iter().zip(&expected).map(error).collect();
         let worst = errors.iter().copied().fold(0.0, f32::max);
         let same = rows.iter().zip(&answer).filter(|(row, token)| argmax(row) == **token).count();
         println!(
-            "{backend:?}: {same} of {STEPS} greedy tokens; relative error of the logits {} at first, {worst} at worst",
+            "{backend:?}: {same} of {STEPS} greedy tokens; relative error of the logits: {} at the first step, at most {worst}",
             errors[0]
         );
         assert_eq!(same, STEPS, "{backend:?}");
@@ -107,20 +111,22 @@ fn both_backends_write_what_candle_transformers_writes() {
     }
 }
 
-/// A sequence of a batch: its tokens so far, how many were read, and where they are kept.
-struct Running {
+/// A sequence of a batch.
+struct BatchSequence {
     tokens: Vec<u32>,
+    /// The number of tokens that are in the KV cache.
     read: usize,
+    /// The block table.
     blocks: std::sync::Arc<[u32]>,
 }
 
-/// Decodes greedily for `steps` steps, all sequences together, and gives each one's tokens and its last logits.
+/// Decodes all sequences in one batch, greedily, for `steps` steps. Returns the tokens and the last logits of each.
 fn decode(model: &mut dyn model::Model, prompts: &[Vec<u32>], steps: usize) -> Vec<(Vec<u32>, Vec<f32>)> {
     let each = prompts.iter().map(|p| (p.len() + steps).div_ceil(KV_BLOCK_TOKENS)).max().unwrap() as u32;
     let mut cache = model.new_cache(each as usize * prompts.len()).unwrap();
-    let mut running: Vec<Running> = (0u32..)
+    let mut running: Vec<BatchSequence> = (0u32..)
         .zip(prompts)
-        .map(|(n, tokens)| Running {
+        .map(|(n, tokens)| BatchSequence {
             tokens: tokens.clone(),
             read: 0,
             blocks: (n * each..(n + 1) * each).collect(),
@@ -142,9 +148,11 @@ fn decode(model: &mut dyn model::Model, prompts: &[Vec<u32>], steps: usize) -> V
     running.into_iter().zip(last).map(|(sequence, last)| (sequence.tokens, last)).collect()
 }
 
-/// The kernels promise that a row's result depends on nothing but the row, so there is no tolerance: a sequence of 16
-/// has the tokens and, to the bit, the logits that it has alone, although many rows take other instructions than one.
-fn sixteen_agree_with_one(id: &str, steps: usize) {
+/// Asserts that a sequence has the same tokens and bit-identical logits alone and in a batch of 16.
+///
+/// The kernels guarantee that the result of a row depends on nothing but the row, even though they use other instructions
+/// for many rows than for one.
+fn assert_batch_agrees_with_single(id: &str, steps: usize) {
     let options = ModelOptions { backend: Some(BackendChoice::Kernels), ..ModelOptions::default() };
     let (_, mut model) = model::load_path(&path_of(id), &options).unwrap();
     let prompt = prompt();
@@ -158,45 +166,47 @@ fn sixteen_agree_with_one(id: &str, steps: usize) {
 
 #[test]
 #[ignore = "needs the weights of the 0.5B model"]
-fn sixteen_sequences_of_the_small_model_agree_with_each_alone() {
-    sixteen_agree_with_one(MODEL, 16);
+fn a_batch_of_the_small_model_agrees_with_single_sequences() {
+    assert_batch_agrees_with_single(MODEL, 16);
 }
 
 #[test]
 #[ignore = "needs the weights of the 1.5B model"]
-fn sixteen_sequences_of_the_default_model_agree_with_each_alone() {
-    sixteen_agree_with_one(DEFAULT_MODEL, 8);
+fn a_batch_of_the_default_model_agrees_with_single_sequences() {
+    assert_batch_agrees_with_single(DEFAULT_MODEL, 8);
 }
 
-/// What llama.cpp made of a prompt, by `tests/reference/greedy_tokens.py`.
+/// The output of llama.cpp for a prompt, written by `tests/reference/greedy_tokens.py`.
 #[derive(serde::Deserialize)]
-struct Case {
+struct ReferenceCase {
     text: String,
-    /// The tokens of the text, with that of the beginning where the file asks for it.
+    /// The tokens of the text, with a beginning-of-sequence token if the model file requires it.
     prompt: Vec<u32>,
-    /// The greedy tokens after it.
+    /// The greedy completion.
     answer: Vec<u32>,
-    /// The two largest logits of every step.
+    /// The two largest logits at every step.
     best_two_logits: Vec<[f32; 2]>,
 }
 
 #[derive(serde::Deserialize)]
 struct Reference {
-    cases: Vec<Case>,
+    cases: Vec<ReferenceCase>,
 }
 
-/// How far a logit may lie from llama.cpp's. Both round activations to 8 bits before every product, llama.cpp takes its
-/// GELU from a table of half-precision numbers; its own logits of Gemma lie up to 1.19 from those of the same weights in f32.
+/// Maximum difference between a logit and llama.cpp's.
+///
+/// Both implementations quantize activations to 8 bits before every product, and llama.cpp takes GELU from a
+/// half-precision table: for Gemma, its logits differ by up to 1.19 from those of the same weights in f32.
 const LOGIT_TOLERANCE: f32 = 1.2;
 
-/// The same tokens out of a text, and after them the same greedy tokens at every step where the first is not within the
-/// tolerance of the second; all largest logits within it.
-fn agrees_with_llama_cpp(id: &str, reference: &str) {
+/// Asserts that the tokenizer agrees with llama.cpp's, that every greedy token agrees unless llama.cpp's two best logits
+/// are closer than the tolerance, and that the largest logits agree within the tolerance.
+fn assert_agrees_with_llama_cpp(id: &str, reference: &str) {
     let Reference { cases } = serde_json::from_str(reference).unwrap();
     let tokenizer = GgufFile::open(&path_of(id)).unwrap().tokenizer().unwrap();
     for backend in [BackendChoice::Kernels, BackendChoice::Candle] {
         let (mut same, mut steps, mut worst, mut widest_tie) = (0, 0, 0f32, 0f32);
-        for Case { text, prompt, answer, best_two_logits } in &cases {
+        for ReferenceCase { text, prompt, answer, best_two_logits } in &cases {
             assert_eq!(tokenizer.encode(text.as_str(), true).unwrap().get_ids(), prompt, "{text}");
             let rows = logits(id, backend, prompt, answer);
             for ((row, &token), [first, second]) in rows.iter().zip(answer).zip(best_two_logits) {
@@ -210,8 +220,8 @@ fn agrees_with_llama_cpp(id: &str, reference: &str) {
             }
         }
         println!(
-            "{id}, {backend:?}: {same} of {steps} greedy tokens, the others where llama.cpp's two best lie within \
-             {widest_tie}; logits differ by {worst} at most"
+            "{id}, {backend:?}: {same} of {steps} greedy tokens agree; at the others, llama.cpp's two best logits are at \
+             most {widest_tie} apart; logits differ by at most {worst}"
         );
         assert!(worst < LOGIT_TOLERANCE, "{id}, {backend:?}: {worst}");
         assert!(same * 100 >= steps * 90, "{id}, {backend:?}: {same} of {steps}");
@@ -220,8 +230,8 @@ fn agrees_with_llama_cpp(id: &str, reference: &str) {
 
 #[test]
 #[ignore = "needs the weights of SmolLM2 135M"]
-fn smollm2_writes_what_llama_cpp_writes() {
-    agrees_with_llama_cpp(
+fn smollm2_agrees_with_llama_cpp() {
+    assert_agrees_with_llama_cpp(
         "smollm2-135m-instruct-q4_1",
         include_str!("data/reference/smollm2-135m-instruct-q4_1.json"),
     );
@@ -229,6 +239,9 @@ fn smollm2_writes_what_llama_cpp_writes() {
 
 #[test]
 #[ignore = "needs the weights of Gemma 3 270M"]
-fn gemma_3_writes_what_llama_cpp_writes() {
-    agrees_with_llama_cpp("gemma-3-270m-q4_k_m", include_str!("data/reference/gemma-3-270m-q4_k_m.json"));
+fn gemma_3_agrees_with_llama_cpp() {
+    assert_agrees_with_llama_cpp(
+        "gemma-3-270m-q4_k_m",
+        include_str!("data/reference/gemma-3-270m-q4_k_m.json"),
+    );
 }

@@ -1,9 +1,9 @@
-// Looks at an output directory of `yizhai digest --format html` as a reader would, in headless Chromium.
+// Opens the output directory of `yizhai digest --format html` in headless Chromium and checks it.
 //
-//   node run.mjs DIR [PICTURES]     CHROMIUM names the browser [/usr/bin/chromium]
+//   node run.mjs DIR [SCREENSHOTS]     CHROMIUM sets the path of the browser [/usr/bin/chromium]
 //
-// Fails at the first thing that is wrong: an error on the console, a request to anywhere, a dead link, a column that
-// does not fit, a search that does not find, a violation that axe-core knows.
+// Stops at the first failure: an error on the console, a network request, a dead link, a page wider than the window, a
+// search without results, or an accessibility violation that axe-core finds.
 import assert from 'node:assert/strict';
 import { mkdirSync, readFileSync, readdirSync } from 'node:fs';
 import { createRequire } from 'node:module';
@@ -12,8 +12,8 @@ import { fileURLToPath, pathToFileURL } from 'node:url';
 import { chromium } from 'playwright-core';
 
 const directory = resolve(process.argv[2]);
-const pictures = process.argv[3] && resolve(process.argv[3]);
-if (pictures) mkdirSync(pictures, { recursive: true });
+const screenshots = process.argv[3] && resolve(process.argv[3]);
+if (screenshots) mkdirSync(screenshots, { recursive: true });
 const axe = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
 const WIDTHS = [1280, 390];
 let passed = 0;
@@ -24,38 +24,38 @@ const browser = await chromium.launch({
 });
 
 async function open(file, width, colorScheme = 'light') {
-  // axe is brought in from outside, which the page's own policy rightly forbids.
+  // The page's content security policy forbids injected scripts such as axe.
   const context = await browser.newContext({ viewport: { width, height: 900 }, colorScheme, bypassCSP: true });
   const page = await context.newPage();
   page.on('console', (message) => assert.notEqual(message.type(), 'error', `${file}: ${message.text()}`));
   page.on('pageerror', (error) => assert.fail(`${file}: ${error}`));
-  page.on('request', (request) => assert.ok(request.url().startsWith('file:'), `${file} asks for ${request.url()}`));
+  page.on('request', (request) => assert.ok(request.url().startsWith('file:'), `${file} requests ${request.url()}`));
   await page.goto(pathToFileURL(file).href);
   return page;
 }
 
-async function check(name, act) {
-  await act();
+async function check(name, run) {
+  await run();
   passed += 1;
   console.log(`ok ${name}`);
 }
 
-async function accessible(page, name) {
+async function assertAccessible(page, name) {
   await page.evaluate(axe);
   const { violations } = await page.evaluate(() => globalThis.axe.run(document, {
     runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice'],
   }));
-  const told = violations.map((v) => `${v.id}: ${v.help}\n  ${v.nodes.slice(0, 5).map((n) => n.html + '\n    ' + n.failureSummary).join('\n  ')}`);
-  assert.equal(violations.length, 0, `${name}\n${told.join('\n')}`);
+  const report = violations.map((v) => `${v.id}: ${v.help}\n  ${v.nodes.slice(0, 5).map((n) => n.html + '\n    ' + n.failureSummary).join('\n  ')}`);
+  assert.equal(violations.length, 0, `${name}\n${report.join('\n')}`);
 }
 
-async function fits(page, name) {
+async function assertFits(page, name) {
   const { scroll, inner } = await page.evaluate(() => ({ scroll: document.documentElement.scrollWidth, inner: innerWidth }));
-  assert.ok(scroll <= inner, `${name}: ${scroll} pixels wide in a window of ${inner}`);
+  assert.ok(scroll <= inner, `${name}: ${scroll} pixels wide in a window of ${inner} pixels`);
 }
 
-const picture = async (page, name, fullPage = false) => {
-  if (pictures) await page.screenshot({ path: join(pictures, `${name}.png`), fullPage });
+const screenshot = async (page, name, fullPage = false) => {
+  if (screenshots) await page.screenshot({ path: join(screenshots, `${name}.png`), fullPage });
 };
 
 // ---- the index ----
@@ -65,14 +65,14 @@ for (const width of WIDTHS) {
   for (const scheme of ['light', 'dark']) {
     await check(`index at ${width}, ${scheme}: fits, is accessible`, async () => {
       const page = await open(index, width, scheme);
-      await fits(page, 'index');
-      await accessible(page, 'index');
-      await picture(page, `index-${width}-${scheme}`);
+      await assertFits(page, 'index');
+      await assertAccessible(page, 'index');
+      await screenshot(page, `index-${width}-${scheme}`);
       await page.context().close();
     });
   }
 }
-await check('index: every link leads somewhere', async () => {
+await check('index: every link has a target', async () => {
   const page = await open(index, 1280);
   const links = await page.$$eval('a[href]', (all) => all.map((a) => a.href));
   pages = [...new Set(links.map((link) => link.split('#')[0]))].filter((link) => !link.endsWith('/index.html'));
@@ -81,25 +81,25 @@ await check('index: every link leads somewhere', async () => {
     const url = new URL(link);
     const html = readFileSync(url, 'utf8');
     const id = decodeURIComponent(url.hash.slice(1));
-    assert.ok(!id || html.includes(`id="${id}"`), `${link} leads to nothing`);
+    assert.ok(!id || html.includes(`id="${id}"`), `${link} has no target`);
   }
   await page.context().close();
 });
-await check('index: the search finds and says how many', async () => {
+await check('index: the search filters pages and shows their number', async () => {
   const page = await open(index, 1280);
-  const shown = () => page.$$eval('.item', (items) => items.filter((item) => item.offsetParent !== null).length);
-  const all = await shown();
+  const visible = () => page.$$eval('.item', (items) => items.filter((item) => item.offsetParent !== null).length);
+  const all = await visible();
   const word = await page.$eval('.headlines a', (a) => a.textContent.trim().slice(0, 4));
   await page.fill('#q', word);
-  const found = await shown();
+  const found = await visible();
   assert.ok(found >= 1 && found <= all);
   await page.fill('#q', word + ' 没有这样的词');
-  assert.equal(await shown(), 0);
+  assert.equal(await visible(), 0);
   assert.match(await page.textContent('#count'), new RegExp(`^0 of ${all} pages`));
   await page.fill('#q', '');
-  assert.equal(await shown(), all);
+  assert.equal(await visible(), all);
   await page.check('#only');
-  assert.equal(await shown(), await page.$$eval('.item[data-look]', (items) => items.length));
+  assert.equal(await visible(), await page.$$eval('.item[data-look]', (items) => items.length));
   await page.context().close();
 });
 
@@ -111,10 +111,10 @@ for (const [number, url] of pages.entries()) {
     for (const scheme of ['light', 'dark']) {
       await check(`${name} at ${width}, ${scheme}: fits, is accessible`, async () => {
         const page = await open(file, width, scheme);
-        await fits(page, name);
-        await accessible(page, name);
-        await picture(page, `page-${number}-${width}-${scheme}`);
-        if (scheme === 'light') await picture(page, `page-${number}-${width}-whole`, true);
+        await assertFits(page, name);
+        await assertAccessible(page, name);
+        await screenshot(page, `page-${number}-${width}-${scheme}`);
+        if (scheme === 'light') await screenshot(page, `page-${number}-${width}-whole`, true);
         await page.context().close();
       });
     }
@@ -130,49 +130,49 @@ for (const [number, url] of pages.entries()) {
       await page.context().close();
     }
   });
-  await check(`${name}: links, languages, and what hovering shows`, async () => {
+  await check(`${name}: links, languages and highlights on hover`, async () => {
     const page = await open(file, 1280);
     const dead = await page.$$eval('a[href^="#"]', (all) => all.filter((a) => !document.getElementById(decodeURIComponent(a.hash.slice(1)))).map((a) => a.outerHTML));
     assert.deepEqual(dead, []);
     const back = await page.$eval('.brand a', (a) => a.href);
     readFileSync(new URL(back));
-    const wrong = await page.$$eval('.pair .zh, .summary > p:not(.finding), article h2[lang]', (all) => all.filter((e) => !e.lang.startsWith('zh')).map((e) => e.outerHTML.slice(0, 80)));
-    assert.deepEqual(wrong, []);
+    const notChinese = await page.$$eval('.pair .zh, .summary > p:not(.finding), article h2[lang]', (all) => all.filter((e) => !e.lang.startsWith('zh')).map((e) => e.outerHTML.slice(0, 80)));
+    assert.deepEqual(notChinese, []);
     const link = await page.$('.pair .zh .k');
     if (link) {
       await link.hover();
       const on = await page.$$eval('.k.on', (all) => all.map((k) => !!k.closest('.en')));
-      assert.ok(on.includes(true) && on.includes(false), 'hovering lights both languages');
-      await picture(page, `page-${number}-hover`);
+      assert.ok(on.includes(true) && on.includes(false), 'hovering must highlight both languages');
+      await screenshot(page, `page-${number}-hover`);
       await page.keyboard.press('Escape');
       await link.click();
-      assert.ok(await page.evaluate(() => !!document.activeElement.closest('.en')), 'the link leads to the other language');
+      assert.ok(await page.evaluate(() => !!document.activeElement.closest('.en')), 'the link must lead to the other language');
       const count = await page.$$eval('.pair', (pairs) => Math.max(...pairs.map((pair) => pair.querySelectorAll('.k[tabindex="0"]').length)));
-      assert.equal(count, 1, 'one stop of the tab key a paragraph');
+      assert.equal(count, 1, 'each paragraph must be a single tab stop');
     }
     const sentence = await page.$('.sum[data-from]:not([data-from=""])');
     if (sentence) {
       await sentence.hover();
-      assert.ok((await page.$$('.src.on')).length > 0, 'a sentence of a summary shows what it rests on');
+      assert.ok((await page.$$('.src.on')).length > 0, 'a summary sentence must highlight its sources');
     }
     await page.context().close();
   });
-  await check(`${name}: one language alone, and print`, async () => {
+  await check(`${name}: single language and print view`, async () => {
     const page = await open(file, 1280);
-    const seen = (selector) => page.$$eval(selector, (all) => all.some((e) => e.offsetParent !== null));
+    const isVisible = (selector) => page.$$eval(selector, (all) => all.some((e) => e.offsetParent !== null));
     if (await page.$('#v-en')) {
       await page.check('#v-en');
-      assert.ok(!(await seen('.pair .zh')) && await seen('.pair .en'));
+      assert.ok(!(await isVisible('.pair .zh')) && await isVisible('.pair .en'));
       await page.check('#v-zh');
-      assert.ok(await seen('.pair .zh') && !(await seen('.pair .en')));
+      assert.ok(await isVisible('.pair .zh') && !(await isVisible('.pair .en')));
       await page.check('#v-both');
     }
     await page.emulateMedia({ media: 'print' });
-    assert.ok(!(await seen('.toc')) && !(await seen('.controls')));
+    assert.ok(!(await isVisible('.toc')) && !(await isVisible('.controls')));
     await page.context().close();
   });
 }
 await browser.close();
 console.log(`${passed} passed, 0 failed`);
-// What is beside the pages is whole as well.
+// The output directory also contains the run's metadata.
 assert.ok(readdirSync(directory).includes('run.json'));
