@@ -105,8 +105,8 @@ fn lead(captures: &Captures<'_>) -> Option<String> {
 /// Returns place, day and agency in English; `None` if one of them is unknown.
 fn dateline_parts(captures: &Captures<'_>) -> Option<(&'static str, String, &'static str)> {
     let place = &Glossary::places().get(&captures["place"])?.target;
-    let month = found["month"].parse().ok().filter(|month| (1..=12).contains(month))?;
-    let day = found["day"].parse().ok().filter(|day| (1..=31).contains(day))?;
+    let month = captures["month"].parse().ok().filter(|month| (1..=12).contains(month))?;
+    let day = captures["day"].parse().ok().filter(|day| (1..=31).contains(day))?;
     let date = Date { month: Some(month), day: Some(day), ..Date::default() };
     let (_, agency) = AGENCIES.iter().find(|(chinese, _)| *chinese == &captures["agency"])?;
     Some((place, date.english(), agency))

@@ -12,12 +12,12 @@ use tonic::transport::Certificate;
 use yizhai::server::TlsFiles;
 
 /// A certificate authority.
-pub struct Authority {
+pub struct CertificateAuthority {
     certificate: rcgen::Certificate,
     issuer: rcgen::Issuer<'static, rcgen::KeyPair>,
 }
 
-impl Authority {
+impl CertificateAuthority {
     pub fn new() -> Self {
         let key = rcgen::KeyPair::generate().unwrap();
         let mut params = rcgen::CertificateParams::new(Vec::<String>::new()).unwrap();
@@ -39,7 +39,11 @@ impl Authority {
 }
 
 /// Writes a certificate and key for `localhost`, and optionally the authority for client certificates, to files.
-pub fn write_tls_files(directory: &Path, authority: &Authority, client_ca: Option<&Authority>) -> TlsFiles {
+pub fn write_tls_files(
+    directory: &Path,
+    authority: &CertificateAuthority,
+    client_ca: Option<&CertificateAuthority>,
+) -> TlsFiles {
     let (certificate, key) = authority.sign("localhost");
     let path = |name: &str| directory.join(name);
     std::fs::write(path("key.pem"), key).unwrap();
@@ -57,7 +61,7 @@ pub fn write_tls_files(directory: &Path, authority: &Authority, client_ca: Optio
 /// Connects as a client that trusts the authority and offers these ALPN protocols.
 pub async fn tls_connect(
     address: SocketAddr,
-    authority: &Authority,
+    authority: &CertificateAuthority,
     offered: &[&str],
 ) -> io::Result<TlsStream<TcpStream>> {
     let mut roots = RootCertStore::empty();
