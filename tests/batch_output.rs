@@ -142,7 +142,8 @@ async fn a_page_of_html_stands_for_itself_and_holds_no_markup_of_the_source() {
 async fn findings_are_structured_in_json_and_marked_in_html() {
     let folder = Folder::new();
     folder.write("a.txt", "投资35亿元，建设工厂。");
-    let script: Script = Arc::new(|_| Answer::Text("They invested 350 million yuan, CNN said.".to_owned()));
+    let script: Script =
+        Arc::new(|_| ScriptedReply::Text("They invested 350 million yuan, CNN said.".to_owned()));
     let server = served(script).await;
     let arguments = |format| ["--format", format, "--tasks", "translation", "--max-attempts", "1"];
     let url = server.url();
