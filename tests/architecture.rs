@@ -20,24 +20,33 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("telemetry", &[]),
     ("catalog", &["task"]),
     // The engine: token ids in, token ids out.
-    ("model", &["kernels"]),
+    ("model", &["task", "kernels"]),
     ("engine", &["model", "kernels"]),
     // Text in, checked text out.
     ("pipeline", &["task", "document", "fidelity", "glossary", "tokenizer", "model", "engine"]),
-    ("config", &["task", "model", "engine", "pipeline"]),
+    ("config", &["task", "model", "engine"]),
     // The wire. `lib` declares the modules and the generated messages, `pb`.
     ("lib", &[]),
     ("client", &["lib"]),
-    (
-        "server",
-        &["lib", "task", "document", "fidelity", "glossary", "telemetry", "engine", "pipeline"],
-    ),
+    ("server", &["lib", "task", "document", "fidelity", "glossary", "telemetry", "engine", "pipeline"]),
     // People.
     (
         "cli",
         &[
-            "lib", "task", "document", "fidelity", "glossary", "shutdown", "telemetry", "catalog", "model", "engine",
-            "pipeline", "config", "client", "server",
+            "lib",
+            "task",
+            "document",
+            "fidelity",
+            "glossary",
+            "shutdown",
+            "telemetry",
+            "catalog",
+            "model",
+            "engine",
+            "pipeline",
+            "config",
+            "client",
+            "server",
         ],
     ),
     ("main", &["lib", "cli"]),
@@ -71,7 +80,8 @@ fn module_of(file: &Path) -> String {
 
 /// The modules at the top of the crate that a file names, by `crate::NAME` or in a group `crate::{NAME, ...}`.
 fn imports(text: &str) -> BTreeSet<String> {
-    let code: String = text.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n");
+    let code: String =
+        text.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n");
     let mut found = BTreeSet::new();
     for (at, path) in code.match_indices("crate::") {
         // `$crate::` in a macro is this crate as well; `my_crate::` is not.
