@@ -1,32 +1,32 @@
-//! What the command line and the environment decide, checked and in the program's own types.
+//! The choice of models and how they run, as given by the command line.
 
 use std::{path::PathBuf, str::FromStr};
 
 use crate::{engine::EngineConfig, model::ModelOptions, task::Task};
 
-/// Which model: one of the catalog, or a file.
+/// A reference to a model.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ModelRef {
     /// The id of a model in the catalog.
     Id(String),
-    /// A GGUF file.
+    /// The path of a GGUF file, or of the directory of an encoder-decoder model.
     Path(PathBuf),
 }
 
 impl FromStr for ModelRef {
     type Err = std::convert::Infallible;
 
-    /// What ends in `.gguf` or holds a path separator is a file, everything else an id.
+    /// Parses a path if the text ends in `.gguf` or contains a path separator, and an id otherwise.
     fn from_str(s: &str) -> Result<Self, Self::Err> {
         let is_path = s.ends_with(".gguf") || s.contains(std::path::MAIN_SEPARATOR);
         Ok(if is_path { Self::Path(PathBuf::from(s)) } else { Self::Id(s.to_owned()) })
     }
 }
 
-/// A model, for one task or for all that have none of their own.
+/// A model for one task, or for all tasks without their own.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ModelChoice {
-    /// The task; `None` for all.
+    /// The task; `None` for all tasks without their own.
     pub task: Option<Task>,
     /// The model.
     pub model: ModelRef,
@@ -35,38 +35,36 @@ pub struct ModelChoice {
 impl FromStr for ModelChoice {
     type Err = std::convert::Infallible;
 
-    /// `summary=MODEL`, `translation=MODEL` or `MODEL`.
+    /// Parses `summary=MODEL`, `translation=MODEL` or `MODEL`.
     fn from_str(s: &str) -> Result<Self, Self::Err> {
-        let (task, model) = match s.split_once('=') {
-            Some(("summary", model)) => (Some(Task::Summary), model),
-            Some(("translation", model)) => (Some(Task::Translation), model),
-            _ => (None, s),
-        };
+        let with_task = s.split_once('=').and_then(|(task, model)| Some((task.parse().ok()?, model)));
+        let (task, model) = with_task.map_or((None, s), |(task, model)| (Some(task), model));
         Ok(Self { task, model: model.parse()? })
     }
 }
 
-/// Which models to run, and how.
+/// The models to run and their options.
 #[derive(Debug, Clone)]
 pub struct ModelConfig {
-    /// The models; a task without one has the catalog's default. Of two for the same task the later counts.
+    /// The models. Tasks without a model use the default of the catalog. Later choices for the same task take
+    /// precedence.
     pub models: Vec<ModelChoice>,
-    /// Where and how it runs.
+    /// The options of the models, such as the device.
     pub options: ModelOptions,
-    /// How much it takes on at once.
+    /// The options of the engines, such as the batch size.
     pub engine: EngineConfig,
-    /// A file of prompts; `None` means the ones of the build.
+    /// A file of prompts; `None` for the built-in prompts.
     pub prompts: Option<PathBuf>,
 }
 
 impl ModelConfig {
-    /// The model of a task: its own, or that of all; `None` means the catalog's default.
+    /// Returns the model of a task. `None` means the default of the catalog.
     pub fn model(&self, task: Task) -> Option<&ModelRef> {
-        let of = |task| self.models.iter().rfind(|choice| choice.task == task).map(|choice| &choice.model);
-        of(Some(task)).or_else(|| of(None))
+        let last = |task| self.models.iter().rfind(|choice| choice.task == task).map(|choice| &choice.model);
+        last(Some(task)).or_else(|| last(None))
     }
 
-    /// What is needed for some of the tasks: for one alone no other model than its own is loaded.
+    /// Restricts the configuration to what `tasks` need. For a single task, only its model is loaded.
     #[must_use]
     pub fn for_tasks(self, tasks: &[Task]) -> Self {
         let [task] = tasks else { return self };
@@ -79,14 +77,19 @@ impl ModelConfig {
 mod tests {
     use super::*;
 
+    fn config(choices: &[&str]) -> ModelConfig {
+        let models = choices.iter().map(|choice| choice.parse().unwrap()).collect();
+        let (options, engine) = (ModelOptions::default(), EngineConfig::default());
+        ModelConfig { models, options, engine, prompts: None }
+    }
+
+    fn id(id: &str) -> Option<ModelRef> {
+        Some(ModelRef::Id(id.to_owned()))
+    }
+
     #[test]
-    fn a_task_has_its_own_model_or_that_of_all() {
-        let model = |choices: &[&str], task| {
-            let models = choices.iter().map(|choice| choice.parse().unwrap()).collect();
-            let (options, engine) = (ModelOptions::default(), EngineConfig::default());
-            ModelConfig { models, options, engine, prompts: None }.model(task).cloned()
-        };
-        let id = |id: &str| Some(ModelRef::Id(id.to_owned()));
+    fn a_task_uses_its_own_model_or_the_common_one() {
+        let model = |choices: &[&str], task| config(choices).model(task).cloned();
         assert_eq!(model(&[], Task::Summary), None);
         assert_eq!(model(&["a", "b"], Task::Summary), id("b"));
         let choices = ["summary=a", "b", "translation=c.gguf"];
@@ -97,14 +100,12 @@ mod tests {
     }
 
     #[test]
-    fn a_task_alone_needs_its_own_model_only() {
-        let models = ["summary=a", "translation=b"].iter().map(|choice| choice.parse().unwrap()).collect();
-        let (options, engine) = (ModelOptions::default(), EngineConfig::default());
-        let config = ModelConfig { models, options, engine, prompts: None };
-        for (task, id) in [(Task::Summary, "a"), (Task::Translation, "b")] {
-            let alone = config.clone().for_tasks(&[task]);
-            let id = Some(&ModelRef::Id(id.to_owned()));
-            assert_eq!((alone.model(Task::Summary), alone.model(Task::Translation)), (id, id));
+    fn a_single_task_needs_only_its_own_model() {
+        let config = config(&["summary=a", "translation=b"]);
+        for (task, model) in [(Task::Summary, id("a")), (Task::Translation, id("b"))] {
+            let restricted = config.clone().for_tasks(&[task]);
+            assert_eq!(restricted.model(Task::Summary), model.as_ref());
+            assert_eq!(restricted.model(Task::Translation), model.as_ref());
         }
         assert_eq!(config.clone().for_tasks(&[Task::Summary, Task::Translation]).models, config.models);
         let default = ModelConfig { models: Vec::new(), ..config }.for_tasks(&[Task::Summary]);
@@ -112,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_is_told_from_an_id_by_its_looks() {
+    fn parses_paths_and_ids() {
         for path in ["model.gguf", "./model", "/models/qwen"] {
             assert_eq!(path.parse(), Ok(ModelRef::Path(path.into())));
         }

@@ -1,4 +1,4 @@
-//! Batches: which inputs are taken, in what order and form results come, and how much memory that takes.
+//! Batches: the choice of inputs, the order and format of results, and memory use.
 #![cfg(unix)]
 #![allow(clippy::unwrap_used)]
 
@@ -15,8 +15,8 @@ use support::{
 };
 use yizhai::pb::{self, digest_many_response::Result as Digested};
 
-/// Answers everything at once with nothing in it.
-fn at_once() -> Intercept {
+/// Answers every item immediately with an empty digest.
+fn empty_digests() -> Intercept {
     Arc::new(|_| {
         let document = pb::Document { articles: vec![pb::Article::default()], ..Default::default() };
         Some(Digested::Digest(pb::DigestResponse { document: Some(document), ..Default::default() }))
@@ -28,28 +28,28 @@ async fn served(script: Script) -> Server {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn directories_and_patterns_are_taken_as_they_are_asked_for() {
+async fn selects_files_from_directories_and_patterns() {
     let folder = Folder::new();
     for name in ["b.txt", "a.md", "deep/c.html", "deep/d.csv", ".hidden.txt", "deep/e.JSONL"] {
         folder.write(name, "{\"text\": \"火箭。\"}\n");
     }
     let server = served(scripted::faithful_script()).await;
-    let proxy = Proxy::start(server.client().await, at_once()).await;
+    let proxy = Proxy::start(server.client().await, empty_digests()).await;
     let pages = folder.pages();
-    let taken = async |arguments: &[&str]| {
+    let count_inputs = async |arguments: &[&str]| {
         let mut command =
             yizhai(&["digest", "--server", &proxy.url(), "--format", "jsonl", "--input-format", "text"]);
         command.args(arguments).current_dir(&pages);
-        // With the format given, every ending is taken; so it is asked for only where that is meant.
+        // With an explicit input format, files with any extension are read.
         let output = output(command).await;
         assert!(output.status.success(), "{}", stderr(&output));
         proxy.take_received().len()
     };
-    assert_eq!(taken(&["."]).await, 5, "all but what is hidden");
-    assert_eq!(taken(&[".", "--include", "*.csv", "--include", "deep/*.html"]).await, 2);
-    assert_eq!(taken(&[".", "--exclude", "*.md", "--exclude", "**/deep/**"]).await, 1);
-    assert_eq!(taken(&["*.txt"]).await, 1);
-    assert_eq!(taken(&["**/*.{html,md}", "b.txt", "./b.txt"]).await, 3, "each file once");
+    assert_eq!(count_inputs(&["."]).await, 5, "all except hidden files");
+    assert_eq!(count_inputs(&[".", "--include", "*.csv", "--include", "deep/*.html"]).await, 2);
+    assert_eq!(count_inputs(&[".", "--exclude", "*.md", "--exclude", "**/deep/**"]).await, 1);
+    assert_eq!(count_inputs(&["*.txt"]).await, 1);
+    assert_eq!(count_inputs(&["**/*.{html,md}", "b.txt", "./b.txt"]).await, 3, "each file only once");
     let mut wrong = yizhai(&["digest", "nothing/*.txt", "--server", &proxy.url()]);
     wrong.current_dir(&pages);
     let wrong = output(wrong).await;
@@ -58,7 +58,7 @@ async fn directories_and_patterns_are_taken_as_they_are_asked_for() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn results_come_in_the_order_of_the_inputs_or_as_they_are_done() {
+async fn writes_results_in_input_order_or_completion_order() {
     let folder = Folder::new();
     // The first takes longest.
     folder.write("a.txt", "很长的火箭新闻。".repeat(60));
@@ -86,7 +86,7 @@ async fn results_come_in_the_order_of_the_inputs_or_as_they_are_done() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_page_of_html_stands_for_itself_and_holds_no_markup_of_the_source() {
+async fn html_is_self_contained_and_escapes_the_source() {
     let folder = Folder::new();
     let attack = "<script>alert(1)</script>\"><img src=x onerror=alert(2)>";
     folder.write(
@@ -110,10 +110,10 @@ async fn a_page_of_html_stands_for_itself_and_holds_no_markup_of_the_source() {
     }
     assert!(
         page.contains("&#60;script&#62;") || page.contains("&lt;script&gt;"),
-        "the text of the source is gone"
+        "the text of the source is missing"
     );
     for outside in [" src=\"", "url(", "<link", "@import"] {
-        assert!(!page.contains(outside), "it asks for {outside}");
+        assert!(!page.contains(outside), "the page loads an external resource: {outside}");
     }
     let values = |name: &str| -> Vec<String> {
         let opening = format!(" {name}=\"");
@@ -121,13 +121,13 @@ async fn a_page_of_html_stands_for_itself_and_holds_no_markup_of_the_source() {
         parts.map(|part| part.split('"').next().unwrap().to_owned()).collect()
     };
     let ids = values("id");
-    assert_eq!(ids.iter().collect::<HashSet<_>>().len(), ids.len(), "an id is there twice");
+    assert_eq!(ids.iter().collect::<HashSet<_>>().len(), ids.len(), "an id is duplicated");
     for link in values("href") {
         let found = match link.strip_prefix('#') {
             Some(id) => ids.iter().any(|other| other == id),
             None => link == "index.html",
         };
-        assert!(found, "{link} leads to nothing");
+        assert!(found, "{link} has no target");
     }
     for text in ["557.4亿元", "55.74 billion yuan", "14.8%", "蓝箭航天", "LandSpace"] {
         assert!(page.contains(&format!("\">{text}</a>")), "{text} is not linked");
@@ -135,7 +135,7 @@ async fn a_page_of_html_stands_for_itself_and_holds_no_markup_of_the_source() {
     assert!(page.contains("lang=\"zh-Hans\"") && page.contains("<html lang=\"en\">"));
     let index = folder.read("index.html");
     assert!(index.contains("href=\"bad%20%26%20%22good%22%20%231.txt.html\"") && !index.contains("<img"));
-    assert!(index.contains("蓝箭航天增长14.8%。"), "the index holds no summary");
+    assert!(index.contains("蓝箭航天增长14.8%。"), "the index has no summary");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -169,7 +169,7 @@ async fn findings_are_structured_in_json_and_marked_in_html() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn progress_for_programs_is_one_object_a_line_and_quiet_is_quiet() {
+async fn json_progress_has_one_object_per_line_and_quiet_prints_nothing() {
     let folder = Folder::new();
     folder.write("a.txt", "火箭发射入轨。");
     folder.write("b.txt", " ");
@@ -193,7 +193,7 @@ async fn progress_for_programs_is_one_object_a_line_and_quiet_is_quiet() {
     assert_eq!((second.status.code(), stderr(&second).as_str(), stdout(&second).as_str()), (Some(0), "", ""));
 }
 
-/// The most memory that a process has had, in KiB.
+/// Returns the peak memory of a process in KiB.
 fn peak_kib(pid: u32) -> Option<u64> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
@@ -202,14 +202,14 @@ fn peak_kib(pid: u32) -> Option<u64> {
 
 #[cfg(target_os = "linux")]
 #[tokio::test(flavor = "multi_thread")]
-async fn a_long_jsonl_takes_no_more_memory_than_a_short_one() {
+async fn memory_use_does_not_grow_with_the_length_of_a_jsonl_file() {
     let folder = Folder::new();
     let record = |out: &mut String, number: usize| {
         writeln!(out, "{{\"id\": {number}, \"text\": \"第{number}篇。{}\"}}", "火箭发射入轨。".repeat(600))
             .unwrap();
     };
     let server = served(scripted::faithful_script()).await;
-    let proxy = Proxy::start(server.client().await, at_once()).await;
+    let proxy = Proxy::start(server.client().await, empty_digests()).await;
     let mut peaks = Vec::new();
     for records in [400, 8_000] {
         let mut text = String::new();

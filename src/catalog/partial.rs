@@ -1,8 +1,7 @@
-//! The file that grows until it is the model.
+//! The partial file of a download, `FILE.partial`.
 //!
-//! Owns `FILE.partial`: one per artifact, whatever the source, for the bytes are the same and the hash decides. What
-//! one source left behind, another goes on with. Called by `store` (open, check, install) and by the sources (append).
-//! Nothing gets the final name here before its size and its hash were right.
+//! All sources of a model append to the same file, so one can resume where another stopped. Called by `fetch` (open,
+//! check, install) and by the sources (append).
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{Seek as _, SeekFrom, Write as _};
@@ -14,7 +13,7 @@ use super::error::CatalogError;
 use super::source::ExpectedFile;
 use super::verify::{ContentHash, hash_reader};
 
-/// An open partial file and the running hash of all that is in it.
+/// An open partial file and the running hash of its content.
 pub(super) struct PartialFile {
     file: File,
     path: PathBuf,
@@ -22,22 +21,23 @@ pub(super) struct PartialFile {
     hasher: Sha256,
 }
 
-/// A state to go back to, for bytes that turn out wrong after they were appended.
+/// A state of a partial file, to roll back to if appended bytes turn out to be wrong.
 pub(super) struct Checkpoint {
     len: u64,
     hasher: Sha256,
 }
 
 impl PartialFile {
-    /// The path of the partial file for `target`.
+    /// Returns the path of the partial file of `target`.
     pub(super) fn path_for(target: &Path) -> PathBuf {
         let mut name = target.as_os_str().to_owned();
         name.push(".partial");
         name.into()
     }
 
-    /// Opens or creates the partial file of `target` and hashes what is there. More than `max_bytes` cannot be a
-    /// beginning of the file and is thrown away.
+    /// Opens or creates the partial file of `target`, and hashes its content.
+    ///
+    /// Content longer than `max_bytes` cannot be right and is discarded.
     pub(super) fn open(target: &Path, max_bytes: u64) -> Result<Self, CatalogError> {
         let path = Self::path_for(target);
         let mut file = OpenOptions::new()
@@ -57,7 +57,7 @@ impl PartialFile {
         Ok(partial)
     }
 
-    /// Bytes so far.
+    /// Returns the size of the content.
     pub(super) fn len(&self) -> u64 {
         self.len
     }
@@ -69,30 +69,30 @@ impl PartialFile {
         Ok(())
     }
 
-    /// The present state, for [`Self::rewind`].
-    pub(super) fn mark(&self) -> Checkpoint {
+    /// Returns the current state, for [`Self::roll_back`].
+    pub(super) fn checkpoint(&self) -> Checkpoint {
         Checkpoint { len: self.len, hasher: self.hasher.clone() }
     }
 
-    /// Forgets all that was appended since `mark`.
-    pub(super) fn rewind(&mut self, mark: Checkpoint) -> Result<(), CatalogError> {
+    /// Discards everything appended since `checkpoint`.
+    pub(super) fn roll_back(&mut self, checkpoint: Checkpoint) -> Result<(), CatalogError> {
         self.file
-            .set_len(mark.len)
-            .and_then(|()| self.file.seek(SeekFrom::Start(mark.len)))
+            .set_len(checkpoint.len)
+            .and_then(|()| self.file.seek(SeekFrom::Start(checkpoint.len)))
             .map_err(CatalogError::io("write", &self.path))?;
-        self.len = mark.len;
-        self.hasher = mark.hasher;
+        self.len = checkpoint.len;
+        self.hasher = checkpoint.hasher;
         Ok(())
     }
 
-    /// Back to nothing.
+    /// Discards the content.
     pub(super) fn clear(&mut self) -> Result<(), CatalogError> {
-        self.rewind(Checkpoint { len: 0, hasher: Sha256::new() })
+        self.roll_back(Checkpoint { len: 0, hasher: Sha256::new() })
     }
 
-    /// Whether all bytes are there and right; `source` stands in the error.
+    /// Checks the size and the hash. `source` is the file in the error.
     pub(super) fn check(&self, expected: &ExpectedFile, source: &str) -> Result<(), CatalogError> {
-        let advice = "the download was thrown away";
+        let advice = "the download was discarded";
         if self.len != expected.size_bytes {
             return Err(CatalogError::SizeMismatch {
                 file: source.to_owned(),
@@ -109,13 +109,15 @@ impl PartialFile {
         Ok(())
     }
 
-    /// Gives the checked file its name. On the disk before the name is, so that a power cut leaves no empty model.
+    /// Renames the verified file to `target`.
+    ///
+    /// Syncs it first, so that a power failure cannot leave an empty model.
     pub(super) fn install(self, target: &Path) -> Result<(), CatalogError> {
         self.file.sync_all().map_err(CatalogError::io("write", &self.path))?;
         fs::rename(&self.path, target).map_err(CatalogError::io("rename", &self.path))
     }
 
-    /// Removes the file.
+    /// Deletes the file.
     pub(super) fn remove(self) -> Result<(), CatalogError> {
         fs::remove_file(&self.path).map_err(CatalogError::io("remove", &self.path))
     }

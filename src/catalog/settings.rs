@@ -1,7 +1,6 @@
-//! What the environment decides about pulling, read once and passed on as values.
+//! The settings for pulling models, read from environment variables.
 //!
-//! Owns [`PullSettings`]. Made by `ModelStore::new` (from the environment) or by a test (by hand). Never does network or disk
-//! work beyond reading the hub's token file.
+//! Made by `ModelStore::new`, or by tests.
 
 use std::env;
 use std::ffi::OsString;
@@ -10,48 +9,48 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// Where and how the sources are reached.
+/// The settings for pulling models.
 #[derive(Debug, Clone)]
 pub struct PullSettings {
-    /// The hub and its cache.
+    /// The settings of the hub.
     pub hub: HubSettings,
-    /// Python commands to try, in order, for `-m pip download`.
+    /// Python commands to try for `-m pip download`, in order.
     pub pythons: Vec<PathBuf>,
-    /// Directories with GGUF files (or such files) that are looked at before any download.
+    /// GGUF files and directories of GGUF files to search before downloading.
     pub model_path: Vec<PathBuf>,
-    /// Bytes that this user can still write to the file system of a directory.
+    /// Returns the free space of the file system of a directory, in bytes.
     pub free_space: fn(&Path) -> io::Result<u64>,
 }
 
-/// The hub and its cache.
+/// The settings of the hub.
 #[derive(Clone)]
 pub struct HubSettings {
-    /// Base address without a path; `None` is the public hub.
+    /// Base URL. `None` means the public hub.
     pub endpoint: Option<String>,
-    /// Sent to the endpoint's host only.
+    /// Access token, sent only to the host of the endpoint.
     pub token: Option<String>,
-    /// The cache shared by all programs that use the hub; read, never written.
+    /// The cache directory that programs share. It is only read.
     pub cache_dir: Option<PathBuf>,
-    /// Use the cache only.
+    /// Do not connect to the hub; use only its cache.
     pub offline: bool,
-    /// Longest wait for a name to resolve, and again for a connection.
+    /// Timeout for name resolution, and for connecting.
     pub connect_timeout: Duration,
-    /// Longest silence while an answer is under way.
+    /// Timeout for each read of a response.
     pub read_timeout: Duration,
-    /// Faults in a row, with not one new byte between them, after which the hub is given up.
+    /// Maximum consecutive faults without progress before the hub counts as failed.
     pub max_retries: u32,
-    /// Wait after the first fault; it doubles with each further one.
+    /// Delay after the first fault. It doubles with each further one.
     pub backoff: Duration,
 }
 
 impl PullSettings {
-    /// From the environment: `YIZHAI_MODEL_PATH` (a list like `PATH`), `HF_ENDPOINT`, `HF_TOKEN`, `HF_HOME`,
-    /// `HF_HUB_CACHE`, `HF_HUB_OFFLINE`.
+    /// Reads the settings from the environment variables `YIZHAI_MODEL_PATH` (a list like `PATH`), `HF_ENDPOINT`,
+    /// `HF_TOKEN`, `HF_HOME`, `HF_HUB_CACHE` and `HF_HUB_OFFLINE`.
     pub fn from_env() -> Self {
         Self::from_vars(&|name| env::var_os(name))
     }
 
-    /// As [`Self::from_env`], with `var` for the environment.
+    /// Like [`Self::from_env`], but reads variables with `var`.
     pub fn from_vars(var: &dyn Fn(&str) -> Option<OsString>) -> Self {
         let model_path = var("YIZHAI_MODEL_PATH").unwrap_or_default();
         Self {
@@ -70,7 +69,7 @@ impl HubSettings {
     fn from_vars(var: &dyn Fn(&str) -> Option<String>) -> Self {
         let cache_dir = var("HF_HUB_CACHE").map(PathBuf::from);
         let cache_dir = cache_dir.or_else(|| Some(PathBuf::from(var("HF_HOME")?).join("hub")));
-        // hf-hub's default panics where there is no home.
+        // The default of hf-hub panics if there is no home directory.
         let default = || dirs::home_dir().map(|_| hf_hub::Cache::default());
         let cache = cache_dir.map(hf_hub::Cache::new).or_else(default);
         Self {
@@ -88,7 +87,7 @@ impl HubSettings {
 
 impl fmt::Debug for HubSettings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // The token stays out of logs.
+        // Keeps the token out of logs.
         f.debug_struct("HubSettings")
             .field("endpoint", &self.endpoint)
             .field("token", &self.token.as_ref().map(|_| "set"))
@@ -98,7 +97,7 @@ impl fmt::Debug for HubSettings {
     }
 }
 
-/// The hub's own reading of a switch.
+/// Parses a boolean variable as the hub's own client does.
 fn is_true(value: &str) -> bool {
     matches!(value.to_lowercase().as_str(), "1" | "on" | "yes" | "true")
 }

@@ -1,7 +1,7 @@
-//! The cache directory of verified files: what is in it, and whether it is still right.
+//! The store of model files in the cache directory.
 //!
-//! Owns the directory's layout: `FILE`, `FILE.receipt` (what was checked, against whose hash), `FILE.lock`, and while a
-//! pull is under way `FILE.partial` and `FILE.scratch`. Called by `cli`; the pull itself is in `fetch`. Never prints.
+//! The directory contains `FILE`, `FILE.receipt` (the verified hash and its origin) and `FILE.lock`, and during a pull
+//! `FILE.partial` and `FILE.scratch`. Called by `cli`. Pulling is in `fetch`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -14,20 +14,19 @@ use super::settings::PullSettings;
 use super::source::ExpectedFile;
 use super::verify::{ContentHash, hash_file};
 
-/// Told what a pull or a verification does, as it does it.
+/// Receives the progress of a pull or a verification.
 pub trait PullProgress {
-    /// A source begins: of `total_bytes` in all, `already_bytes` are there. Said again when another source takes over,
-    /// and then replaces what was said before.
+    /// A source has been started. Of `total_bytes`, `already_bytes` are present. Called again for the next source.
     fn started(&mut self, total_bytes: u64, source: &str, already_bytes: u64);
-    /// `bytes` more are there since the last call.
+    /// `bytes` more bytes have been received or read.
     fn advanced(&mut self, bytes: u64);
-    /// One line about a turn of events, such as a source that cannot be reached.
+    /// Something notable has happened, such as a source being unreachable. The message is one line.
     fn note(&mut self, message: &str);
-    /// All bytes are there and right. Not said when an error is returned.
+    /// All bytes are present and verified. Not called if an error is returned.
     fn finished(&mut self);
 }
 
-/// Tells nobody.
+/// Ignores all progress.
 impl PullProgress for () {
     fn started(&mut self, _total_bytes: u64, _source: &str, _already_bytes: u64) {}
     fn advanced(&mut self, _bytes: u64) {}
@@ -35,41 +34,41 @@ impl PullProgress for () {
     fn finished(&mut self) {}
 }
 
-/// Who vouches for a file's hash.
+/// The origin of the expected hash of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Authority {
     /// The manifest compiled into this program.
     Manifest,
-    /// The hub, which published it when the file was pulled; for models that are not verified yet.
+    /// The hub, for models that are unverified.
     Hub,
 }
 
-/// What is known of an installed file; kept beside it.
+/// The record of an installed file, stored next to it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Receipt {
-    /// Hash of the content when it was installed.
+    /// The verified hash.
     pub sha256: ContentHash,
-    /// Bytes.
+    /// The size of the file.
     pub size_bytes: u64,
-    /// Who said that this is the right hash.
+    /// The origin of the expected hash.
     pub authority: Authority,
-    /// Where the (last) bytes came from.
+    /// The source of the file, or of its last part.
     pub source: String,
 }
 
-/// The outcome of a pull.
+/// The result of a pull.
 #[derive(Debug, Clone)]
 pub struct Pulled {
     /// The verified file.
     pub path: PathBuf,
-    /// Where it came from; `cache` when it had been there already.
+    /// The source of the file; `cache` if it was already installed.
     pub source: String,
-    /// Bytes that this call received; 0 for a file that was on this machine.
+    /// Bytes downloaded by this pull; 0 for a file that was on this machine.
     pub bytes_downloaded: u64,
 }
 
-/// The cache of model files in one directory.
+/// The store of model files in one directory.
 #[derive(Debug, Clone)]
 pub struct ModelStore {
     root: PathBuf,
@@ -77,41 +76,43 @@ pub struct ModelStore {
 }
 
 impl ModelStore {
-    /// A store in `cache_dir`, which is made when the first model is pulled, with the environment's settings.
+    /// Returns a store in `cache_dir` with settings from the environment. The first pull creates the directory.
     pub fn new(cache_dir: impl Into<PathBuf>) -> Self {
         Self::with_settings(cache_dir, PullSettings::from_env())
     }
 
-    /// As [`Self::new`], with settings made by the caller.
+    /// Like [`Self::new`], with the given settings.
     pub fn with_settings(cache_dir: impl Into<PathBuf>, settings: PullSettings) -> Self {
         Self { root: cache_dir.into(), settings }
     }
 
-    /// A store in `YIZHAI_CACHE_DIR`, or else in `yizhai` in the user's cache directory, in both below `models`.
+    /// Returns the store in `$YIZHAI_CACHE_DIR/models`, or else in `yizhai/models` in the cache directory of the user.
     ///
     /// # Errors
-    /// [`CatalogError::NoCacheDir`] when neither is known.
+    /// Returns [`CatalogError::NoCacheDir`] if neither directory is known.
     pub fn from_env() -> Result<Self, CatalogError> {
         let base = std::env::var_os("YIZHAI_CACHE_DIR").filter(|dir| !dir.is_empty());
         let base = base.map(PathBuf::from).or_else(|| dirs::cache_dir().map(|dir| dir.join("yizhai")));
         Ok(Self::new(base.ok_or(CatalogError::NoCacheDir)?.join("models")))
     }
 
-    /// The directory of the files.
+    /// Returns the directory of the store.
     pub fn root(&self) -> &Path {
         &self.root
     }
 
-    /// Where the model's file is, or will be when it has been pulled.
+    /// Returns the path of the file of a model, which need not exist.
     pub fn path(&self, manifest: &Manifest) -> PathBuf {
         self.root.join(&manifest.file)
     }
 
-    /// The model's file, if it is there with the right size. Cheap: the content is not read; see [`Self::verify`].
+    /// Returns the path of the file of a model if it is installed.
+    ///
+    /// Compares only the size of the file; see [`Self::verify`].
     pub fn installed(&self, manifest: &Manifest) -> Option<PathBuf> {
         let path = self.path(manifest);
         let actual_bytes = fs::metadata(&path).ok().filter(fs::Metadata::is_file)?.len();
-        // The receipt tells the size where the manifest cannot, and whether the manifest has a new hash by now.
+        // The receipt has the size if the manifest has none. It also shows whether the manifest has changed its hash.
         let (size_bytes, is_same) = match (manifest.size_bytes, self.receipt(manifest)) {
             (Some(size_bytes), None) => (size_bytes, true),
             (None, None) => return None,
@@ -122,22 +123,24 @@ impl ModelStore {
         (actual_bytes == size_bytes && is_same).then_some(path)
     }
 
-    /// What was checked when the model was installed; `None` before, or for a file put there by hand.
+    /// Returns the receipt of the installed file. There is none for a file that the user put there.
     pub fn receipt(&self, manifest: &Manifest) -> Option<Receipt> {
         let text = fs::read_to_string(self.beside(manifest, "receipt")).ok()?;
         toml::from_str(&text).ok()
     }
 
-    /// The hash that the installed file must have: the manifest's, or the one published when it was pulled.
+    /// Returns the hash that the installed file must have: that of the manifest, or else of the receipt.
     pub fn sha256(&self, manifest: &Manifest) -> Option<ContentHash> {
         manifest.sha256.or_else(|| self.receipt(manifest).map(|receipt| receipt.sha256))
     }
 
-    /// Reads the whole installed file and checks its size and hash.
+    /// Reads the installed file and checks its size and hash.
     ///
     /// # Errors
-    /// [`CatalogError::NotInstalled`], [`CatalogError::SizeMismatch`], [`CatalogError::HashMismatch`] with both hashes,
-    /// [`CatalogError::Io`]; [`CatalogError::NoPublishedHash`] for an unverified file that was put there by hand.
+    /// - [`CatalogError::NotInstalled`] if there is no file.
+    /// - [`CatalogError::SizeMismatch`] or [`CatalogError::HashMismatch`] if it is damaged.
+    /// - [`CatalogError::NoPublishedHash`] if the model is unverified and the file has no receipt.
+    /// - [`CatalogError::Io`] if it cannot be read.
     pub fn verify(
         &self,
         manifest: &Manifest,
@@ -154,7 +157,7 @@ impl ModelStore {
             .or_else(|| receipt.map(|receipt| (receipt.size_bytes, receipt.sha256)));
         let (size_bytes, sha256) = known.ok_or_else(|| CatalogError::NoPublishedHash {
             id: manifest.id.clone(),
-            reason: "the file was not put there by a pull".to_owned(),
+            reason: "the file was not installed by a pull".to_owned(),
             source: None,
         })?;
         let expected = ExpectedFile { size_bytes, sha256, authority: Authority::Manifest };
@@ -164,18 +167,18 @@ impl ModelStore {
         Ok(sha256)
     }
 
-    /// Written aside and renamed, so that a reader sees all or nothing.
+    /// Writes the receipt atomically.
     pub(super) fn write_receipt(&self, manifest: &Manifest, receipt: &Receipt) -> Result<(), CatalogError> {
         let path = self.beside(manifest, "receipt");
-        let aside = self.beside(manifest, "receipt.new");
+        let temporary = self.beside(manifest, "receipt.new");
         toml::to_string(receipt)
             .map_err(std::io::Error::other)
-            .and_then(|text| fs::write(&aside, text))
-            .and_then(|()| fs::rename(&aside, &path))
+            .and_then(|text| fs::write(&temporary, text))
+            .and_then(|()| fs::rename(&temporary, &path))
             .map_err(CatalogError::io("write", &path))
     }
 
-    /// A path beside the model's file, for `suffix`.
+    /// Returns the path of the model file with a suffix.
     pub(super) fn beside(&self, manifest: &Manifest, suffix: &str) -> PathBuf {
         self.root.join(format!("{}.{suffix}", manifest.file))
     }
@@ -185,7 +188,7 @@ impl ModelStore {
     }
 }
 
-/// Reads all of `path`; `label` is what `progress` is told, `advice` stands in the error.
+/// Checks the size and hash of a file. `label` is the source for `progress`; `advice` is for the error.
 pub(super) fn check_file(
     path: &Path,
     expected: &ExpectedFile,

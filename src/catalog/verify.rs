@@ -1,7 +1,6 @@
-//! What makes two weight files the same: their SHA-256.
+//! The SHA-256 of weight files.
 //!
-//! Owns [`ContentHash`] and the full read of a file. Called by `manifest` (parsing), `partial` and `store`
-//! (checking). Never decides what to do about a wrong hash, and never opens the network.
+//! Called by `manifest` for parsing, and by `partial` and `store` for checking files.
 
 use std::fmt;
 use std::fs::File;
@@ -12,17 +11,16 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-/// Bytes read or written at a time: large enough for the system calls not to show, small enough for a live
-/// progress bar.
+/// Bytes per read or write: large enough to make system calls cheap, small enough for a smooth progress bar.
 pub(super) const CHUNK_BYTES: usize = 256 * 1024;
 
-/// The SHA-256 of a file's content; shown and written as 64 lower-case hexadecimal digits.
+/// The SHA-256 of the content of a file, written as 64 lower-case hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct ContentHash([u8; 32]);
 
 impl ContentHash {
-    /// The 32 bytes of the hash.
+    /// Returns the bytes of the hash.
     pub fn as_bytes(&self) -> &[u8; 32] {
         &self.0
     }
@@ -44,9 +42,9 @@ impl fmt::Debug for ContentHash {
     }
 }
 
-/// The text is not 64 hexadecimal digits.
+/// The error returned for a text that is not 64 hexadecimal digits.
 #[derive(Debug, thiserror::Error)]
-#[error("`{0}` is no SHA-256: it takes 64 hexadecimal digits")]
+#[error("`{0}` is not a SHA-256 of 64 hexadecimal digits")]
 pub struct InvalidHash(String);
 
 impl FromStr for ContentHash {
@@ -54,7 +52,7 @@ impl FromStr for ContentHash {
 
     fn from_str(text: &str) -> Result<Self, InvalidHash> {
         let invalid = || InvalidHash(text.to_owned());
-        // `from_str_radix` takes a sign, so the digits are checked first; ASCII makes the slices below safe.
+        // The digits are checked first: `from_str_radix` accepts a sign, and the slices below require ASCII.
         if text.len() != 64 || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
             return Err(invalid());
         }
@@ -80,14 +78,14 @@ impl From<ContentHash> for String {
     }
 }
 
-/// Reads the whole file and tells `advanced` the bytes of each step.
+/// Hashes a file. Calls `advanced` with the number of bytes of each read.
 pub fn hash_file(path: &Path, advanced: &mut dyn FnMut(u64)) -> io::Result<ContentHash> {
     let mut hasher = Sha256::new();
     hash_reader(&mut File::open(path)?, &mut hasher, advanced)?;
     Ok(ContentHash::of(hasher))
 }
 
-/// Feeds all of `reader` into `hasher`; returns the number of bytes.
+/// Hashes everything in `reader`, and returns the number of bytes. Calls `advanced` with the bytes of each read.
 pub(super) fn hash_reader(
     reader: &mut dyn Read,
     hasher: &mut Sha256,

@@ -1,12 +1,10 @@
-//! Weights from the model hub over HTTP.
+//! The model hub as a source: downloads over HTTP with range requests, timeouts and retries.
 //!
-//! Owns one file's address, its published facts and its bytes, with Range, time limits and retries. Called by `source`
-//! and, for files that the hub's own programs have already cached, by `fetch`. Never writes to the hub's cache.
+//! Called by `source`, and by `fetch` for published hashes and for files in the cache of the hub, which is only read.
 //!
-//! The hf-hub crate gives the address, the token and the layout of the cache. Its download is not used: it has no time
-//! limits, so it hangs where nobody answers; it appends a whole file to a part when the server ignores Range; and it
-//! gives the file its final name without having looked at the hash. The body comes through ureq, which hf-hub is
-//! built on.
+//! The hf-hub crate provides URLs, the token and the layout of the cache. Its download is not used: it has no timeouts,
+//! appends the whole file to a partial one if the server ignores Range, and installs files without checking their hash.
+//! Downloads use ureq, on which hf-hub is built.
 
 use std::cell::Cell;
 use std::io::{self, Read as _};
@@ -26,10 +24,10 @@ use crate::catalog::settings::HubSettings;
 use crate::catalog::store::Authority;
 use crate::catalog::verify::{CHUNK_BYTES, ContentHash};
 
-/// The hub answers with one redirect to its storage, and one more for a renamed repository.
+/// The hub redirects once to its storage, and once more if the repository was renamed.
 const MAX_REDIRECTS: usize = 5;
 
-/// The file in the hub's cache, by the name of its content there or by the revision last downloaded.
+/// Returns the file from the cache of the hub: by its hash, or else by the revision last downloaded.
 pub(in crate::catalog) fn cached(
     source: &HubSource,
     settings: &HubSettings,
@@ -40,31 +38,33 @@ pub(in crate::catalog) fn cached(
     if blob.is_file() { Some(blob) } else { cache.get(&source.file) }
 }
 
-/// Size and hash of the file as the hub states them; without the hub, as its cache has them.
+/// Returns the size and hash published by the hub, or else those of the file in its cache.
 pub(in crate::catalog) fn published(
     source: &HubSource,
     settings: &HubSettings,
 ) -> Result<ExpectedFile, CatalogError> {
-    let known = |size_bytes, sha256| ExpectedFile { size_bytes, sha256, authority: Authority::Hub };
-    let asked = HubClient::new(source, settings).and_then(|client| {
+    let expected = |size_bytes, sha256| ExpectedFile { size_bytes, sha256, authority: Authority::Hub };
+    let published = HubClient::new(source, settings).and_then(|client| {
         let facts = client.request(HubMethod::Head).map_err(HubFault::into_error)?.facts;
         match (facts.size_bytes, facts.sha256) {
-            (Some(size_bytes), Some(sha256)) => Ok(known(size_bytes, sha256)),
-            _ => Err(client.error(format!("publishes no sha256 of {}", source.file), None)),
+            (Some(size_bytes), Some(sha256)) => Ok(expected(size_bytes, sha256)),
+            _ => Err(client.error(format!("publishes no SHA-256 of {}", source.file), None)),
         }
     });
-    asked.or_else(|e| {
-        // Large files lie in the cache under the sha256 that the hub published for them.
+    published.or_else(|e| {
+        // The cache names large files after the SHA-256 that the hub published.
         let cache = settings.cache_dir.clone().map(|dir| Cache::new(dir).repo(repo(source)));
         let blob = cache.and_then(|cache| cache.get(&source.file)).and_then(|path| path.canonicalize().ok());
         let name = blob.as_ref().and_then(|blob| blob.file_name()?.to_str());
         let sha256 = name.and_then(|name| name.parse().ok());
         let size_bytes = blob.as_ref().and_then(|blob| Some(blob.metadata().ok()?.len()));
-        sha256.zip(size_bytes).map(|(sha256, size_bytes)| known(size_bytes, sha256)).ok_or(e)
+        sha256.zip(size_bytes).map(|(sha256, size_bytes)| expected(size_bytes, sha256)).ok_or(e)
     })
 }
 
-/// Appends what is missing. The first contact fails fast; after it, faults are borne as long as bytes keep coming.
+/// Downloads the missing part of the file.
+///
+/// Fails at once if the hub is unreachable. After the first response, retries as long as the download makes progress.
 pub(super) fn fetch(source: &HubSource, download: &mut SourceDownload<'_>) -> Result<(), CatalogError> {
     let settings = &download.settings.hub;
     let client = HubClient::new(source, settings)?;
@@ -78,9 +78,9 @@ pub(super) fn fetch(source: &HubSource, download: &mut SourceDownload<'_>) -> Re
         }
         faults += 1;
         match fault {
-            HubFault::Passing(e) if faults <= settings.max_retries => {
+            HubFault::Transient(e) if faults <= settings.max_retries => {
                 let wait = settings.backoff.saturating_mul(2_u32.saturating_pow(faults - 1));
-                download.progress.note(&format!("{e}; once more in {:.1} s", wait.as_secs_f64()));
+                download.progress.note(&format!("{e}; retrying in {:.1} s", wait.as_secs_f64()));
                 thread::sleep(wait);
             }
             fault => return Err(fault.into_error()),
@@ -93,21 +93,22 @@ fn repo(source: &HubSource) -> Repo {
     Repo::with_revision(source.repo.clone(), RepoType::Model, source.revision.clone())
 }
 
-/// What went wrong, by whether it may go away.
+/// The failure of a request.
 enum HubFault {
-    Passing(CatalogError),
-    Lasting(CatalogError),
+    /// A retry may succeed.
+    Transient(CatalogError),
+    Permanent(CatalogError),
 }
 
 impl HubFault {
     fn into_error(self) -> CatalogError {
         match self {
-            Self::Passing(e) | Self::Lasting(e) => e,
+            Self::Transient(e) | Self::Permanent(e) => e,
         }
     }
 }
 
-/// What the hub says about a file beside its bytes.
+/// The hash and size of a file, from the headers of the hub.
 #[derive(Default)]
 struct PublishedFacts {
     sha256: Option<ContentHash>,
@@ -115,8 +116,8 @@ struct PublishedFacts {
 }
 
 impl PublishedFacts {
-    /// The hub's own words come with its redirect; the storage behind it may say less, or something else.
-    fn learn(&mut self, status: StatusCode, headers: &HeaderMap, is_hub: bool) {
+    /// Adds what the headers of a response tell. The headers of the hub take precedence over those of its storage.
+    fn add_headers(&mut self, status: StatusCode, headers: &HeaderMap, is_hub: bool) {
         let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
         let etag = text("x-linked-etag").or(text("etag").filter(|_| is_hub));
         let hash = etag.and_then(|etag| etag.trim_matches('"').parse().ok());
@@ -132,7 +133,7 @@ impl PublishedFacts {
     }
 }
 
-/// An answer with a body, after all redirects.
+/// The response after all redirects.
 struct HubResponse {
     facts: PublishedFacts,
     response: Response<Body>,
@@ -140,18 +141,18 @@ struct HubResponse {
 
 enum HubMethod {
     Head,
-    /// From this byte to the end.
+    /// A GET request for everything from this byte.
     GetFrom(u64),
 }
 
-/// Speaks to the hub about one file.
+/// A client of the hub for one file.
 struct HubClient<'a> {
     source: &'a HubSource,
     settings: &'a HubSettings,
     agent: Agent,
     url: String,
-    /// Whether any answer came yet.
-    answered: Cell<bool>,
+    /// The hub has responded at least once.
+    has_responded: Cell<bool>,
 }
 
 impl<'a> HubClient<'a> {
@@ -166,13 +167,18 @@ impl<'a> HubClient<'a> {
             .timeout_connect(Some(settings.connect_timeout))
             .timeout_per_read(Some(settings.read_timeout))
             .http_status_as_error(false)
-            // Followed here: the hash stands in the redirect's own headers, and the token is for the hub alone.
+            // `request` follows redirects: their headers contain the hash, and the token must go to the hub only.
             .max_redirects(0)
             .build();
-        let mut client =
-            Self { source, settings, agent: config.into(), url: String::new(), answered: Cell::new(false) };
+        let mut client = Self {
+            source,
+            settings,
+            agent: config.into(),
+            url: String::new(),
+            has_responded: Cell::new(false),
+        };
         if settings.offline {
-            return Err(client.error("not asked, for HF_HUB_OFFLINE is set", None));
+            return Err(client.error("not used, because HF_HUB_OFFLINE is set", None));
         }
         let api = api.build().map_err(|e| client.error(e.to_string(), None))?;
         client.url = api.repo(repo(source)).url(&source.file);
@@ -184,7 +190,7 @@ impl<'a> HubClient<'a> {
         CatalogError::Hub { repo, reason: reason.into(), source: source.map(Box::new) }
     }
 
-    /// One request from the present end of the partial file on; `Ok` when the body ended where it should.
+    /// Requests the rest of the file and appends it to the partial file.
     fn append(&self, download: &mut SourceDownload<'_>) -> Result<(), HubFault> {
         let at = download.partial.len();
         let expected = download.expected;
@@ -193,23 +199,21 @@ impl<'a> HubClient<'a> {
         let mut skip = match response.status() {
             StatusCode::PARTIAL_CONTENT if begins_at(response.headers(), at) => 0,
             StatusCode::PARTIAL_CONTENT => {
-                return Err(HubFault::Lasting(
-                    self.error("answers with another range than it was asked for", None),
-                ));
+                return Err(HubFault::Permanent(self.error("returned another range than requested", None)));
             }
-            // The server ignores Range. To skip keeps what is there, and costs no more than to begin anew.
+            // The server ignores Range and sends the whole file. Skip what is already present.
             _ => at,
         };
         if skip > 0 {
             download.progress.note(&format!(
-                "hub {}: sends the file from its beginning; {skip} bytes of it are there",
+                "hub {}: sends the whole file; skipping the {skip} bytes that are present",
                 self.source.repo
             ));
         }
-        let broke_off = |e: Option<io::Error>, len: u64| {
-            let why = e.map_or_else(|| "the connection ended".to_owned(), |e| e.to_string());
+        let interrupted = |e: Option<io::Error>, len: u64| {
+            let why = e.map_or_else(|| "the connection was closed".to_owned(), |e| e.to_string());
             let total = expected.size_bytes;
-            HubFault::Passing(self.error(format!("broke off at byte {len} of {total}: {why}"), None))
+            HubFault::Transient(self.error(format!("interrupted at byte {len} of {total}: {why}"), None))
         };
         let mut body = response.body_mut().as_reader();
         let mut chunk = vec![0; CHUNK_BYTES];
@@ -217,29 +221,29 @@ impl<'a> HubClient<'a> {
             let len = download.partial.len();
             let n = match body.read(&mut chunk) {
                 Ok(0) if len == expected.size_bytes => return Ok(()),
-                Ok(0) => return Err(broke_off(None, len)),
+                Ok(0) => return Err(interrupted(None, len)),
                 Ok(n) => n,
-                Err(e) => return Err(broke_off(Some(e), len)),
+                Err(e) => return Err(interrupted(Some(e), len)),
             };
             let skipped = usize::try_from(skip).unwrap_or(usize::MAX).min(n);
             skip -= skipped as u64;
             let bytes = &chunk[skipped..n];
             if len + bytes.len() as u64 > expected.size_bytes {
-                let reason = format!("sends more than the {} bytes expected", expected.size_bytes);
-                return Err(HubFault::Lasting(self.error(reason, None)));
+                let reason = format!("sent more than the expected {} bytes", expected.size_bytes);
+                return Err(HubFault::Permanent(self.error(reason, None)));
             }
-            download.partial.append(bytes).map_err(HubFault::Lasting)?;
+            download.partial.append(bytes).map_err(HubFault::Permanent)?;
             download.progress.advanced(bytes.len() as u64);
         }
     }
 
-    /// Refuses before the download what would be refused after it.
+    /// Compares the published hash and size with the expected ones before the download.
     fn compare(&self, facts: &PublishedFacts, expected: &ExpectedFile) -> Result<(), HubFault> {
-        let advice = "the hub offers another file; nothing was downloaded from it";
+        let advice = "the hub has a different file; nothing was downloaded";
         let file = || format!("hub {} {}", self.source.repo, self.source.file);
         if let Some(actual) = facts.sha256.filter(|&actual| actual != expected.sha256) {
             let expected = expected.sha256;
-            return Err(HubFault::Lasting(CatalogError::HashMismatch {
+            return Err(HubFault::Permanent(CatalogError::HashMismatch {
                 file: file(),
                 expected,
                 actual,
@@ -249,7 +253,7 @@ impl<'a> HubClient<'a> {
         let expected_bytes = expected.size_bytes;
         match facts.size_bytes.filter(|&actual_bytes| actual_bytes != expected_bytes) {
             None => Ok(()),
-            Some(actual_bytes) => Err(HubFault::Lasting(CatalogError::SizeMismatch {
+            Some(actual_bytes) => Err(HubFault::Permanent(CatalogError::SizeMismatch {
                 file: file(),
                 expected_bytes,
                 actual_bytes,
@@ -258,7 +262,7 @@ impl<'a> HubClient<'a> {
         }
     }
 
-    /// Asks, follows redirects, and judges the status.
+    /// Sends a request and follows redirects.
     fn request(&self, method: HubMethod) -> Result<HubResponse, HubFault> {
         let mut url = self.url.clone();
         let mut facts = PublishedFacts::default();
@@ -268,18 +272,18 @@ impl<'a> HubClient<'a> {
                 HubMethod::GetFrom(0) => self.agent.get(&url),
                 HubMethod::GetFrom(at) => self.agent.get(&url).header(header::RANGE, format!("bytes={at}-")),
             };
-            // Bytes are counted and hashed as they are in the file.
+            // A compressed body could not be counted or resumed.
             request = request.header(header::ACCEPT_ENCODING, "identity");
             if let Some(token) = &self.settings.token
                 && same_origin(&url, &self.url)
             {
                 request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
             }
-            let response = request.call().map_err(|e| self.no_answer(e))?;
-            self.answered.set(true);
-            facts.learn(response.status(), response.headers(), same_origin(&url, &self.url));
+            let response = request.call().map_err(|e| self.no_response(e))?;
+            self.has_responded.set(true);
+            facts.add_headers(response.status(), response.headers(), same_origin(&url, &self.url));
             if !response.status().is_redirection() {
-                return self.judge(response.status()).map(|()| HubResponse { facts, response });
+                return self.check_status(response.status()).map(|()| HubResponse { facts, response });
             }
             if matches!(method, HubMethod::Head) && facts.sha256.is_some() && facts.size_bytes.is_some() {
                 return Ok(HubResponse { facts, response });
@@ -288,46 +292,48 @@ impl<'a> HubClient<'a> {
                 .headers()
                 .get(header::LOCATION)
                 .and_then(|location| join(&url, location.to_str().ok()?))
-                .ok_or_else(|| HubFault::Lasting(self.error(format!("redirects {url} nowhere"), None)))?;
+                .ok_or_else(|| {
+                    HubFault::Permanent(self.error(format!("redirects {url} to an invalid location"), None))
+                })?;
         }
-        Err(HubFault::Lasting(self.error(format!("too many redirects from {}", self.url), None)))
+        Err(HubFault::Permanent(self.error(format!("too many redirects from {}", self.url), None)))
     }
 
-    /// No answer at all: it may pass if there ever was one, and else the hub is not to be had from here.
-    fn no_answer(&self, e: ureq::Error) -> HubFault {
-        let reason = format!("cannot be reached at {} ({e})", origin(&self.url));
+    /// Classifies a request without a response. If the hub has never responded, it counts as unreachable.
+    fn no_response(&self, e: ureq::Error) -> HubFault {
+        let reason = format!("is unreachable at {} ({e})", origin(&self.url));
         let error = self.error(reason, Some(e));
-        if self.answered.get() { HubFault::Passing(error) } else { HubFault::Lasting(error) }
+        if self.has_responded.get() { HubFault::Transient(error) } else { HubFault::Permanent(error) }
     }
 
-    fn judge(&self, status: StatusCode) -> Result<(), HubFault> {
+    fn check_status(&self, status: StatusCode) -> Result<(), HubFault> {
         let url = &self.url;
-        let lasting =
-            |advice: &str| Err(HubFault::Lasting(self.error(format!("{status} for {url}{advice}"), None)));
+        let permanent =
+            |advice: &str| Err(HubFault::Permanent(self.error(format!("{status} for {url}{advice}"), None)));
         match status {
             StatusCode::OK | StatusCode::PARTIAL_CONTENT => Ok(()),
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
-                lasting(" (no such repository, or one that takes a token: set HF_TOKEN)")
+                permanent(" (the repository does not exist, or requires a token in HF_TOKEN)")
             }
             StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS => {
-                Err(HubFault::Passing(self.error(format!("{status} for {url}"), None)))
+                Err(HubFault::Transient(self.error(format!("{status} for {url}"), None)))
             }
             status if status.is_server_error() => {
-                Err(HubFault::Passing(self.error(format!("{status} for {url}"), None)))
+                Err(HubFault::Transient(self.error(format!("{status} for {url}"), None)))
             }
-            _ => lasting(""),
+            _ => permanent(""),
         }
     }
 }
 
-/// Whether a partial answer begins at byte `at`: `bytes 5-9/10`.
+/// Returns `true` if a partial response begins at byte `at`, such as `bytes 5-9/10` for 5.
 fn begins_at(headers: &HeaderMap, at: u64) -> bool {
     let range = headers.get(header::CONTENT_RANGE).and_then(|value| value.to_str().ok());
     let begin = range.and_then(|range| range.strip_prefix("bytes ")?.split_once('-'));
     begin.is_some_and(|(begin, _)| begin.parse() == Ok(at))
 }
 
-/// Scheme, host and port, for people and for [`same_origin`].
+/// Returns the scheme, host and port of a URL.
 fn origin(url: &str) -> String {
     let uri = Uri::from_str(url).unwrap_or_default();
     format!("{}://{}", uri.scheme_str().unwrap_or_default(), uri.authority().map_or("", |a| a.as_str()))
@@ -337,7 +343,7 @@ fn same_origin(a: &str, b: &str) -> bool {
     origin(a) == origin(b)
 }
 
-/// The target of a redirect from `url`; never from https to anything else.
+/// Returns the target of a redirect from `url`, unless it leads from https to another scheme.
 fn join(url: &str, location: &str) -> Option<String> {
     let to = if location.starts_with('/') && !location.starts_with("//") {
         origin(url) + location

