@@ -1,13 +1,15 @@
-//! The signals that end the program.
+//! The signals that end the program: SIGTERM and Ctrl-C.
+//!
+//! `cli` waits for [`requested`] and then drains the server.
 
-/// Completes at the first SIGTERM or Ctrl-C. A second one, of either kind, ends the process at once.
+/// Completes at the first SIGTERM or Ctrl-C. A second signal of either kind ends the process at once.
 pub async fn requested() {
     let mut signals = Signals::listen();
     signals.next().await;
-    // The same listener goes on, so that no signal is missed in between.
+    // The same listener waits for the second signal, so none is missed in between.
     tokio::spawn(async move {
         signals.next().await;
-        tracing::warn!("second signal: stopping at once");
+        tracing::warn!("received a second signal; exiting without draining");
         std::process::exit(130);
     });
 }
@@ -20,7 +22,8 @@ struct Signals {
 
 #[cfg(unix)]
 impl Signals {
-    /// Without a handler for a signal the system's own is in force, which ends the process.
+    /// Installs the signal handlers. A signal whose handler cannot be installed keeps its default action, which ends the
+    /// process.
     fn listen() -> Self {
         use tokio::signal::unix::{SignalKind, signal};
         Self {

@@ -240,7 +240,7 @@ async fn a_directory_is_served_for_its_tasks_only() {
     assert!(!translation.paragraphs[0].text.contains(['火', '新']), "{translation:?}");
     assert_eq!(section.provenance.as_ref().unwrap().model, "marian");
     let status = raw.digest(request(&[pb::Task::Summary])).await.unwrap_err();
-    assert!(status.message().contains("the model `marian` cannot make summaries"), "{status}");
+    assert!(status.message().contains("the model `marian` cannot summarize"), "{status}");
 }
 
 #[test]

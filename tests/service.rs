@@ -1,4 +1,4 @@
-//! The service on a free port, with a scripted model behind it: what callers see over real sockets.
+//! The service with a scripted model, over real sockets: the behavior that callers see.
 #![allow(clippy::unwrap_used)]
 
 mod support;
@@ -26,7 +26,7 @@ use tonic_health::pb::{
 use tonic_types::StatusExt;
 use yizhai::{
     engine::EngineConfig,
-    pb::{self, digest_many_response::Result as Answered, input::Source, stream_digest_response::Event},
+    pb::{self, digest_many_response::Result as ItemResult, input::Source, stream_digest_response::Event},
     server::{Limits, ModelSlot},
 };
 
@@ -39,7 +39,7 @@ fn lines(text: &str) -> Option<pb::Input> {
     Some(pb::Input { source: Some(Source::PageText(text.to_owned())), page_format })
 }
 
-/// A token a step, so that an endless answer takes as long as its steps say.
+/// One token per step, so that the duration of an endless answer follows from the time per step.
 const WITHOUT_DRAFTS: EngineConfig = EngineConfig { max_draft_rows: 0, ..EngineConfig::DEFAULT };
 
 fn digest(input: Option<pb::Input>, options: pb::DigestOptions) -> pb::DigestRequest {
@@ -47,7 +47,7 @@ fn digest(input: Option<pb::Input>, options: pb::DigestOptions) -> pb::DigestReq
 }
 
 #[tokio::test]
-async fn a_page_goes_in_and_every_section_comes_out() {
+async fn a_digest_contains_every_section_of_the_page() {
     let server = Server::start(pipeline(faithful_script())).await;
     let request =
         pb::DigestRequest { request_id: "my request".to_owned(), ..digest(page(PAGE), Default::default()) };
@@ -56,8 +56,8 @@ async fn a_page_goes_in_and_every_section_comes_out() {
     let articles = answer.document.unwrap().articles;
     let shape: Vec<usize> = articles.iter().map(|a| a.sections.len()).collect();
     assert_eq!(shape, [3, 1, 1, 1, 3]);
-    let places: Vec<_> = answer.sections.iter().map(|s| (s.article_index, s.section_index)).collect();
-    assert_eq!(places, [(0, 0), (0, 1), (0, 2), (1, 0), (2, 0), (3, 0), (4, 0), (4, 1), (4, 2)]);
+    let indices: Vec<_> = answer.sections.iter().map(|s| (s.article_index, s.section_index)).collect();
+    assert_eq!(indices, [(0, 0), (0, 1), (0, 2), (1, 0), (2, 0), (3, 0), (4, 0), (4, 1), (4, 2)]);
     for section in &answer.sections {
         let source = &articles[section.article_index as usize].sections[section.section_index as usize];
         let translation = section.translation.as_ref().unwrap();
@@ -70,7 +70,7 @@ async fn a_page_goes_in_and_every_section_comes_out() {
             "{}",
             summary.text
         );
-        assert!(!summary.sentences[0].sources.is_empty(), "{} rests on nothing", summary.text);
+        assert!(!summary.sentences[0].sources.is_empty(), "no source supports `{}`", summary.text);
         assert!(
             section.verdict.as_ref().unwrap().passed,
             "{:?} of {:?}",
@@ -88,7 +88,7 @@ async fn a_page_goes_in_and_every_section_comes_out() {
 }
 
 #[tokio::test]
-async fn a_stream_tells_the_structure_first_then_each_section_once_and_the_sums_last() {
+async fn a_stream_sends_the_structure_then_each_section_once_then_the_statistics() {
     let server = Server::start(pipeline(faithful_script())).await;
     let request = pb::StreamDigestRequest { input: page(PAGE), ..Default::default() };
     let stream = server.client().await.stream_digest(request, None).await.unwrap();
@@ -106,8 +106,8 @@ async fn a_stream_tells_the_structure_first_then_each_section_once_and_the_sums_
 }
 
 #[tokio::test]
-async fn sections_are_streamed_before_the_last_one_is_done() {
-    // The second section's translation never ends; the first must come all the same.
+async fn sections_are_streamed_as_soon_as_they_finish() {
+    // The translation of the second section never ends, and the first must arrive nevertheless.
     let script: Script = Arc::new(|prompt| match prompt.ends_with("慢。") {
         true => ScriptedReply::Forever("on and "),
         false => ScriptedReply::Text("Done.".to_owned()),
@@ -133,7 +133,7 @@ async fn sections_are_streamed_before_the_last_one_is_done() {
 }
 
 #[tokio::test]
-async fn one_bad_item_of_many_does_not_harm_the_others() {
+async fn an_invalid_item_of_a_batch_does_not_affect_the_others() {
     let server = Server::start(pipeline(faithful_script())).await;
     let item = |id: &str, text: &str| pb::DigestManyRequest {
         item_id: id.to_owned(),
@@ -149,16 +149,16 @@ async fn one_bad_item_of_many_does_not_harm_the_others() {
     let answers = server.client().await.digest_many(futures::stream::iter(items)).await.unwrap();
     let answers: Vec<_> = answers.map(|m| m.unwrap()).collect().await;
     assert_eq!(answers.len(), 4);
-    let mut by_id: BTreeMap<String, Vec<Answered>> = BTreeMap::new();
+    let mut by_id: BTreeMap<String, Vec<ItemResult>> = BTreeMap::new();
     for answer in answers {
         by_id.entry(answer.item_id).or_default().push(answer.result.unwrap());
     }
-    let code = |answer: &Answered| match answer {
-        Answered::Digest(digest) => {
+    let code = |answer: &ItemResult| match answer {
+        ItemResult::Digest(digest) => {
             assert!(digest.sections.iter().all(|s| s.summary.is_some() && s.translation.is_some()));
             Code::Ok
         }
-        Answered::Error(error) => Code::from_i32(error.code),
+        ItemResult::Error(error) => Code::from_i32(error.code),
     };
     let codes = |id: &str| by_id[id].iter().map(&code).collect::<Vec<_>>();
     assert_eq!(codes("b"), [Code::InvalidArgument]);
@@ -167,7 +167,7 @@ async fn one_bad_item_of_many_does_not_harm_the_others() {
 }
 
 #[tokio::test]
-async fn the_structure_comes_without_a_model() {
+async fn segments_a_page_without_a_model() {
     let server = Server::start_with(ModelSlot::loading(), Limits::default()).await;
     let document = server.client().await.segment(page(PAGE).unwrap()).await.unwrap();
     let headlines: Vec<_> =
@@ -179,7 +179,7 @@ async fn the_structure_comes_without_a_model() {
 }
 
 #[tokio::test]
-async fn an_article_in_parts_is_not_segmented_again() {
+async fn a_structured_article_is_not_segmented_again() {
     let server = Server::start(pipeline(faithful_script())).await;
     let text = |text: &str| pb::Text { text: text.to_owned(), spans: vec![] };
     let article = pb::Article {
@@ -198,7 +198,7 @@ async fn an_article_in_parts_is_not_segmented_again() {
 }
 
 #[tokio::test]
-async fn only_the_tasks_that_were_asked_for_are_done() {
+async fn performs_only_the_requested_tasks() {
     let server = Server::start(pipeline(faithful_script())).await;
     for (task, has_summary) in [(pb::Task::Summary, true), (pb::Task::Translation, false)] {
         let options = pb::DigestOptions { tasks: vec![task.into()], ..Default::default() };
@@ -209,7 +209,7 @@ async fn only_the_tasks_that_were_asked_for_are_done() {
 }
 
 #[tokio::test]
-async fn a_section_that_ran_into_the_token_limit_is_not_passed_off_as_whole() {
+async fn output_at_the_token_limit_is_reported_as_truncated() {
     let server = Server::start(pipeline(Arc::new(|_| ScriptedReply::Forever("words without end, ")))).await;
     let tasks = vec![pb::Task::Translation.into()];
     let options = pb::DigestOptions { tasks, max_attempts: 1, ..Default::default() };
@@ -227,35 +227,35 @@ async fn a_section_that_ran_into_the_token_limit_is_not_passed_off_as_whole() {
 }
 
 #[tokio::test]
-async fn of_translations_that_the_model_is_unsure_of_the_one_that_brings_the_source_back_is_taken() {
+async fn keeps_the_draft_whose_back_translation_matches_the_source() {
     let source = "火箭发射入轨，助推器返回着陆场。";
-    let part = "The rocket went into orbit as people watched.";
-    let whole = "The rocket went into orbit and the booster came back.";
+    let partial = "The rocket went into orbit as people watched.";
+    let complete = "The rocket went into orbit and the booster came back.";
     let script: Script = Arc::new(move |turn| match turn.contains("译成中文") {
-        true if turn.ends_with(whole) => ScriptedReply::Text(source.to_owned()),
+        true if turn.ends_with(complete) => ScriptedReply::Text(source.to_owned()),
         true => ScriptedReply::Text("火箭发射入轨，人们观看。".to_owned()),
-        false => ScriptedReply::Unsure(part.to_owned(), whole.to_owned()),
+        false => ScriptedReply::Unsure(partial.to_owned(), complete.to_owned()),
     });
     let server = Server::start(pipeline(script)).await;
     let long = [source; 4].join("\n");
     for (text, max_attempts, attempts, expected) in [
-        (source, 1, 1, part),
-        (source, 3, 2, whole),
-        // On a page only who asks for it pays for it.
-        (long.as_str(), 3, 1, part),
-        (long.as_str(), 4, 2, whole),
+        (source, 1, 1, partial),
+        (source, 3, 2, complete),
+        // A long text gets further drafts only if the request allows more attempts than the default.
+        (long.as_str(), 3, 1, partial),
+        (long.as_str(), 4, 2, complete),
     ] {
         let tasks = vec![pb::Task::Translation.into()];
         let options = pb::DigestOptions { tasks, max_attempts, ..Default::default() };
         let answer = server.client().await.digest(digest(lines(text), options)).await.unwrap();
         let translation = answer.sections[0].translation.as_ref().unwrap();
-        let asked = answer.sections[0].verdict.as_ref().unwrap().attempts;
-        assert_eq!((translation.paragraphs[0].text.as_str(), asked), (expected, attempts));
+        let actual = answer.sections[0].verdict.as_ref().unwrap().attempts;
+        assert_eq!((translation.paragraphs[0].text.as_str(), actual), (expected, attempts));
     }
 }
 
 #[tokio::test]
-async fn a_name_is_rendered_the_same_way_over_an_article() {
+async fn a_name_has_the_same_rendering_throughout_an_article() {
     let script: Script = Arc::new(|turn| {
         ScriptedReply::Text(match turn.contains("认为") {
             true => "Tamajo thinks that the test has succeeded.".to_owned(),
@@ -273,7 +273,7 @@ async fn a_name_is_rendered_the_same_way_over_an_article() {
 }
 
 #[tokio::test]
-async fn a_summary_keeps_the_limit_and_ends_with_a_sentence_whatever_the_model_writes() {
+async fn a_summary_is_complete_sentences_within_the_limit_whatever_the_model_writes() {
     let asked = Arc::new(AtomicUsize::new(0));
     let script: Script = {
         let asked = asked.clone();
@@ -290,7 +290,7 @@ async fn a_summary_keeps_the_limit_and_ends_with_a_sentence_whatever_the_model_w
         let section = answer.sections.into_iter().next().unwrap();
         (section.summary.unwrap(), section.verdict.unwrap().findings[0].kind())
     };
-    // No sentence of the model's fits, so the source's own sentences stand in.
+    // No sentence of the draft fits, so sentences of the source replace it.
     let (summary, finding) = summarize("短句在此。第二句稍微长一点。", 10).await;
     assert_eq!((summary.text.as_str(), finding), ("短句在此。", pb::FindingKind::SummaryExtracted));
     assert_eq!(summary.attempts, 3);
@@ -299,7 +299,7 @@ async fn a_summary_keeps_the_limit_and_ends_with_a_sentence_whatever_the_model_w
 }
 
 #[tokio::test]
-async fn a_text_longer_than_any_prompt_is_digested_whole() {
+async fn a_text_longer_than_a_prompt_is_digested_completely() {
     let server = Server::start(pipeline(faithful_script())).await;
     let paragraph = "这是一句用来凑长度的话，讲的是各地的新闻。".repeat(400);
     let answer = server.client().await.digest(digest(lines(&paragraph), Default::default())).await.unwrap();
@@ -310,7 +310,7 @@ async fn a_text_longer_than_any_prompt_is_digested_whole() {
 }
 
 #[tokio::test]
-async fn terms_are_rewritten_for_the_model_and_required_in_its_output() {
+async fn terms_are_pretranslated_and_checked() {
     let script: Script = Arc::new(|prompt| {
         ScriptedReply::Text(if prompt.contains("LandSpace 披露") {
             "LandSpace disclosed it.".to_owned()
@@ -338,19 +338,19 @@ async fn terms_are_rewritten_for_the_model_and_required_in_its_output() {
 }
 
 #[tokio::test]
-async fn no_chinese_can_be_written_into_the_english() {
+async fn a_translation_cannot_contain_chinese() {
     let stubborn: Script = Arc::new(|_| ScriptedReply::Text("It is 准入, “quoted” — and done。".to_owned()));
     let server = Server::start(pipeline(stubborn)).await;
     let options = pb::DigestOptions { tasks: vec![pb::Task::Translation.into()], ..Default::default() };
     let answer = server.client().await.digest(digest(lines("准入。"), options)).await.unwrap();
     let english = &answer.sections[0].translation.as_ref().unwrap().paragraphs[0].text;
     assert!(english.starts_with("It is ") && english.contains("“quoted” — and done"), "{english}");
-    // The script insists on the rest of the bytes of 准, which no character begins: U+FFFD.
+    // The script insists on the remaining bytes of 准, which are not valid UTF-8 and become U+FFFD.
     assert!(!english.chars().any(|c| c >= '\u{3000}' && c != '\u{fffd}'), "{english}");
 }
 
 #[tokio::test]
-async fn page_text_that_looks_like_chat_markers_stays_text() {
+async fn chat_markers_in_a_page_are_plain_text() {
     let seen = Arc::new(AtomicUsize::new(0));
     let script: Script = {
         let seen = seen.clone();
@@ -366,7 +366,7 @@ async fn page_text_that_looks_like_chat_markers_stays_text() {
 }
 
 #[tokio::test]
-async fn requests_are_refused_with_the_field_named() {
+async fn an_invalid_request_is_refused_with_the_name_of_the_field() {
     let server = Server::start(pipeline(faithful_script())).await;
     let options = |change: fn(&mut pb::DigestOptions)| {
         let mut options = pb::DigestOptions::default();
@@ -413,7 +413,7 @@ async fn requests_are_refused_with_the_field_named() {
 }
 
 #[tokio::test]
-async fn bytes_that_are_no_text_and_pages_over_the_limit_are_refused() {
+async fn undecodable_bytes_and_pages_over_a_limit_are_refused() {
     let limits = Limits { max_page_bytes: 1000, max_sections: 3, ..Limits::default() };
     let server = Server::start_with(ModelSlot::ready(pipeline(faithful_script())), limits).await;
     let bytes = |bytes: Vec<u8>| Some(pb::Input { source: Some(Source::PageBytes(bytes)), page_format: 0 });
@@ -458,14 +458,14 @@ async fn health(server: &Server) -> ServingStatus {
 }
 
 #[tokio::test]
-async fn while_the_model_loads_callers_are_told_to_come_back() {
+async fn requests_are_unavailable_with_retry_info_while_the_model_loads() {
     let server = Server::start_with(ModelSlot::loading(), Limits::default()).await;
     let status =
         server.raw_client().await.digest(digest(page("文。"), Default::default())).await.unwrap_err();
     assert_eq!(status.code(), Code::Unavailable);
     assert!(status.get_details_retry_info().is_some());
     assert_eq!(health(&server).await, ServingStatus::NotServing);
-    // The typed client comes back by itself.
+    // The typed client retries.
     let client = server.client().await;
     let waiting = tokio::spawn(async move { client.digest(digest(page("文。"), Default::default())).await });
     tokio::time::sleep(Duration::from_millis(100)).await;
@@ -475,7 +475,7 @@ async fn while_the_model_loads_callers_are_told_to_come_back() {
 }
 
 #[tokio::test]
-async fn a_full_server_refuses_at_once_over_all_connections() {
+async fn a_full_server_refuses_requests_of_all_connections_at_once() {
     let limits = Limits { max_requests: 1, max_queued: 0, ..Limits::default() };
     let slow = pipeline_with(
         Arc::new(|_| ScriptedReply::Forever("x ")),
@@ -492,7 +492,7 @@ async fn a_full_server_refuses_at_once_over_all_connections() {
     assert_eq!(status.code(), Code::ResourceExhausted);
     assert!(status.get_details_retry_info().is_some());
     drop(first);
-    // The place is free again soon after the client has gone.
+    // The permit is released soon after the client disconnects.
     let segment =
         || async { server.raw_client().await.segment(pb::SegmentRequest { input: page("文。") }).await };
     while segment().await.is_err() {
@@ -501,7 +501,7 @@ async fn a_full_server_refuses_at_once_over_all_connections() {
 }
 
 #[tokio::test]
-async fn a_client_that_goes_away_frees_the_engine() {
+async fn the_engine_is_free_after_a_client_disconnects() {
     let script: Script = Arc::new(|_| ScriptedReply::Forever("x "));
     let endless = pipeline_with(script, Duration::from_millis(2), Arc::default(), WITHOUT_DRAFTS);
     let engine = endless.engine().clone();
@@ -515,7 +515,7 @@ async fn a_client_that_goes_away_frees_the_engine() {
 }
 
 #[tokio::test]
-async fn at_the_deadline_the_finished_sections_have_come_and_the_rest_is_named() {
+async fn at_the_deadline_finished_sections_are_sent_and_the_others_fail() {
     let script: Script = Arc::new(|prompt| match prompt.contains('慢') {
         true => ScriptedReply::Forever("on and "),
         false => ScriptedReply::Text("Done.".to_owned()),
@@ -523,19 +523,19 @@ async fn at_the_deadline_the_finished_sections_have_come_and_the_rest_is_named()
     let server =
         Server::start(pipeline_with(script, Duration::from_millis(2), Arc::default(), WITHOUT_DRAFTS)).await;
     let options = pb::DigestOptions { tasks: vec![pb::Task::Translation.into()], ..Default::default() };
-    // Long enough that the endless one is not cut by the token limit before the deadline.
+    // Long enough that the endless answer does not reach the token limit before the deadline.
     let text = format!("快。\n{}", "慢".repeat(60));
     let message =
         pb::StreamDigestRequest { input: lines(&text), options: Some(options.clone()), ..Default::default() };
     let mut request = Request::new(message);
     request.set_timeout(Duration::from_millis(400));
     let mut stream = server.raw_client().await.stream_digest(request).await.unwrap().into_inner();
-    let (mut done, mut overdue) = (0, 0);
+    let (mut finished, mut overdue) = (0, 0);
     let last = loop {
         match stream.next().await.unwrap() {
             Ok(message) => match message.event {
                 Some(Event::Section(section)) => match section.error {
-                    None => done += 1,
+                    None => finished += 1,
                     Some(error) => {
                         assert_eq!(error.code, Code::DeadlineExceeded as i32);
                         overdue += 1;
@@ -546,7 +546,7 @@ async fn at_the_deadline_the_finished_sections_have_come_and_the_rest_is_named()
             Err(status) => break status,
         }
     };
-    assert_eq!((done, overdue, last.code()), (1, 1, Code::DeadlineExceeded), "{last}");
+    assert_eq!((finished, overdue, last.code()), (1, 1, Code::DeadlineExceeded), "{last}");
     let mut unary = Request::new(digest(lines(&"慢".repeat(60)), options));
     unary.set_timeout(Duration::from_millis(300));
     let status = server.raw_client().await.digest(unary).await.unwrap_err();
@@ -554,7 +554,7 @@ async fn at_the_deadline_the_finished_sections_have_come_and_the_rest_is_named()
 }
 
 #[tokio::test]
-async fn a_failed_engine_is_our_fault_and_turns_the_health() {
+async fn an_engine_failure_is_an_internal_error_and_fails_readiness() {
     let script: Script = Arc::new(|prompt| {
         if prompt.contains("坏") { ScriptedReply::Panic } else { ScriptedReply::Text("Good.".into()) }
     });
@@ -572,7 +572,7 @@ async fn a_failed_engine_is_our_fault_and_turns_the_health() {
 }
 
 #[tokio::test]
-async fn a_shutdown_finishes_what_is_in_flight() {
+async fn a_shutdown_finishes_the_requests_in_flight() {
     let slow =
         pipeline_with(faithful_script(), Duration::from_millis(5), Arc::default(), EngineConfig::default());
     let mut server = Server::start(slow).await;
@@ -587,7 +587,7 @@ async fn a_shutdown_finishes_what_is_in_flight() {
 }
 
 #[tokio::test]
-async fn the_list_of_models_begins_with_the_running_one_and_comes_in_pages() {
+async fn lists_running_models_first_and_in_pages() {
     let server = Server::start(pipeline(faithful_script())).await;
     let models = server.client().await.list_models().await.unwrap();
     assert_eq!(
@@ -604,12 +604,12 @@ async fn the_list_of_models_begins_with_the_running_one_and_comes_in_pages() {
     let next = pb::ListModelsRequest { page_size: 2, page_token: first.next_page_token };
     let second = raw.list_models(next).await.unwrap().into_inner();
     assert_eq!((second.models.len(), second.next_page_token.as_str()), (1, ""));
-    let broken = pb::ListModelsRequest { page_size: -1, ..Default::default() };
-    assert_eq!(raw.list_models(broken).await.unwrap_err().code(), Code::InvalidArgument);
+    let invalid = pb::ListModelsRequest { page_size: -1, ..Default::default() };
+    assert_eq!(raw.list_models(invalid).await.unwrap_err().code(), Code::InvalidArgument);
 }
 
 #[tokio::test]
-async fn the_server_describes_itself() {
+async fn reflection_lists_the_services() {
     use tonic_reflection::pb::v1::{
         ServerReflectionRequest, server_reflection_client::ServerReflectionClient,
         server_reflection_request::MessageRequest, server_reflection_response::MessageResponse,

@@ -1,5 +1,4 @@
-//! `yizhai serve` as a black box: where its settings come from, what it refuses to start with, what it logs, and how it
-//! ends.
+//! `yizhai serve` as a black box: the sources of its settings, the settings that it rejects, and its log.
 #![cfg(unix)]
 #![allow(clippy::unwrap_used)]
 
@@ -13,7 +12,7 @@ use std::{
 use support::program::{ServerProcess, serve_command};
 use yizhai::pb::{self, input::Source};
 
-/// The settings in force, as `--print-config` tells them.
+/// Returns the settings in force, as `--print-config` prints them.
 fn in_force(command: &mut Command) -> toml::Table {
     let output = command.arg("--print-config").output().unwrap();
     assert!(output.status.success(), "{}", stderr(&output));
@@ -24,7 +23,7 @@ fn stderr(output: &Output) -> String {
     String::from_utf8(output.stderr.clone()).unwrap()
 }
 
-/// A settings file.
+/// Creates a settings file.
 fn file(text: &str) -> (tempfile::TempDir, String) {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("yizhai.toml");
@@ -34,7 +33,7 @@ fn file(text: &str) -> (tempfile::TempDir, String) {
 }
 
 #[test]
-fn the_file_gives_way_to_the_environment_and_both_to_flags() {
+fn flags_override_the_environment_and_the_environment_overrides_the_file() {
     let (_kept, path) = file(
         "[limits]\nmax_requests = 5\nmax_queued = 6\nmax_sections = 7\n[security]\nreflection = false\n\
          [server]\ngrace_period = 2.5\nglossary = [\"a.tsv\", \"b.tsv\"]\n",
@@ -47,14 +46,14 @@ fn the_file_gives_way_to_the_environment_and_both_to_flags() {
     assert_eq!(number("max_terms"), 10_000);
     assert_eq!(settings["security"]["reflection"].as_bool(), Some(false));
     assert_eq!(settings["server"]["glossary"].as_array().unwrap().len(), 2);
-    // What is printed is a file that means the same.
+    // The output is itself a file with the same meaning.
     let (_kept, printed) = file(&settings.to_string());
     let mut again = serve_command(&["--config", &printed]);
     assert_eq!(in_force(&mut again), settings);
 }
 
 #[test]
-fn what_is_wrong_with_the_settings_is_named_before_anything_is_started() {
+fn invalid_settings_are_named_before_anything_starts() {
     let cases = [
         ("[limits]\nmax_reqeusts = 5\n", "max_reqeusts"),
         ("[limit]\nmax_requests = 5\n", "[limit]"),
@@ -69,9 +68,9 @@ fn what_is_wrong_with_the_settings_is_named_before_anything_is_started() {
     for (text, named) in cases {
         let (_kept, path) = file(text);
         let output = serve_command(&["--config", &path]).output().unwrap();
-        let told = stderr(&output);
-        assert_eq!(output.status.code(), Some(2), "{text}: {told}");
-        assert!(told.contains(named) && told.contains("yizhai.toml"), "{text}: {told}");
+        let error = stderr(&output);
+        assert_eq!(output.status.code(), Some(2), "{text}: {error}");
+        assert!(error.contains(named) && error.contains("yizhai.toml"), "{text}: {error}");
     }
     let missing = serve_command(&["--config", "/nonexistent/yizhai.toml"]).output().unwrap();
     assert!(stderr(&missing).contains("/nonexistent/yizhai.toml"));
@@ -90,7 +89,7 @@ fn what_is_wrong_with_the_settings_is_named_before_anything_is_started() {
 }
 
 #[test]
-fn a_secret_is_not_printed() {
+fn secrets_are_not_printed() {
     let mut command = serve_command(&["--otlp-endpoint", "http://user:geheim@127.0.0.1:4317"]);
     let output = command.arg("--print-config").output().unwrap();
     let printed = String::from_utf8(output.stdout).unwrap();
@@ -98,7 +97,7 @@ fn a_secret_is_not_printed() {
 }
 
 #[tokio::test]
-async fn the_log_tells_who_called_what_and_neither_texts_nor_tokens() {
+async fn the_log_names_callers_and_rpcs_but_contains_no_texts_or_tokens() {
     use sha2::{Digest, Sha256};
     let sha256: String = Sha256::digest("geheim").iter().map(|b| format!("{b:02x}")).collect();
     let (_kept, tokens) = file(&format!("[[token]]\nname = \"news\"\nsha256 = \"{sha256}\"\n"));
@@ -118,8 +117,8 @@ async fn the_log_tells_who_called_what_and_neither_texts_nor_tokens() {
     }
     tokio::time::sleep(Duration::from_millis(200)).await;
     let log = server.log.lock().unwrap().clone();
-    for told in ["call-7", "token:news", "Digest", "INVALID_ARGUMENT", "UNAUTHENTICATED"] {
-        assert!(log.contains(told), "{told} is not in\n{log}");
+    for expected in ["call-7", "token:news", "Digest", "INVALID_ARGUMENT", "UNAUTHENTICATED"] {
+        assert!(log.contains(expected), "{expected} is not in\n{log}");
     }
     for secret in ["机密", "正文", "Secretword", "geheim", "falsch", &sha256] {
         assert!(!log.contains(secret), "{secret} is in\n{log}");

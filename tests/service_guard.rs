@@ -1,4 +1,4 @@
-//! What keeps a server safe from its callers: limits, quotas, tokens, TLS, and the bounds of HTTP/2, over real sockets.
+//! The protection of a server from its callers, over real sockets: limits, quotas, tokens, TLS, and limits of HTTP/2.
 #![allow(clippy::unwrap_used)]
 
 mod support;
@@ -21,7 +21,7 @@ use tonic_types::StatusExt;
 use yizhai::{
     engine::EngineConfig,
     pb::{
-        self, digest_many_response::Result as Answered, digest_service_client::DigestServiceClient,
+        self, digest_many_response::Result as ItemResult, digest_service_client::DigestServiceClient,
         input::Source,
     },
     server::{Access, Http2, Limits, ListenConfig, ModelSlot, ServerConfig, Tls, TlsFiles, Tokens},
@@ -40,7 +40,7 @@ fn reason(status: &Status) -> String {
     status.get_details_error_info().unwrap_or_else(|| panic!("no ErrorInfo: {status}")).reason
 }
 
-/// A model that never ends its answer, in steps that take a while.
+/// A model whose answers never end, with slow steps.
 fn endless() -> ModelSlot {
     let script: Script = Arc::new(|_| ScriptedReply::Forever("x "));
     let engine = EngineConfig { max_draft_rows: 0, ..EngineConfig::DEFAULT };
@@ -51,8 +51,10 @@ fn ready() -> ModelSlot {
     ModelSlot::ready(pipeline(faithful_script()))
 }
 
-/// A stream whose request is being worked on.
-async fn busy(client: &mut DigestServiceClient<Channel>) -> tonic::Streaming<pb::StreamDigestResponse> {
+/// Starts a stream and waits until it is being processed.
+async fn running_stream(
+    client: &mut DigestServiceClient<Channel>,
+) -> tonic::Streaming<pb::StreamDigestResponse> {
     let request = pb::StreamDigestRequest { input: lines("文。"), ..Default::default() };
     let mut stream = client.stream_digest(request).await.unwrap().into_inner();
     stream.next().await.unwrap().unwrap();
@@ -62,7 +64,7 @@ async fn busy(client: &mut DigestServiceClient<Channel>) -> tonic::Streaming<pb:
 // ---- limits ----
 
 #[tokio::test]
-async fn a_message_over_the_limit_or_broken_is_the_callers_fault() {
+async fn an_oversized_or_malformed_message_is_an_invalid_argument() {
     let limits = Limits { max_page_bytes: 1000, max_message_bytes: Some(5000), ..Limits::default() };
     let server = Server::start_with(ready(), limits).await;
     let status = server.raw_client().await.digest(digest(&"文".repeat(100_000))).await.unwrap_err();
@@ -70,7 +72,7 @@ async fn a_message_over_the_limit_or_broken_is_the_callers_fault() {
     assert!(status.message().contains("5000"), "{status}");
     assert_eq!(status.get_details_bad_request().unwrap().field_violations[0].field, "message");
 
-    // In the middle of a stream of items: what was taken before is answered first.
+    // In the middle of a stream of items: earlier items are answered first.
     let item = |id: &str, text: &str| pb::DigestManyRequest {
         item_id: id.to_owned(),
         input: lines(text),
@@ -79,7 +81,7 @@ async fn a_message_over_the_limit_or_broken_is_the_callers_fault() {
     let items = futures::stream::iter([item("a", "文。"), item("b", &"文".repeat(100_000))]);
     let answers = server.raw_client().await.digest_many(items).await.unwrap().into_inner();
     let answers: Vec<_> = answers.collect().await;
-    assert!(matches!(answers[0].as_ref().unwrap().result, Some(Answered::Digest(_))));
+    assert!(matches!(answers[0].as_ref().unwrap().result, Some(ItemResult::Digest(_))));
     assert_eq!(reason(answers[1].as_ref().unwrap_err()), "MESSAGE_TOO_LARGE");
 
     let channel = server.channel().await;
@@ -89,9 +91,13 @@ async fn a_message_over_the_limit_or_broken_is_the_callers_fault() {
 
 /// Sends bytes that need not be a message to Segment.
 async fn send_bytes(channel: Channel, bytes: Vec<u8>) -> Result<Vec<u8>, Status> {
+    call_path(channel, "/yizhai.v1.DigestService/Segment", bytes).await
+}
+
+async fn call_path(channel: Channel, path: &'static str, bytes: Vec<u8>) -> Result<Vec<u8>, Status> {
     let mut client = tonic::client::Grpc::new(channel);
     client.ready().await.unwrap();
-    let path = tonic::codegen::http::uri::PathAndQuery::from_static("/yizhai.v1.DigestService/Segment");
+    let path = tonic::codegen::http::uri::PathAndQuery::from_static(path);
     client
         .unary(Request::new(bytes), path, support::raw_codec::RawCodec)
         .await
@@ -99,13 +105,13 @@ async fn send_bytes(channel: Channel, bytes: Vec<u8>) -> Result<Vec<u8>, Status>
 }
 
 #[tokio::test]
-async fn all_messages_together_have_a_bound_and_what_is_done_makes_room_again() {
+async fn messages_share_a_byte_budget_that_finished_items_release() {
     let limits = Limits { max_bytes_in_flight: 3000, ..Limits::default() };
     let server = Server::start_with(ready(), limits).await;
     let status = server.raw_client().await.digest(digest(&"文".repeat(2000))).await.unwrap_err();
     assert_eq!((status.code(), reason(&status).as_str()), (Code::ResourceExhausted, "TOO_MANY_BYTES"));
     assert!(status.get_details_retry_info().unwrap().retry_delay.unwrap() > Duration::ZERO);
-    // The items of one stream have more bytes than that, one after the other.
+    // Together, the items of this stream exceed the budget, but not at the same time.
     let text = "文。".repeat(100);
     let item = |id: usize| pb::DigestManyRequest {
         item_id: id.to_string(),
@@ -118,7 +124,7 @@ async fn all_messages_together_have_a_bound_and_what_is_done_makes_room_again() 
     let mut answers = server.raw_client().await.digest_many(items).await.unwrap().into_inner();
     for next in 1..20 {
         let answer = answers.next().await.unwrap().unwrap();
-        assert!(matches!(answer.result, Some(Answered::Digest(_))), "{answer:?}");
+        assert!(matches!(answer.result, Some(ItemResult::Digest(_))), "{answer:?}");
         sender.send(item(next)).await.unwrap();
     }
     drop((sender, answers));
@@ -126,7 +132,7 @@ async fn all_messages_together_have_a_bound_and_what_is_done_makes_room_again() 
 }
 
 #[tokio::test]
-async fn a_stream_of_items_has_a_bound_and_all_within_it_are_answered() {
+async fn a_stream_over_the_item_limit_answers_the_items_within_it() {
     let server = Server::start_with(ready(), Limits { max_items: 2, ..Limits::default() }).await;
     let item = |id: i32| pb::DigestManyRequest {
         item_id: id.to_string(),
@@ -142,10 +148,10 @@ async fn a_stream_of_items_has_a_bound_and_all_within_it_are_answered() {
 }
 
 #[tokio::test]
-async fn beyond_the_queue_requests_are_refused_and_within_it_they_wait() {
+async fn requests_wait_in_the_queue_and_are_refused_beyond_it() {
     let limits = Limits { max_requests: 1, max_queued: 1, ..Limits::default() };
     let server = Server::start_with(endless(), limits).await;
-    let first = busy(&mut server.raw_client().await).await;
+    let first = running_stream(&mut server.raw_client().await).await;
     let mut waiting = server.raw_client().await;
     let waiting =
         tokio::spawn(async move { waiting.segment(pb::SegmentRequest { input: lines("文。") }).await });
@@ -159,7 +165,7 @@ async fn beyond_the_queue_requests_are_refused_and_within_it_they_wait() {
 }
 
 #[tokio::test]
-async fn a_client_over_its_rate_is_told_when_to_come_back() {
+async fn a_client_over_its_rate_receives_a_retry_delay() {
     let limits = Limits { requests_per_minute: NonZeroU32::new(2), ..Limits::default() };
     let server = Server::start_with(ready(), limits).await;
     let mut client = server.raw_client().await;
@@ -173,11 +179,11 @@ async fn a_client_over_its_rate_is_told_when_to_come_back() {
 }
 
 #[tokio::test]
-async fn a_message_that_does_not_arrive_holds_no_place() {
+async fn a_message_that_does_not_arrive_releases_its_permit() {
     let receive_timeout = Duration::from_millis(100);
     let limits = Limits { max_requests: 1, max_queued: 0, receive_timeout, ..Limits::default() };
     let server = Server::start_with(ready(), limits).await;
-    // A batch whose first item never comes.
+    // A batch whose first item never arrives.
     let silent = futures::stream::pending::<pb::DigestManyRequest>();
     let answers = server.raw_client().await.digest_many(silent).await.unwrap().into_inner();
     let answers: Vec<_> = answers.collect().await;
@@ -186,7 +192,7 @@ async fn a_message_that_does_not_arrive_holds_no_place() {
 }
 
 #[tokio::test]
-async fn a_reader_that_reads_nothing_is_given_up() {
+async fn work_for_a_client_that_reads_nothing_is_cancelled() {
     let limits = Limits {
         max_requests: 1,
         max_queued: 0,
@@ -194,7 +200,7 @@ async fn a_reader_that_reads_nothing_is_given_up() {
         ..Limits::default()
     };
     let server = Server::start_with(ready(), limits).await;
-    // Long enough to fill the buffers on the way.
+    // Long enough to fill all buffers between server and client.
     let text = "这是一句用来填满缓冲区的话。\n".repeat(8000);
     let request = pb::StreamDigestRequest { input: lines(&text), ..Default::default() };
     let endpoint = Endpoint::from_shared(server.url()).unwrap().initial_stream_window_size(1024);
@@ -207,7 +213,7 @@ async fn a_reader_that_reads_nothing_is_given_up() {
 }
 
 #[tokio::test]
-async fn a_timeout_that_cannot_be_read_is_refused() {
+async fn a_malformed_timeout_is_refused() {
     let server = Server::start_with(ready(), Limits::default()).await;
     let mut request = Request::new(digest("文。"));
     request.metadata_mut().insert("grpc-timeout", "soon".parse().unwrap());
@@ -235,7 +241,7 @@ fn with_token<T>(message: T, token: &str) -> Request<T> {
 }
 
 #[tokio::test]
-async fn only_those_with_a_token_may_call_and_each_has_its_own_quota() {
+async fn calls_need_a_token_and_each_token_has_its_own_quota() {
     let files = tempfile::tempdir().unwrap();
     let path = files.path().join("tokens.toml");
     token_file(
@@ -264,7 +270,7 @@ async fn only_those_with_a_token_may_call_and_each_has_its_own_quota() {
     let mut health = HealthClient::new(server.channel().await);
     health.check(HealthCheckRequest::default()).await.unwrap();
 
-    // A new file is taken over while the server runs; a broken one is not.
+    // A changed file is reloaded while the server runs, unless it is invalid.
     token_file(&path, &[("new", "three", "")]);
     let client = server.raw_client().await;
     let accepted = async |token: &str| client.clone().digest(with_token(digest("文。"), token)).await.is_ok();
@@ -274,11 +280,11 @@ async fn only_those_with_a_token_may_call_and_each_has_its_own_quota() {
     assert!(!accepted("one").await);
     std::fs::write(&path, "[[token]]\nname = 3\n").unwrap();
     tokio::time::sleep(Duration::from_millis(100)).await;
-    assert!(accepted("three").await, "a broken file took the tokens away");
+    assert!(accepted("three").await, "an invalid file replaced the tokens");
 }
 
 #[tokio::test]
-async fn health_and_reflection_can_be_closed() {
+async fn health_can_require_a_token_and_reflection_can_be_disabled() {
     let files = tempfile::tempdir().unwrap();
     let path = files.path().join("tokens.toml");
     token_file(&path, &[("news", "one", "")]);
@@ -292,10 +298,36 @@ async fn health_and_reflection_can_be_closed() {
     use tonic_reflection::pb::v1::{
         ServerReflectionRequest, server_reflection_client::ServerReflectionClient,
     };
-    let asked = futures::stream::iter([ServerReflectionRequest::default()]);
+    let requests = futures::stream::iter([ServerReflectionRequest::default()]);
     let mut reflection = ServerReflectionClient::new(server.channel().await);
-    let status = reflection.server_reflection_info(with_token(asked, "one")).await.unwrap_err();
+    let status = reflection.server_reflection_info(with_token(requests, "one")).await.unwrap_err();
     assert_eq!(status.code(), Code::Unimplemented);
+}
+
+#[tokio::test]
+async fn an_unknown_rpc_is_unimplemented_before_it_needs_a_token_or_a_permit() {
+    let files = tempfile::tempdir().unwrap();
+    let path = files.path().join("tokens.toml");
+    token_file(&path, &[("news", "one", "")]);
+    let access = Access { tokens: Some(Tokens::load(&path).unwrap()), health_open: true };
+    // Without permits, an admitted call would wait for one.
+    let limits = Limits { max_requests: 0, ..Limits::default() };
+    let server = Server::start_config(ready(), ServerConfig { access, limits, ..server_config() }).await;
+    for path in ["/yizhai.v1.DigestService/Dance", "/yizhai.v2.DigestService/Digest", "/Digest"] {
+        let status = call_path(server.channel().await, path, Vec::new()).await.unwrap_err();
+        assert_eq!((status.code(), reason(&status).as_str()), (Code::Unimplemented, "UNKNOWN_RPC"), "{path}");
+    }
+    let counted = "yizhai_requests_total{rpc=\"other\",code=\"UNIMPLEMENTED\"} 3";
+    assert!(server.metrics.text().contains(counted), "{}", server.metrics.text());
+}
+
+#[test]
+fn a_token_file_must_list_rpcs_of_the_api() {
+    let files = tempfile::tempdir().unwrap();
+    let path = files.path().join("tokens.toml");
+    token_file(&path, &[("news", "one", "rpcs = [\"Digest\", \"Dance\"]")]);
+    let error = Tokens::load(&path).err().unwrap().to_string();
+    assert!(error.contains("tokens.toml") && error.contains("unknown RPC `Dance`"), "{error}");
 }
 
 // ---- TLS ----
@@ -305,7 +337,7 @@ async fn tls_server(files: TlsFiles) -> Server {
     Server::start_listen(ready(), server_config(), ListenConfig { tls, ..listen_config() }).await
 }
 
-/// Digests over TLS, on a connection of its own.
+/// Digests over a new TLS connection.
 async fn digest_tls(server: &Server, tls: ClientTlsConfig) -> Result<pb::DigestResponse, String> {
     let url = format!("https://localhost:{}", server.address.port());
     let endpoint = Endpoint::from_shared(url).unwrap().tls_config(tls.domain_name("localhost")).unwrap();
@@ -315,7 +347,7 @@ async fn digest_tls(server: &Server, tls: ClientTlsConfig) -> Result<pb::DigestR
 }
 
 #[tokio::test]
-async fn certificates_are_replaced_while_the_server_runs() {
+async fn certificates_are_reloaded_while_the_server_runs() {
     let directory = tempfile::tempdir().unwrap();
     let (old, new) = (CertificateAuthority::new(), CertificateAuthority::new());
     let server = tls_server(write_tls_files(directory.path(), &old, None)).await;
@@ -330,14 +362,14 @@ async fn certificates_are_replaced_while_the_server_runs() {
     while digest_tls(&server, trusting(&new)).await.is_err() {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    // A key that does not belong to the certificate is not taken over.
+    // A key that does not match the certificate is not loaded.
     std::fs::write(directory.path().join("key.pem"), old.sign("localhost").1).unwrap();
     tokio::time::sleep(Duration::from_millis(100)).await;
     digest_tls(&server, trusting(&new)).await.unwrap();
 }
 
 #[tokio::test]
-async fn with_mutual_tls_a_client_needs_a_certificate_of_the_right_root() {
+async fn mutual_tls_requires_a_client_certificate_of_the_trusted_root() {
     let directory = tempfile::tempdir().unwrap();
     let (authority, clients, strangers) =
         (CertificateAuthority::new(), CertificateAuthority::new(), CertificateAuthority::new());
@@ -348,28 +380,28 @@ async fn with_mutual_tls_a_client_needs_a_certificate_of_the_right_root() {
         Identity::from_pem(certificate, key)
     };
     digest_tls(&server, tls().identity(identity(&clients))).await.unwrap();
-    assert!(digest_tls(&server, tls()).await.is_err(), "let in without a certificate");
+    assert!(digest_tls(&server, tls()).await.is_err(), "accepted a client without a certificate");
     assert!(digest_tls(&server, tls().identity(identity(&strangers))).await.is_err());
 }
 
 // ---- HTTP/2 ----
 
 #[tokio::test]
-async fn connections_over_the_limit_are_closed_and_free_ones_taken_again() {
+async fn connections_over_the_limit_are_closed_until_others_end() {
     let listen = ListenConfig { max_connections: 2, ..listen_config() };
     let server = Server::start_listen(ready(), server_config(), listen).await;
     let hold = async || tokio::net::TcpStream::connect(server.address).await.unwrap();
     let held = (hold().await, hold().await);
     support::wait_until(|| server.metrics.text().contains("yizhai_connections 2")).await;
     let mut third = hold().await;
-    assert!(matches!(third.read(&mut [0; 1]).await, Ok(0) | Err(_)), "the third connection stays open");
+    assert!(matches!(third.read(&mut [0; 1]).await, Ok(0) | Err(_)), "the third connection is still open");
     drop(held);
     support::wait_until(|| server.metrics.text().contains("yizhai_connections 0")).await;
     server.raw_client().await.digest(digest("文。")).await.unwrap();
 }
 
 #[tokio::test]
-async fn a_handshake_that_is_not_finished_is_given_up() {
+async fn an_unfinished_handshake_times_out() {
     let directory = tempfile::tempdir().unwrap();
     let tls = Some(
         Tls::load(write_tls_files(directory.path(), &CertificateAuthority::new(), None), false).unwrap(),
@@ -383,7 +415,7 @@ async fn a_handshake_that_is_not_finished_is_given_up() {
 }
 
 #[tokio::test]
-async fn a_flood_of_headers_is_refused_and_others_go_on() {
+async fn a_flood_of_headers_is_refused_and_other_calls_succeed() {
     let http2 = Http2 { max_header_list_bytes: 4096, ..Http2::default() };
     let server = Server::start_config(ready(), ServerConfig { http2, ..server_config() }).await;
     let mut request = Request::new(digest("文。"));
@@ -396,7 +428,7 @@ async fn a_flood_of_headers_is_refused_and_others_go_on() {
 }
 
 #[tokio::test]
-async fn random_bytes_harm_nobody() {
+async fn random_bytes_do_not_affect_other_clients() {
     let server = Server::start_with(ready(), Limits::default()).await;
     let mut state = 7u64;
     let mut random = move || {
@@ -407,19 +439,19 @@ async fn random_bytes_harm_nobody() {
         let mut socket = tokio::net::TcpStream::connect(server.address).await.unwrap();
         let mut bytes: Vec<u8> = (0..512).map(|_| random()).collect();
         if round % 2 == 0 {
-            // As far as the frames.
+            // A valid preface, so that the random bytes are parsed as frames.
             bytes.splice(..0, *b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
         }
         let _ = socket.write_all(&bytes).await;
     }
-    // Messages that are broken in random places.
+    // Messages with one random byte.
     let channel = server.channel().await;
-    let whole = prost::Message::encode_to_vec(&digest("文。"));
+    let valid = prost::Message::encode_to_vec(&digest("文。"));
     for _ in 0..200 {
-        let mut broken = whole.clone();
-        let at = usize::from(random()) % broken.len();
-        broken[at] = random();
-        if let Err(status) = send_bytes(channel.clone(), broken).await {
+        let mut mutated = valid.clone();
+        let at = usize::from(random()) % mutated.len();
+        mutated[at] = random();
+        if let Err(status) = send_bytes(channel.clone(), mutated).await {
             assert_eq!(status.code(), Code::InvalidArgument, "{status}");
         }
     }

@@ -1,4 +1,4 @@
-//! What a client may do to HTTP/2 itself, frame by frame over a socket: it harms its own connection only.
+//! Abuse of HTTP/2, frame by frame over a socket: a hostile client must only affect its own connection.
 #![allow(clippy::unwrap_used)]
 
 mod support;
@@ -44,13 +44,13 @@ fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     frame
 }
 
-/// What a connection begins with.
+/// The bytes that open a connection.
 fn preface() -> Vec<u8> {
     [b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec(), frame(SETTINGS, 0, 0, &[])].concat()
 }
 
-/// The beginning of a DigestMany call, in HPACK: :method POST and :scheme http out of the static table, :path and
-/// content-type by the index of their names. Its messages never come.
+/// The headers of a DigestMany call in HPACK: :method POST and :scheme http from the static table, :path and content-type
+/// by the index of their names. No messages follow.
 fn begin_call(stream: u32) -> Vec<u8> {
     let path = b"/yizhai.v1.DigestService/DigestMany";
     let kind = b"application/grpc";
@@ -61,41 +61,42 @@ fn begin_call(stream: u32) -> Vec<u8> {
     frame(HEADERS, END_HEADERS, stream, &headers)
 }
 
-/// Client streams have odd numbers.
+/// The ids of client streams, which are odd.
 fn streams(count: u32) -> impl Iterator<Item = u32> {
     (0..count).map(|n| 2 * n + 1)
 }
 
-/// Somebody else is answered.
-async fn others_are_served(server: &Server) {
+/// Asserts that another client is served.
+async fn assert_others_are_served(server: &Server) {
     let page_format = pb::PageFormat::Lines.into();
     let input = Some(pb::Input { source: Some(Source::PageText("文。".to_owned())), page_format });
     server.raw_client().await.digest(pb::DigestRequest { input, ..Default::default() }).await.unwrap();
 }
 
-async fn ends(socket: &mut TcpStream) -> bool {
+/// Returns `true` if the server closes the connection.
+async fn is_closed(socket: &mut TcpStream) -> bool {
     let mut answer = Vec::new();
     tokio::time::timeout(Duration::from_secs(20), socket.read_to_end(&mut answer)).await.is_ok()
 }
 
 #[tokio::test]
-async fn a_rapid_reset_closes_the_abusers_connection_only() {
+async fn a_rapid_reset_closes_only_the_connection_of_the_attacker() {
     let server = server(Http2::default()).await;
     let mut socket = TcpStream::connect(server.address).await.unwrap();
     let mut flood = preface();
-    // :method POST, :scheme http, :path /, out of HPACK's static table; each stream opened and reset at once.
+    // :method POST, :scheme http and :path / from HPACK's static table. Each stream is opened and reset at once.
     for stream in streams(2000) {
         flood.extend(frame(HEADERS, END_HEADERS, stream, &[0x83, 0x86, 0x84]));
         flood.extend(frame(RST_STREAM, 0, stream, &CANCEL.to_be_bytes()));
     }
-    // The server may close while we still write.
+    // The server may close the connection during the write.
     let _ = socket.write_all(&flood).await;
-    assert!(ends(&mut socket).await, "the connection of a rapid reset stays open");
-    others_are_served(&server).await;
+    assert!(is_closed(&mut socket).await, "the connection is still open after a rapid reset");
+    assert_others_are_served(&server).await;
 }
 
 #[tokio::test]
-async fn streams_over_the_limit_are_refused_and_who_goes_on_is_cut_off() {
+async fn streams_over_the_limit_are_refused_and_repeated_abuse_closes_the_connection() {
     let server = server(Http2 { max_concurrent_streams: 4, ..Http2::default() }).await;
     let mut socket = TcpStream::connect(server.address).await.unwrap();
     let calls: Vec<u8> = streams(100).flat_map(begin_call).collect();
@@ -114,30 +115,32 @@ async fn streams_over_the_limit_are_refused_and_who_goes_on_is_cut_off() {
             }
         }
     };
-    tokio::time::timeout(Duration::from_secs(20), refusals).await.expect("fewer than 96 were refused");
+    tokio::time::timeout(Duration::from_secs(20), refusals)
+        .await
+        .expect("fewer than 96 streams were refused");
     wait_until(|| server.metrics.text().contains("yizhai_requests_in_flight 4\n")).await;
-    others_are_served(&server).await;
+    assert_others_are_served(&server).await;
     let more: Vec<u8> = streams(1100).skip(100).flat_map(begin_call).collect();
     let _ = socket.write_all(&more).await;
-    assert!(ends(&mut socket).await, "a thousand refused streams, and the connection stays open");
+    assert!(is_closed(&mut socket).await, "the connection is still open after a thousand refused streams");
     wait_until(|| server.metrics.text().contains("yizhai_requests_in_flight 0\n")).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn endless_pings_that_nobody_reads_the_answers_of_cost_no_memory() {
+async fn endless_pings_with_unread_answers_do_not_consume_memory() {
     let server = server(Http2::default()).await;
     let mut socket = TcpStream::connect(server.address).await.unwrap();
     socket.write_all(&preface()).await.unwrap();
     let pings = frame(PING, 0, 0, &[7; 8]).repeat(10_000);
     let mut flood = tokio::spawn(async move {
-        // Until the server takes no more, because it cannot get rid of its answers.
+        // Until the server stops reading because it cannot send its answers.
         while let Ok(Ok(())) = tokio::time::timeout(Duration::from_secs(1), socket.write_all(&pings)).await {}
         socket
     });
-    // The system holds a few megabytes on the way. Who answered all of it, and kept the answers, would be asked for ever.
-    let stuck = tokio::time::timeout(Duration::from_secs(60), &mut flood).await;
-    assert!(stuck.is_ok(), "the server keeps answers that nobody reads");
-    others_are_served(&server).await;
-    drop(stuck);
-    others_are_served(&server).await;
+    // The operating system buffers a few megabytes. A server that stored its answers would read for ever.
+    let blocked = tokio::time::timeout(Duration::from_secs(60), &mut flood).await;
+    assert!(blocked.is_ok(), "the server stores answers that nobody reads");
+    assert_others_are_served(&server).await;
+    drop(blocked);
+    assert_others_are_served(&server).await;
 }

@@ -1,5 +1,5 @@
-//! A server's life: a model that must answer first, an engine that fails and is started again, what is watched from
-//! outside, and results that are kept.
+//! The lifecycle of a server: the probe of a new model, restarts of a failed engine, deadlines, metrics and health, and
+//! the result cache.
 #![allow(clippy::unwrap_used)]
 
 mod support;
@@ -44,20 +44,20 @@ async fn health(server: &Server, service: &str) -> ServingStatus {
     client.check(HealthCheckRequest { service: service.to_owned() }).await.unwrap().into_inner().status()
 }
 
-const SOON: RestartPolicy = RestartPolicy {
+const QUICK_RESTARTS: RestartPolicy = RestartPolicy {
     max_restarts: 2,
     first_backoff: Duration::from_millis(5),
     probe_timeout: Duration::from_secs(20),
 };
 
-/// A server whose model is loaded by `load`, again when it fails.
+/// Starts a server whose model is loaded by `load`, and again after a failure.
 async fn supervised(load: impl Fn() -> Result<Pipeline, String> + Send + Sync + 'static) -> Server {
     let server = Server::start_with(ModelSlot::loading(), Limits::default()).await;
-    tokio::spawn(server::supervise(server.slot.clone(), SOON, server.metrics.clone(), load));
+    tokio::spawn(server::supervise(server.slot.clone(), QUICK_RESTARTS, server.metrics.clone(), load));
     server
 }
 
-/// Fails with a panic on 坏 and with NaN on 乱, and obeys otherwise.
+/// Panics on 坏, produces NaN on 乱, and is obedient otherwise.
 fn fragile() -> Script {
     let faithful = faithful_script();
     Arc::new(move |prompt| match prompt {
@@ -68,21 +68,21 @@ fn fragile() -> Script {
 }
 
 #[tokio::test]
-async fn a_failed_engine_is_started_again_and_not_for_ever() {
+async fn a_failed_engine_is_restarted_a_limited_number_of_times() {
     let server = supervised(|| Ok(pipeline(fragile()))).await;
     wait_until(|| matches!(server.slot.readiness(), Readiness::Ready(_))).await;
     for (text, restarts) in [("坏消息。", 1), ("乱码。", 2)] {
         let status = server.raw_client().await.digest(digest(text)).await.unwrap_err();
         assert_eq!(status.code(), Code::Internal, "{status}");
-        // The typed client comes back until the model answers again.
+        // The typed client retries until the model is ready again.
         server.client().await.digest(digest("好消息。")).await.unwrap();
-        let told = format!("yizhai_engine_restarts_total {restarts}");
-        assert!(server.metrics.text().contains(&told), "{}", server.metrics.text());
+        let counted = format!("yizhai_engine_restarts_total {restarts}");
+        assert!(server.metrics.text().contains(&counted), "{}", server.metrics.text());
         assert_eq!(health(&server, "").await, ServingStatus::Serving);
     }
     assert_eq!(health(&server, "liveness").await, ServingStatus::Serving);
     server.raw_client().await.digest(digest("坏消息。")).await.unwrap_err();
-    // No tries are left: only a new process can help, and liveness says so.
+    // No restarts are left. Only a new process can help, so liveness fails.
     while health(&server, "liveness").await != ServingStatus::NotServing {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
@@ -94,17 +94,17 @@ async fn a_failed_engine_is_started_again_and_not_for_ever() {
 }
 
 #[tokio::test]
-async fn a_model_that_does_not_answer_the_probe_is_never_served() {
+async fn a_model_that_fails_the_probe_is_never_served() {
     let slot = ModelSlot::loading();
     let nan: Script = Arc::new(|_| ScriptedReply::Nan);
     let load = move || Ok::<_, String>(pipeline(nan.clone()));
-    let error = server::supervise(slot.clone(), SOON, Metrics::default(), load).await.unwrap_err();
+    let error = server::supervise(slot.clone(), QUICK_RESTARTS, Metrics::default(), load).await.unwrap_err();
     assert!(error.contains("probe") && error.contains("NaN"), "{error}");
     assert!(matches!(slot.readiness(), Readiness::Loading));
 }
 
 #[tokio::test]
-async fn an_overdue_batch_ends_with_every_item_that_was_taken_answered() {
+async fn a_batch_past_its_deadline_answers_every_item_it_received() {
     let script: Script = Arc::new(|prompt| match prompt.contains('慢') {
         true => ScriptedReply::Forever("on and "),
         false => ScriptedReply::Text("好。".to_owned()),
@@ -120,7 +120,7 @@ async fn an_overdue_batch_ends_with_every_item_that_was_taken_answered() {
         options: Some(pb::DigestOptions { tasks: vec![pb::Task::Translation.into()], ..Default::default() }),
         ..Default::default()
     };
-    // The third never comes.
+    // A third item never arrives.
     let items = futures::stream::iter([item("fast", "快。"), item("slow", &slow_text)])
         .chain(futures::stream::pending());
     let mut request = Request::new(items);
@@ -135,7 +135,7 @@ async fn an_overdue_batch_ends_with_every_item_that_was_taken_answered() {
 }
 
 #[tokio::test]
-async fn the_deadline_is_kept_even_in_the_middle_of_a_long_step() {
+async fn the_deadline_is_met_in_the_middle_of_a_long_step() {
     let engine = EngineConfig { max_draft_rows: 0, ..EngineConfig::DEFAULT };
     let slow = pipeline_with(faithful_script(), Duration::from_secs(3), Arc::default(), engine);
     let server = Server::start(slow).await;
@@ -157,7 +157,7 @@ async fn the_deadline_is_kept_even_in_the_middle_of_a_long_step() {
 }
 
 #[tokio::test]
-async fn what_happens_is_counted() {
+async fn calls_sections_and_engine_steps_are_counted() {
     let server = Server::start(pipeline(faithful_script())).await;
     let mut client = server.raw_client().await;
     client.digest(digest("今天天气很好。\n明天也是。")).await.unwrap();
@@ -201,10 +201,10 @@ async fn what_happens_is_counted() {
 }
 
 #[tokio::test]
-async fn every_query_of_the_dashboard_names_what_is_exported() {
+async fn every_dashboard_query_uses_exported_series_and_labels() {
     let config = server_config();
     let cache = Some(ResultCache::new(1 << 20, "", config.metrics.clone()));
-    // Loses the number, so that there is a finding.
+    // The translation lacks the number, so there is a finding.
     let slot = ModelSlot::ready(pipeline(Arc::new(|_| ScriptedReply::Text("It rose.".to_owned()))));
     let server = Server::start_config(slot, ServerConfig { cache, ..config }).await;
     server.raw_client().await.digest(digest("产值增长到35亿元。")).await.unwrap();
@@ -222,11 +222,11 @@ async fn every_query_of_the_dashboard_names_what_is_exported() {
     let labels = regex::Regex::new(r"by \(([^)]*)\)").unwrap();
     for query in queries {
         for series in name.find_iter(query).map(|found| found.as_str()) {
-            let of_series =
+            let is_of_series =
                 |line: &&str| line.strip_prefix(series).is_some_and(|rest| rest.starts_with(['{', ' ']));
             let line = exported
                 .lines()
-                .find(of_series)
+                .find(is_of_series)
                 .unwrap_or_else(|| panic!("{series} of `{query}` is not in\n{exported}"));
             for label in labels.captures_iter(query).flat_map(|by| by.get(1).unwrap().as_str().split(", ")) {
                 assert!(line.contains(&format!("{label}=\"")), "{label} of `{query}` is not in `{line}`");
@@ -236,7 +236,7 @@ async fn every_query_of_the_dashboard_names_what_is_exported() {
 }
 
 #[tokio::test]
-async fn a_client_that_goes_away_is_counted_as_cancelled_and_its_place_is_free() {
+async fn a_disconnected_client_counts_as_cancelled_and_releases_its_permit() {
     let script: Script = Arc::new(|_| ScriptedReply::Forever("x "));
     let engine = EngineConfig { max_draft_rows: 0, ..EngineConfig::DEFAULT };
     let server = Server::start(pipeline_with(script, Duration::from_millis(2), Arc::default(), engine)).await;
@@ -255,18 +255,18 @@ async fn a_client_that_goes_away_is_counted_as_cancelled_and_its_place_is_free()
     .await;
 }
 
-/// What plain HTTP answers.
+/// Returns the response to a plain HTTP request.
 async fn get(address: std::net::SocketAddr, path: &str) -> String {
     let mut socket = tokio::net::TcpStream::connect(address).await.unwrap();
     let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
     socket.write_all(request.as_bytes()).await.unwrap();
-    let mut answer = String::new();
-    socket.read_to_string(&mut answer).await.unwrap();
-    answer
+    let mut response = String::new();
+    socket.read_to_string(&mut response).await.unwrap();
+    response
 }
 
 #[tokio::test]
-async fn metrics_readiness_and_liveness_are_told_over_http() {
+async fn metrics_readiness_and_liveness_are_served_over_http() {
     let socket = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = socket.local_addr().unwrap();
     let server = Server::start_config(ModelSlot::loading(), server_config()).await;
@@ -285,7 +285,7 @@ async fn metrics_readiness_and_liveness_are_told_over_http() {
 }
 
 #[tokio::test]
-async fn clients_share_a_full_server_fairly() {
+async fn a_full_server_serves_clients_fairly() {
     const CLIENTS: usize = 40;
     let limits = Limits { max_requests: 4, max_queued: CLIENTS, ..Limits::default() };
     let engine = EngineConfig { max_draft_rows: 0, ..EngineConfig::DEFAULT };
@@ -308,19 +308,19 @@ async fn clients_share_a_full_server_fairly() {
     let mut answered: Vec<usize> =
         futures::future::join_all(tasks).await.into_iter().map(|n| n.unwrap()).collect();
     answered.sort_unstable();
-    // First come first served: nobody has a third of the median or less.
+    // Requests are served in order of arrival, so no client gets a third of the median or less.
     assert!(3 * answered[0] > answered[CLIENTS / 2], "{answered:?}");
 }
 
 #[tokio::test]
-async fn what_was_made_before_is_answered_from_the_cache_and_says_so() {
+async fn cached_results_are_reused_and_marked_even_after_a_restart() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("results.redb");
-    let asked = Arc::new(AtomicUsize::new(0));
+    let prompts = Arc::new(AtomicUsize::new(0));
     let counting = || -> Pipeline {
-        let (faithful, asked) = (faithful_script(), asked.clone());
+        let (faithful, prompts) = (faithful_script(), prompts.clone());
         pipeline(Arc::new(move |prompt| {
-            asked.fetch_add(1, Ordering::SeqCst);
+            prompts.fetch_add(1, Ordering::SeqCst);
             faithful(prompt)
         }))
     };
@@ -337,9 +337,9 @@ async fn what_was_made_before_is_answered_from_the_cache_and_says_so() {
     let server = start().await;
     let first = server.raw_client().await.digest(digest(page)).await.unwrap().into_inner();
     assert_eq!(from_cache(&first), [false, false]);
-    let made = asked.load(Ordering::SeqCst);
+    let before = prompts.load(Ordering::SeqCst);
     let again = server.raw_client().await.digest(digest(page)).await.unwrap().into_inner();
-    assert_eq!((from_cache(&again), asked.load(Ordering::SeqCst)), (vec![true, true], made));
+    assert_eq!((from_cache(&again), prompts.load(Ordering::SeqCst)), (vec![true, true], before));
     for (old, new) in first.sections.iter().zip(&again.sections) {
         assert_eq!((&old.summary, &old.translation), (&new.summary, &new.translation));
         assert_eq!(
@@ -353,15 +353,15 @@ async fn what_was_made_before_is_answered_from_the_cache_and_says_so() {
     assert_eq!(from_cache(&other), [false, false]);
     assert!(server.metrics.text().contains("yizhai_cache_lookups_total{result=\"memory\"} 2"));
 
-    // A new process finds what the old one wrote.
+    // A new server finds the results that the old one wrote.
     let mut server = server;
     server.begin_shutdown();
     server.serving.await.unwrap().unwrap();
     drop(server.slot);
     drop(server.metrics);
-    let made = asked.load(Ordering::SeqCst);
+    let before = prompts.load(Ordering::SeqCst);
     let server = loop {
-        // The file is free once the last of the old server is gone.
+        // The file can be opened once the old server has released it.
         let config = server_config();
         if let Ok(cache) = ResultCache::new(1 << 20, "", config.metrics.clone()).on_disk(&path, 1 << 20) {
             let config = ServerConfig { cache: Some(cache), ..config };
@@ -370,6 +370,6 @@ async fn what_was_made_before_is_answered_from_the_cache_and_says_so() {
         tokio::time::sleep(Duration::from_millis(20)).await;
     };
     let kept = server.raw_client().await.digest(digest(page)).await.unwrap().into_inner();
-    assert_eq!((from_cache(&kept), asked.load(Ordering::SeqCst)), (vec![true, true], made));
+    assert_eq!((from_cache(&kept), prompts.load(Ordering::SeqCst)), (vec![true, true], before));
     assert!(server.metrics.text().contains("yizhai_cache_lookups_total{result=\"disk\"} 2"));
 }

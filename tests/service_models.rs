@@ -1,4 +1,5 @@
-//! A server with a model for each task: who does what, what a request may choose, and what is told of it.
+//! A server with a model for each task: which model performs which task, which models a request may select, and what the
+//! server reports about them.
 #![allow(clippy::unwrap_used)]
 
 mod support;
@@ -21,7 +22,7 @@ use yizhai::{
 
 const SUMMARY_ONLY: Tasks = Tasks { summary: true, translation: false };
 
-/// A model that is asked for summaries only, and one that can do both.
+/// One model that supports both tasks, and one that only summarizes.
 fn two_models() -> Pipeline {
     let one = |id, tasks, script| {
         pipeline_with_id(id, tasks, script, Duration::ZERO, Arc::default(), EngineConfig::default())
@@ -54,37 +55,37 @@ async fn section(server: &Server, request: pb::DigestRequest) -> pb::SectionDige
     server.client().await.digest(request).await.unwrap().sections.remove(0)
 }
 
-/// The models of the translation and of the summary, as the provenance tells them.
-fn makers(section: &pb::SectionDigest) -> (&str, &str) {
+/// Returns the models of the translation and of the summary according to the provenance.
+fn models_used(section: &pb::SectionDigest) -> (&str, &str) {
     let provenance = section.provenance.as_ref().unwrap();
     assert_eq!(provenance.summary_model.is_empty(), provenance.summary_weights_sha256.is_empty());
     (&provenance.model, &provenance.summary_model)
 }
 
 #[tokio::test]
-async fn each_task_is_done_by_its_model_and_a_request_may_name_one() {
+async fn each_task_uses_its_own_model_unless_the_request_selects_one() {
     use pb::Task::{Summary, Translation};
     let server = Server::start(two_models()).await;
     let both = section(&server, request("", &[])).await;
-    assert_eq!(makers(&both), ("scripted", "third"));
+    assert_eq!(models_used(&both), ("scripted", "third"));
     assert_eq!(both.summary.as_ref().unwrap().text, "航天又有好消息。");
     assert_ne!(both.translation.as_ref().unwrap().paragraphs[0].text, "航天又有好消息。");
-    assert_eq!(makers(&section(&server, request("", &[Translation])).await), ("scripted", ""));
-    assert_eq!(makers(&section(&server, request("", &[Summary])).await), ("third", ""));
-    assert_eq!(makers(&section(&server, request("third", &[Summary])).await), ("third", ""));
+    assert_eq!(models_used(&section(&server, request("", &[Translation])).await), ("scripted", ""));
+    assert_eq!(models_used(&section(&server, request("", &[Summary])).await), ("third", ""));
+    assert_eq!(models_used(&section(&server, request("third", &[Summary])).await), ("third", ""));
     let named = section(&server, request("scripted", &[])).await;
-    assert_eq!(makers(&named), ("scripted", ""));
+    assert_eq!(models_used(&named), ("scripted", ""));
     assert_ne!(named.summary.unwrap().text, "航天又有好消息。");
 }
 
 #[tokio::test]
-async fn a_model_is_not_asked_for_what_it_cannot_do() {
+async fn a_task_that_the_model_does_not_support_is_refused() {
     let server = Server::start(two_models()).await;
     let mut raw = server.raw_client().await;
     for tasks in [vec![], vec![pb::Task::Translation]] {
         let status = raw.digest(request("third", &tasks)).await.unwrap_err();
         assert_eq!(status.code(), Code::InvalidArgument);
-        assert!(status.message().contains("the model `third` cannot make translations"), "{status}");
+        assert!(status.message().contains("the model `third` cannot translate"), "{status}");
         let violation = &status.get_details_bad_request().unwrap().field_violations[0];
         assert_eq!(violation.field, "options.tasks");
     }
@@ -94,12 +95,12 @@ async fn a_model_is_not_asked_for_what_it_cannot_do() {
 }
 
 #[tokio::test]
-async fn both_models_are_listed_and_counted() {
+async fn both_models_are_listed_and_measured() {
     let server = Server::start(two_models()).await;
     section(&server, request("", &[])).await;
     let models = server.client().await.list_models().await.unwrap();
-    let told: Vec<_> = models.iter().map(|model| (model.id.as_str(), model.running)).collect();
-    assert_eq!(told, [("scripted", true), ("third", true), ("another", false)]);
+    let listed: Vec<_> = models.iter().map(|model| (model.id.as_str(), model.running)).collect();
+    assert_eq!(listed, [("scripted", true), ("third", true), ("another", false)]);
     let running =
         server.raw_client().await.list_models(pb::ListModelsRequest::default()).await.unwrap().into_inner();
     let running = running.running.unwrap();
@@ -113,7 +114,7 @@ async fn both_models_are_listed_and_counted() {
 }
 
 #[tokio::test]
-async fn the_cache_tells_the_models_apart() {
+async fn the_cache_distinguishes_the_models() {
     let metrics = Metrics::default();
     let cache = Some(ResultCache::new(1 << 20, "", metrics.clone()));
     let config = ServerConfig { cache, metrics, ..serving::server_config() };
@@ -123,7 +124,7 @@ async fn the_cache_tells_the_models_apart() {
         provenance.from_cache
     };
     assert!(!is_cached("").await);
-    assert!(!is_cached("scripted").await, "its summary was made by another model");
+    assert!(!is_cached("scripted").await, "the cached summary is of another model");
     assert!(is_cached("").await);
     assert!(is_cached("scripted").await);
 }

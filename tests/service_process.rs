@@ -1,4 +1,4 @@
-//! `yizhai serve` as a process among others: what it offers in a handshake, traces for a collector, a disk that is full, a kill in the middle.
+//! `yizhai serve` as a process: ALPN, traces sent to a collector, a full disk, and a restart after a kill.
 #![cfg(unix)]
 #![allow(clippy::unwrap_used)]
 
@@ -38,7 +38,7 @@ fn lines(text: &str) -> Option<pb::Input> {
 // ---- TLS ----
 
 #[tokio::test]
-async fn http_1_is_offered_in_the_handshake_only_where_pages_may_call() {
+async fn http_1_is_negotiated_only_if_grpc_web_is_on() {
     let directory = tempfile::tempdir().unwrap();
     let authority = CertificateAuthority::new();
     let files = write_tls_files(directory.path(), &authority, None);
@@ -48,19 +48,19 @@ async fn http_1_is_offered_in_the_handshake_only_where_pages_may_call() {
     {
         let keys = ["--tls-certificate", certificate, "--tls-key", key];
         let server = ServerProcess::start(&[&keys, more].concat());
-        let agreed = async |offered: &[&str]| {
+        let negotiated = async |offered: &[&str]| {
             let address = server.address.parse().unwrap();
             let stream = tls_connect(address, &authority, offered).await.ok()?;
-            stream.get_ref().1.alpn_protocol().map(|agreed| String::from_utf8(agreed.to_vec()).unwrap())
+            stream.get_ref().1.alpn_protocol().map(|protocol| String::from_utf8(protocol.to_vec()).unwrap())
         };
-        assert_eq!(agreed(&["http/1.1", "h2"]).await.as_deref(), Some("h2"));
-        assert_eq!(agreed(&["http/1.1"]).await.as_deref(), http_1);
+        assert_eq!(negotiated(&["http/1.1", "h2"]).await.as_deref(), Some("h2"));
+        assert_eq!(negotiated(&["http/1.1"]).await.as_deref(), http_1);
     }
 }
 
 // ---- traces ----
 
-/// An OTLP collector that keeps what it is sent.
+/// An OTLP collector that stores the spans it receives.
 #[derive(Clone, Default)]
 struct Collector {
     spans: Arc<Mutex<Vec<Span>>>,
@@ -80,7 +80,7 @@ impl TraceService for Collector {
 }
 
 impl Collector {
-    /// Collects at an address of its own.
+    /// Starts a collector and returns its address.
     async fn start() -> (Self, String) {
         let collector = Self::default();
         let socket = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -101,11 +101,11 @@ fn attributes(span: &Span) -> HashMap<&str, String> {
     span.attributes.iter().filter_map(|a| Some((a.key.as_str(), attribute(a)?))).collect()
 }
 
-// The collector goes on while the test waits for the process.
+// Multi-threaded, so that the collector runs while the test waits for the process.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_spans_of_a_call_belong_to_the_trace_of_its_caller() {
     let (collector, url) = Collector::start().await;
-    // What is logged is no bound on what is traced.
+    // The log filter must not apply to traces.
     let mut server = ServerProcess::start(&["--otlp-endpoint", &url, "--log", "yizhai::cli=info"]);
     let (trace, parent) = ([0xab; 16], [0xcd; 8]);
     let mut request = Request::new(pb::DigestRequest {
@@ -116,10 +116,10 @@ async fn the_spans_of_a_call_belong_to_the_trace_of_its_caller() {
     let traceparent = format!("00-{}-{}-01", "ab".repeat(16), "cd".repeat(8));
     request.metadata_mut().insert("traceparent", traceparent.parse().unwrap());
     server.client().await.digest(request).await.unwrap();
-    // One call more, of a caller that traces nothing: a trace of its own.
+    // A call without a traceparent starts a trace of its own.
     let other = pb::SegmentRequest { input: lines("一。") };
     server.client().await.segment(other).await.unwrap();
-    // The last spans are sent at the end.
+    // The last spans are flushed at exit.
     let id = server.child.id().to_string();
     assert!(Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
     assert!(server.child.wait().unwrap().success());
@@ -128,11 +128,15 @@ async fn the_spans_of_a_call_belong_to_the_trace_of_its_caller() {
     let (ours, others): (Vec<_>, Vec<_>) = spans.iter().partition(|span| span.trace_id == trace);
     let call = ours.iter().find(|span| span.name == "call").unwrap_or_else(|| panic!("no call in {spans:?}"));
     assert_eq!(call.parent_span_id, parent);
-    let told = attributes(call);
+    let attributes_of_call = attributes(call);
     for (name, value) in
         [("rpc", "Digest"), ("request_id", "call-7"), ("code", "OK"), ("client", "127.0.0.1")]
     {
-        assert_eq!(told.get(name).map(String::as_str), Some(value), "{name}: {told:?}");
+        assert_eq!(
+            attributes_of_call.get(name).map(String::as_str),
+            Some(value),
+            "{name}: {attributes_of_call:?}"
+        );
     }
     let sections: Vec<_> = ours.iter().filter(|span| span.name == "section").collect();
     assert!(sections.iter().all(|span| span.parent_span_id == call.span_id), "{sections:?}");
@@ -143,14 +147,14 @@ async fn the_spans_of_a_call_belong_to_the_trace_of_its_caller() {
     assert!(matches!(own.as_slice(), [span] if span.parent_span_id.is_empty()), "{others:?}");
 }
 
-// ---- a disk that is full ----
+// ---- a full disk ----
 
 #[tokio::test]
-async fn a_full_disk_costs_cache_entries_and_no_answers() {
+async fn a_full_disk_loses_cache_entries_but_no_answers() {
     const DISK_BLOCKS: u64 = 160;
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("results.redb");
-    // A file that may not grow stands for a disk that is full. The unit is 512 bytes.
+    // A limit on the file size simulates a full disk. Its unit is 512 bytes.
     let program = serve_command(&["--cache-file", file.to_str().unwrap()]);
     let limited = "trap '' XFSZ; ulimit -f \"$0\"; exec \"$@\"";
     let mut command = Command::new("/bin/sh");
@@ -162,11 +166,11 @@ async fn a_full_disk_costs_cache_entries_and_no_answers() {
     command.envs(program.get_envs().filter_map(|(name, value)| Some((name, value?))));
     let server = ServerProcess::spawn(&mut command);
     let mut client = server.client().await;
-    let full = "the result cache cannot be written";
-    let mut asked = 0;
+    let disk_full = "cannot write the result cache";
+    let mut pages = 0;
     let mut digest = async || {
-        let text: String = (0..10).map(|line| format!("第{asked}页的第{line}行。\n")).collect();
-        asked += 1;
+        let text: String = (0..10).map(|line| format!("第{pages}页的第{line}行。\n")).collect();
+        pages += 1;
         let options = pb::DigestOptions {
             tasks: vec![pb::Task::Translation.into()],
             max_attempts: 1,
@@ -178,20 +182,20 @@ async fn a_full_disk_costs_cache_entries_and_no_answers() {
     for _ in 0..100 {
         digest().await;
         assert!(std::fs::metadata(&file).unwrap().len() <= DISK_BLOCKS * 512);
-        if server.log_count(full) > 0 {
+        if server.log_count(disk_full) > 0 {
             break;
         }
     }
     for _ in 0..5 {
         digest().await;
     }
-    assert_eq!(server.log_count(full), 1, "{}", server.log.lock().unwrap());
+    assert_eq!(server.log_count(disk_full), 1, "{}", server.log.lock().unwrap());
 }
 
 // ---- a kill ----
 
 #[tokio::test]
-async fn a_killed_server_comes_back_with_what_it_had_kept_and_its_clients_with_it() {
+async fn a_killed_server_restarts_with_its_cache_and_clients_reconnect() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("results.redb");
     let cache = ["--cache-file", file.to_str().unwrap()];
@@ -200,25 +204,25 @@ async fn a_killed_server_comes_back_with_what_it_had_kept_and_its_clients_with_i
     let client = Client::connect(&format!("http://{address}")).await.unwrap();
     let request = |text: &str| pb::DigestRequest { input: lines(text), ..Default::default() };
     let first = client.digest(request("一。\n二。")).await.unwrap();
-    // Long, so that the kill comes in its middle.
+    // Long enough that the kill interrupts it.
     let long: String = (0..500).map(|line| format!("这是第{line}行，还没有做完。\n")).collect();
     let in_flight = tokio::spawn({
         let client = client.clone();
         async move { client.digest(request(&long)).await }
     });
-    // Results are kept in the order in which they were made: once those of the long call are, the first two are.
+    // Results are written in order: once one of the long call is in the file, the first two are.
     let size = || std::fs::metadata(&file).unwrap().len();
     let before = size();
     wait_until(|| size() > before).await;
     server.child.kill().unwrap();
     server.child.wait().unwrap();
-    in_flight.await.unwrap().expect_err("it was answered by a server that is gone");
+    in_flight.await.unwrap().expect_err("a killed server answered");
 
     let server = ServerProcess::start(&[&cache[..], &["--listen", &address]].concat());
-    assert_eq!(server.log_count("begun anew"), 0, "the kill broke the cache's file");
+    assert_eq!(server.log_count("the result cache is corrupt"), 0, "the kill corrupted the cache");
     let again = client.digest(request("一。\n二。")).await.unwrap();
     for (old, new) in first.sections.iter().zip(&again.sections) {
-        assert!(new.provenance.as_ref().unwrap().from_cache, "what was kept is lost");
+        assert!(new.provenance.as_ref().unwrap().from_cache, "a cached result is lost");
         assert_eq!((&old.summary, &old.translation), (&new.summary, &new.translation));
     }
 }

@@ -1,4 +1,4 @@
-//! gRPC-Web as a browser speaks it: plain HTTP/1.1 over a socket, with the question for leave that comes before.
+//! gRPC-Web as a browser speaks it: HTTP/1.1 over a socket, with the CORS preflight.
 #![allow(clippy::unwrap_used)]
 
 mod support;
@@ -25,14 +25,14 @@ use yizhai::{
 
 const OURS: &str = "https://news.example";
 const THEIRS: &str = "https://evil.example";
-/// The flag of the frame that ends a body and holds the trailers.
+/// The flag of the frame that contains the trailers at the end of a body.
 const TRAILERS: u8 = 0x80;
 
 fn ready() -> ModelSlot {
     ModelSlot::ready(pipeline(faithful_script()))
 }
 
-/// A server that pages of [`OURS`] may call.
+/// Starts a server that pages from [`OURS`] may call.
 async fn server(slot: ModelSlot, change: impl FnOnce(&mut ServerConfig)) -> Server {
     let mut config = ServerConfig { web_origins: vec![OURS.parse().unwrap()], ..server_config() };
     change(&mut config);
@@ -48,36 +48,36 @@ fn digest(text: &str) -> pb::DigestRequest {
     pb::DigestRequest { input: input(text), ..Default::default() }
 }
 
-/// What an HTTP server answered.
+/// An HTTP response.
 #[derive(Debug)]
-struct Answer {
+struct HttpResponse {
     status: u16,
     headers: HashMap<String, String>,
     body: Vec<u8>,
 }
 
-impl Answer {
+impl HttpResponse {
     fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name).map(String::as_str)
     }
 
-    /// The messages of the body.
+    /// Decodes the messages in the body.
     fn messages<M: Message + Default>(&self) -> Vec<M> {
         self.frames().into_iter().filter(|(flag, _)| *flag == 0).map(|(_, m)| M::decode(m).unwrap()).collect()
     }
 
-    /// The gRPC status, from the end of the body or, without one, from the headers.
+    /// Returns the gRPC status from the trailers, or from the headers if there are none.
     fn grpc_status(&self) -> i32 {
         let trailers = self.frames().into_iter().find(|(flag, _)| *flag == TRAILERS);
         let trailers = trailers.map(|(_, text)| String::from_utf8(text.to_vec()).unwrap());
-        let told = trailers.as_deref().and_then(|text| {
+        let trailer = trailers.as_deref().and_then(|text| {
             text.lines().find_map(|line| line.split_once(':').filter(|(name, _)| *name == "grpc-status"))
         });
-        let status = told.map(|(_, status)| status.trim()).or(self.header("grpc-status"));
+        let status = trailer.map(|(_, status)| status.trim()).or(self.header("grpc-status"));
         status.unwrap_or_else(|| panic!("no status: {self:?}")).parse().unwrap()
     }
 
-    /// A flag, four bytes of length, and as many bytes.
+    /// Splits the body into frames: a flag, a length of four bytes, and the payload.
     fn frames(&self) -> Vec<(u8, &[u8])> {
         let mut rest = self.body.as_slice();
         let mut frames = Vec::new();
@@ -103,7 +103,7 @@ async fn send_over(socket: &mut (impl AsyncWrite + Unpin), head: &str, body: &[u
     socket.write_all(body).await.unwrap();
 }
 
-async fn receive(mut socket: impl AsyncRead + Unpin) -> Answer {
+async fn receive(mut socket: impl AsyncRead + Unpin) -> HttpResponse {
     let mut bytes = Vec::new();
     socket.read_to_end(&mut bytes).await.unwrap();
     let end = bytes.windows(4).position(|w| w == b"\r\n\r\n").expect("no end of the headers");
@@ -115,14 +115,14 @@ async fn receive(mut socket: impl AsyncRead + Unpin) -> Answer {
         .map(|(name, value)| (name.to_lowercase(), value.to_owned()))
         .collect();
     let body = match headers.get("transfer-encoding") {
-        Some(coding) if coding == "chunked" => joined(&bytes[end + 4..]),
+        Some(coding) if coding == "chunked" => join_chunks(&bytes[end + 4..]),
         _ => bytes[end + 4..].to_vec(),
     };
-    Answer { status, headers, body }
+    HttpResponse { status, headers, body }
 }
 
-/// The chunks of a body: each a hexadecimal length on a line, and as many bytes and a line's end.
-fn joined(mut rest: &[u8]) -> Vec<u8> {
+/// Joins the chunks of a body. Each is a line with its length in hexadecimal, followed by its bytes and a line break.
+fn join_chunks(mut rest: &[u8]) -> Vec<u8> {
     let mut body = Vec::new();
     loop {
         let line = rest.windows(2).position(|w| w == b"\r\n").unwrap();
@@ -136,7 +136,7 @@ fn joined(mut rest: &[u8]) -> Vec<u8> {
     }
 }
 
-/// The head of a call by gRPC-Web.
+/// Returns the head of a gRPC-Web request.
 fn call(rpc: &str, origin: &str, more: &str) -> String {
     format!(
         "POST /yizhai.v1.DigestService/{rpc} HTTP/1.1\r\nOrigin: {origin}\r\nX-Grpc-Web: 1\r\n\
@@ -152,12 +152,12 @@ fn framed(message: &impl Message) -> Vec<u8> {
     body
 }
 
-async fn post(server: &Server, head: &str, message: &impl Message) -> Answer {
+async fn post(server: &Server, head: &str, message: &impl Message) -> HttpResponse {
     receive(send(server.address, head, &framed(message)).await).await
 }
 
 #[tokio::test]
-async fn a_page_calls_over_http_1_and_reads_message_and_status() {
+async fn a_page_calls_over_http_1_and_receives_messages_and_a_status() {
     let server = server(ready(), |_| ()).await;
     let answer = post(&server, &call("Digest", OURS, ""), &digest("今天天气很好。\n明天也是。")).await;
     assert_eq!((answer.status, answer.grpc_status()), (200, 0), "{answer:?}");
@@ -174,14 +174,14 @@ async fn a_page_calls_over_http_1_and_reads_message_and_status() {
     assert!(matches!(events.last(), Some(Event::Statistics(_))), "{events:?}");
     assert_eq!((events.len(), answer.grpc_status()), (4, 0));
 
-    // gRPC itself goes on beside it, and both are counted alike.
+    // gRPC works on the same port, and both are counted alike.
     server.raw_client().await.digest(digest("文。")).await.unwrap();
     let counted = "yizhai_requests_total{rpc=\"Digest\",code=\"OK\"} 2";
     assert!(server.metrics.text().contains(counted), "{}", server.metrics.text());
 }
 
 #[tokio::test]
-async fn a_page_calls_over_tls_and_grpc_goes_on_beside_it() {
+async fn a_page_calls_over_tls_on_the_same_port_as_grpc() {
     let directory = tempfile::tempdir().unwrap();
     let authority = CertificateAuthority::new();
     let tls = Tls::load(write_tls_files(directory.path(), &authority, None), true).unwrap();
@@ -194,7 +194,7 @@ async fn a_page_calls_over_tls_and_grpc_goes_on_beside_it() {
     let answer = receive(socket).await;
     assert_eq!(answer.status, 200, "{answer:?}");
     let kinds: Vec<u8> = answer.frames().into_iter().map(|(kind, _)| kind).collect();
-    assert_eq!(kinds, [0, TRAILERS], "one message, then the trailers");
+    assert_eq!(kinds, [0, TRAILERS], "expected one message and the trailers");
     assert_eq!(answer.grpc_status(), 0);
     assert_eq!(answer.messages::<pb::DigestResponse>()[0].sections.len(), 2);
 
@@ -205,9 +205,9 @@ async fn a_page_calls_over_tls_and_grpc_goes_on_beside_it() {
 }
 
 #[tokio::test]
-async fn a_browser_is_given_leave_for_our_pages_and_for_no_others() {
+async fn a_preflight_allows_only_the_configured_origins() {
     let server = server(ready(), |_| ()).await;
-    let asked = async |origin: &str| {
+    let preflight = async |origin: &str| {
         let head = format!(
             "OPTIONS /yizhai.v1.DigestService/Digest HTTP/1.1\r\nOrigin: {origin}\r\n\
              Access-Control-Request-Method: POST\r\n\
@@ -215,12 +215,12 @@ async fn a_browser_is_given_leave_for_our_pages_and_for_no_others() {
         );
         receive(send(server.address, &head, b"").await).await
     };
-    let leave = asked(OURS).await;
-    assert_eq!((leave.status, leave.header("access-control-allow-origin")), (200, Some(OURS)));
-    assert!(leave.header("access-control-allow-methods").unwrap().contains("POST"));
-    assert!(leave.header("access-control-allow-headers").unwrap().contains("authorization"));
-    assert_eq!(asked(THEIRS).await.header("access-control-allow-origin"), None);
-    // A call without leave is refused by the server, too.
+    let allowed = preflight(OURS).await;
+    assert_eq!((allowed.status, allowed.header("access-control-allow-origin")), (200, Some(OURS)));
+    assert!(allowed.header("access-control-allow-methods").unwrap().contains("POST"));
+    assert!(allowed.header("access-control-allow-headers").unwrap().contains("authorization"));
+    assert_eq!(preflight(THEIRS).await.header("access-control-allow-origin"), None);
+    // The server also refuses the call itself.
     let refused = post(&server, &call("Digest", THEIRS, ""), &digest("文。")).await;
     assert_eq!(refused.grpc_status(), tonic::Code::PermissionDenied as i32, "{refused:?}");
     assert_eq!(refused.header("access-control-allow-origin"), None);
@@ -228,7 +228,7 @@ async fn a_browser_is_given_leave_for_our_pages_and_for_no_others() {
 }
 
 #[tokio::test]
-async fn a_page_needs_a_token_keeps_its_deadline_and_waits_for_no_place_in_vain() {
+async fn tokens_deadlines_and_limits_apply_to_calls_from_pages() {
     use sha2::Digest as _;
     let files = tempfile::tempdir().unwrap();
     let path = files.path().join("tokens.toml");
@@ -243,8 +243,8 @@ async fn a_page_needs_a_token_keeps_its_deadline_and_waits_for_no_place_in_vain(
         config.limits = Limits { max_requests: 1, max_queued: 0, ..Limits::default() };
     })
     .await;
-    let without = post(&server, &call("Digest", OURS, ""), &digest("文。")).await;
-    assert_eq!(without.grpc_status(), tonic::Code::Unauthenticated as i32);
+    let without_token = post(&server, &call("Digest", OURS, ""), &digest("文。")).await;
+    assert_eq!(without_token.grpc_status(), tonic::Code::Unauthenticated as i32);
 
     let token = "\r\nAuthorization: Bearer one";
     let timeout = format!("{token}\r\nGrpc-Timeout: 300m");
@@ -253,12 +253,12 @@ async fn a_page_needs_a_token_keeps_its_deadline_and_waits_for_no_place_in_vain(
     assert_eq!(overdue.grpc_status(), tonic::Code::DeadlineExceeded as i32);
 
     let request = pb::StreamDigestRequest { input: input(&text), ..Default::default() };
-    let gone = send(server.address, &call("StreamDigest", OURS, token), &framed(&request)).await;
+    let closed = send(server.address, &call("StreamDigest", OURS, token), &framed(&request)).await;
     wait_until(|| server.metrics.text().contains("yizhai_engine_sequences_running 2")).await;
     let full = post(&server, &call("Digest", OURS, token), &digest("文。")).await;
     assert_eq!(full.grpc_status(), tonic::Code::ResourceExhausted as i32);
-    // A page that is closed frees what it had.
-    drop(gone);
+    // Closing the page releases its permit and its sequences.
+    drop(closed);
     wait_until(|| {
         let text = server.metrics.text();
         text.contains("yizhai_requests_in_flight 0") && text.contains("yizhai_engine_sequences_running 0")
@@ -267,7 +267,7 @@ async fn a_page_needs_a_token_keeps_its_deadline_and_waits_for_no_place_in_vain(
 }
 
 #[tokio::test]
-async fn without_origins_http_1_is_not_spoken() {
+async fn http_1_is_not_served_without_origins() {
     let server = Server::start_config(ready(), server_config()).await;
     let mut socket = send(server.address, &call("Digest", OURS, ""), &framed(&digest("文。"))).await;
     let mut answer = Vec::new();

@@ -106,15 +106,15 @@ mod server {
         /// As in the server, without what the conversion never says.
         #[derive(Debug, PartialEq, Eq)]
         pub enum Refusal {
-            Field { field: String, reason: String },
+            InvalidField { field: String, reason: String },
             Document(DocumentError),
-            UnknownModel { asked: String, running: String },
+            UnknownModel { requested: String, running: String },
             UnknownGlossary(String),
         }
 
         impl Refusal {
             pub fn field(field: &str, reason: impl Into<String>) -> Self {
-                Self::Field { field: field.to_owned(), reason: reason.into() }
+                Self::InvalidField { field: field.to_owned(), reason: reason.into() }
             }
         }
 

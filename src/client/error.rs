@@ -1,59 +1,63 @@
-//! What can go wrong on the way to a server, in words for a person.
+//! The errors of the client, worded for its user.
 
 use std::error::Error as _;
 
-/// Why a call failed. The messages hold their causes, so none is told twice by whoever prints the chain.
+/// The error returned by a call or a connection attempt.
+///
+/// The messages include their causes and `source` returns none, so printing the whole chain repeats nothing.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
-    /// The address is no address.
-    #[error("`{address}` is no server address; write it as http://HOST:PORT")]
+    /// The address does not parse.
+    #[error("`{address}` is not a server address; expected http://HOST:PORT or https://HOST:PORT")]
     Address {
-        /// What was given.
+        /// The address that was given.
         address: String,
-        /// Why it does not parse.
+        /// The underlying error.
         cause: tonic::transport::Error,
     },
-    /// The token holds what no header may.
-    #[error("the token holds characters that no token may have")]
+    /// The token cannot be sent in a header.
+    #[error("the token contains characters that are not allowed in an HTTP header")]
     Token,
     /// The certificates cannot be used.
-    #[error("the certificates for {address} cannot be used ({})", root(.source))]
+    #[error("the certificates for {address} cannot be used: {}", root_cause(.source))]
     Tls {
-        /// Where to.
+        /// The address of the server.
         address: String,
-        /// Why.
+        /// The underlying error.
         source: tonic::transport::Error,
     },
-    /// Nobody listens there.
-    #[error("no server can be reached at {address} ({}); is `yizhai serve` running there?", root(.cause))]
+    /// The connection failed.
+    #[error("cannot connect to {address} ({}); is `yizhai serve` running there?", root_cause(.cause))]
     Unreachable {
-        /// Where.
+        /// The address of the server.
         address: String,
-        /// Why.
+        /// The underlying error.
         cause: tonic::transport::Error,
     },
-    /// The server refused or failed.
+    /// The server refused the call or failed, or the connection broke.
     #[error("{}", describe(.0))]
     Status(tonic::Status),
-    /// Servers that are to share one run would not make the same results.
-    #[error("{one} and {other} run different models or prompts; servers that share a run must run the same")]
-    Different {
-        /// One of them.
-        one: String,
-        /// Another one.
-        other: String,
+    /// Two servers of a pool would produce different results.
+    #[error(
+        "{first} and {second} run different models or prompts; all servers of a run must run the same ones"
+    )]
+    DifferentModels {
+        /// One of the servers.
+        first: String,
+        /// A server that differs from it.
+        second: String,
     },
-    /// The servers were there, and then none of them for long.
-    #[error("no server has been ready for {} s; the last word was: {last}", .waited.as_secs())]
-    NoneLeft {
-        /// How long was waited.
+    /// No server of a pool has been ready for too long.
+    #[error("no server has been ready for {} s; the last error was: {last_error}", .waited.as_secs())]
+    NoServerReady {
+        /// The time without a ready server.
         waited: std::time::Duration,
-        /// What was heard last.
-        last: String,
+        /// The last error of any server.
+        last_error: String,
     },
     /// The server ended a stream before it was complete.
-    #[error("the server broke off before {0} was complete")]
-    BrokenOff(&'static str),
+    #[error("the server closed the stream before {0} was complete")]
+    StreamClosed(&'static str),
 }
 
 impl From<tonic::Status> for ClientError {
@@ -62,8 +66,8 @@ impl From<tonic::Status> for ClientError {
     }
 }
 
-/// The innermost cause, which says most.
-fn root(error: &tonic::transport::Error) -> String {
+/// Returns the innermost cause, which is the most specific one.
+fn root_cause(error: &tonic::transport::Error) -> String {
     let mut cause: &dyn std::error::Error = error;
     while let Some(next) = cause.source() {
         cause = next;
@@ -72,11 +76,11 @@ fn root(error: &tonic::transport::Error) -> String {
 }
 
 fn describe(status: &tonic::Status) -> String {
-    // What the server itself says has details; what has a source happened on the way.
-    let on_the_way = status.details().is_empty() && status.source().is_some();
+    // A status that the server sent has details. One with a source was created on this side.
+    let is_connection_error = status.details().is_empty() && status.source().is_some();
     match status.code() {
-        tonic::Code::OutOfRange => format!("the server takes no message of this size ({})", status.message()),
-        _ if on_the_way => "the connection to the server broke; is it still running?".to_owned(),
+        tonic::Code::OutOfRange => format!("the server rejects messages of this size ({})", status.message()),
+        _ if is_connection_error => "lost the connection to the server; is it still running?".to_owned(),
         _ => status.message().to_owned(),
     }
 }

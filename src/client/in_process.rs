@@ -9,31 +9,31 @@ use tonic::transport::{Endpoint, Uri};
 
 use super::Client;
 
-/// Bytes that wait in each direction of the connection.
+/// The size of the buffer in each direction of a connection, in bytes.
 const BUFFER_BYTES: usize = 256 << 10;
 
-/// A client, and the connections that it makes, to be served by a server in this process.
+/// A client and the server's ends of its connections.
 pub struct InProcess<I> {
-    /// The client; it connects when it is first used.
+    /// The client. It connects on first use.
     pub client: Client,
-    /// The server's ends.
+    /// The server's ends of the connections, to be passed to a server as incoming connections.
     pub incoming: I,
 }
 
-/// Makes a client whose connections come out of a stream.
+/// Creates a client whose connections are served in this process.
 pub fn in_process() -> InProcess<impl Stream<Item = io::Result<DuplexStream>> + Send + 'static> {
     let (sender, receiver) = mpsc::channel::<DuplexStream>(1);
     let connector = tower::service_fn(move |_: Uri| {
         let sender = sender.clone();
         async move {
-            let (ours, theirs) = tokio::io::duplex(BUFFER_BYTES);
-            let gone =
-                |_| io::Error::new(io::ErrorKind::ConnectionRefused, "the server in this process has ended");
-            sender.send(theirs).await.map_err(gone)?;
-            Ok::<_, io::Error>(TokioIo::new(ours))
+            let (client_end, server_end) = tokio::io::duplex(BUFFER_BYTES);
+            let stopped =
+                |_| io::Error::new(io::ErrorKind::ConnectionRefused, "the in-process server has stopped");
+            sender.send(server_end).await.map_err(stopped)?;
+            Ok::<_, io::Error>(TokioIo::new(client_end))
         }
     });
-    // The address is never resolved; gRPC only needs one to name.
+    // gRPC needs an address, but this one is never resolved.
     let channel = Endpoint::from_static("http://in-process").connect_with_connector_lazy(connector);
     let incoming = tokio_stream::wrappers::ReceiverStream::new(receiver).map(Ok);
     InProcess { client: Client::new(channel), incoming }

@@ -1,8 +1,7 @@
-//! The typed client of the service, for the command line and for other Rust services.
+//! A typed client of the service, for the command line and for other Rust programs.
 //!
-//! Owns the connection, the retries of what is safe to retry, and errors a person can read. Knows the API
-//! and nothing of what stands behind it.
-
+//! Manages the connection, deadlines, and retries of calls that the server says may be retried. Depends on the API only,
+//! not on the server.
 //!
 //! ```no_run
 //! use std::time::Duration;
@@ -17,12 +16,12 @@
 //! .await?;
 //! let page = std::fs::read("page.txt")?;
 //! let input = pb::Input { source: Some(pb::input::Source::PageBytes(page)), ..Default::default() };
-//! // Asks again when the server is full or still loading, for as long as the timeout allows.
-//! let answer = client.digest(pb::DigestRequest { input: Some(input), ..Default::default() }).await?;
-//! for section in answer.sections {
+//! // Retries while the server is full or still loading its model, within the timeout.
+//! let response = client.digest(pb::DigestRequest { input: Some(input), ..Default::default() }).await?;
+//! for section in response.sections {
 //!     match (section.summary, section.error) {
 //!         (Some(summary), None) => println!("{}", summary.text),
-//!         (_, error) => eprintln!("not done: {error:?}"),
+//!         (_, error) => eprintln!("failed: {error:?}"),
 //!     }
 //! }
 //! # Ok(())
@@ -52,15 +51,15 @@ pub use pool::{DigestItem, ItemFailure, PoolEvent, PoolMember, PoolSettings, Ser
 use crate::pb::{self, digest_service_client::DigestServiceClient};
 use options::Authorize;
 
-/// How long to wait for a connection.
+/// Maximum time to establish a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// How often a quiet connection is tried, and how long its answer may take: a machine that is gone without a word is
-/// noticed within both together.
+/// Time between keepalive pings, and maximum time for the answer to one. A server that vanishes without closing the
+/// connection is detected within twice this time.
 const KEEP_ALIVE: Duration = Duration::from_secs(10);
-/// How long a server that says "come back" is asked again.
+/// The default of [`ClientOptions::retry_time`].
 const RETRY_TIME: Duration = Duration::from_secs(120);
 
-/// A connection to a server; cheap to clone.
+/// A connection to a server. Cheap to clone; all clones share the connection.
 #[derive(Debug, Clone)]
 pub struct Client {
     inner: DigestServiceClient<InterceptedService<Channel, Authorize>>,
@@ -71,15 +70,16 @@ impl Client {
     /// Connects to a server, such as `http://127.0.0.1:50051`, with the default options.
     ///
     /// # Errors
-    /// When the address is malformed or nobody listens there.
+    /// Fails if the address is malformed or the connection cannot be established.
     pub async fn connect(address: &str) -> Result<Self, ClientError> {
         Self::connect_with(address, ClientOptions::default()).await
     }
 
-    /// Connects to a server; with TLS when the address begins with `https`.
+    /// Connects to a server, with TLS if the address begins with `https`.
     ///
     /// # Errors
-    /// When the address is malformed, the certificates cannot be used, or nobody listens there.
+    /// Fails if the address is malformed, the token or the certificates cannot be used, or the connection cannot be
+    /// established.
     pub async fn connect_with(address: &str, options: ClientOptions) -> Result<Self, ClientError> {
         let malformed = |cause| ClientError::Address { address: address.to_owned(), cause };
         let endpoint = Endpoint::from_shared(address.to_owned()).map_err(malformed)?;
@@ -95,27 +95,27 @@ impl Client {
         }
         let unreachable = |cause| ClientError::Unreachable { address: address.to_owned(), cause };
         let authorize = options.authorize().ok_or(ClientError::Token)?;
-        Ok(Self::over(endpoint.connect().await.map_err(unreachable)?, authorize, options))
+        Ok(Self::from_channel(endpoint.connect().await.map_err(unreachable)?, authorize, options))
     }
 
-    /// A client over a channel that is made already, with the default options.
+    /// Creates a client over an existing channel, with the default options.
     pub fn new(channel: Channel) -> Self {
         let options = ClientOptions::default();
-        let authorize = options.authorize().expect("no token is always one that can be sent");
-        Self::over(channel, authorize, options)
+        let authorize = options.authorize().expect("the default options contain no token");
+        Self::from_channel(channel, authorize, options)
     }
 
-    fn over(channel: Channel, authorize: Authorize, options: ClientOptions) -> Self {
+    fn from_channel(channel: Channel, authorize: Authorize, options: ClientOptions) -> Self {
         let inner = DigestServiceClient::with_interceptor(channel, authorize)
             .max_decoding_message_size(usize::MAX)
             .max_encoding_message_size(usize::MAX);
         Self { inner, options }
     }
 
-    /// Digests one input and waits for the whole of it.
+    /// Digests one input and waits for the complete result.
     ///
     /// # Errors
-    /// What the server answers, after the retries that it allows.
+    /// Returns the server's error once it allows no further retry.
     pub async fn digest(&self, message: pb::DigestRequest) -> Result<pb::DigestResponse, ClientError> {
         let call = |request| {
             let mut inner = self.inner.clone();
@@ -124,11 +124,11 @@ impl Client {
         self.retry(&message, self.options.timeout, call).await
     }
 
-    /// Digests one input and streams the structure, the sections and the sums. At the end of `timeout`, or that of the
-    /// options, the stream ends with DEADLINE_EXCEEDED, after all that was finished.
+    /// Digests one input and streams its structure, its sections and the statistics. If `timeout` passes, or that of the
+    /// options if `timeout` is `None`, the stream ends with DEADLINE_EXCEEDED after all sections that were finished.
     ///
     /// # Errors
-    /// What the server answers, after the retries that it allows.
+    /// Returns the server's error once it allows no further retry.
     pub async fn stream_digest(
         &self,
         message: pb::StreamDigestRequest,
@@ -144,7 +144,7 @@ impl Client {
     /// Digests many inputs over one stream.
     ///
     /// # Errors
-    /// What the server answers. Nothing is retried: the requests are consumed as they are sent.
+    /// Returns the server's error. The call is not retried, because the requests are consumed as they are sent.
     pub async fn digest_many(
         &self,
         requests: impl futures::Stream<Item = pb::DigestManyRequest> + Send + 'static,
@@ -154,10 +154,10 @@ impl Client {
         Ok(self.inner.clone().digest_many(request).await?.into_inner())
     }
 
-    /// Finds the structure of an input.
+    /// Returns the structure of an input.
     ///
     /// # Errors
-    /// What the server answers, after the retries that it allows.
+    /// Returns the server's error once it allows no further retry.
     pub async fn segment(&self, input: pb::Input) -> Result<pb::Document, ClientError> {
         let message = pb::SegmentRequest { input: Some(input) };
         let call = |request| {
@@ -168,10 +168,10 @@ impl Client {
         Ok(response.document.unwrap_or_default())
     }
 
-    /// What a result made now would be made with; `None` while the server can make none.
+    /// Returns the models and prompts that the server runs, or `None` if it is not ready.
     ///
     /// # Errors
-    /// What the server answers, after the retries that it allows.
+    /// Returns the server's error once it allows no further retry.
     pub async fn running(&self) -> Result<Option<pb::Provenance>, ClientError> {
         let request = pb::ListModelsRequest { page_size: 1, ..pb::ListModelsRequest::default() };
         let call = |request| {
@@ -181,10 +181,10 @@ impl Client {
         Ok(self.retry(&request, self.options.timeout, call).await?.running)
     }
 
-    /// Lists the models that the server knows.
+    /// Lists the models that the server supports.
     ///
     /// # Errors
-    /// What the server answers, after the retries that it allows.
+    /// Returns the server's error once it allows no further retry.
     pub async fn list_models(&self) -> Result<Vec<pb::Model>, ClientError> {
         let mut request = pb::ListModelsRequest::default();
         let mut models = Vec::new();
@@ -202,7 +202,8 @@ impl Client {
         }
     }
 
-    /// Repeats a call as long as the server says that it may be repeated, and when. All tries together have `timeout`.
+    /// Repeats a call while the server answers with RetryInfo, after the delay given there. `timeout` applies to all
+    /// attempts together.
     async fn retry<M: Clone, T, F>(
         &self,
         message: &M,
@@ -212,19 +213,19 @@ impl Client {
     where
         F: Future<Output = Result<tonic::Response<T>, Status>>,
     {
-        let began = Instant::now();
-        let patience =
+        let start = Instant::now();
+        let retry_time =
             timeout.map_or(self.options.retry_time, |timeout| timeout.min(self.options.retry_time));
         let policy = ExponentialBuilder::default()
             .with_jitter()
             .without_max_times()
             .with_max_delay(Duration::from_secs(10))
-            .with_total_delay(Some(patience));
+            .with_total_delay(Some(retry_time));
         let attempt = || {
             let mut request = Request::new(message.clone());
             timeout
                 .into_iter()
-                .for_each(|timeout| request.set_timeout(timeout.saturating_sub(began.elapsed())));
+                .for_each(|timeout| request.set_timeout(timeout.saturating_sub(start.elapsed())));
             call(request)
         };
         let response = attempt
@@ -236,7 +237,7 @@ impl Client {
     }
 }
 
-/// How long the server wants us to wait before we ask again; `None` when we must not.
+/// Returns the delay after which the server allows a retry, or `None` if it allows none.
 fn retry_delay(status: &tonic::Status) -> Option<Duration> {
     status.get_details_retry_info().map(|info| info.retry_delay.unwrap_or_default())
 }

@@ -1,4 +1,4 @@
-//! How a client connects, who it is, and how long it waits.
+//! The options of a client: credentials, trusted certificates and time limits.
 
 use std::{fmt, time::Duration};
 
@@ -9,22 +9,20 @@ use tonic::{
     transport::{Certificate, ClientTlsConfig, Identity},
 };
 
-/// How long a server that says "come back" is asked again, if nothing else is said.
-const RETRY_TIME: Duration = Duration::from_secs(120);
+use super::RETRY_TIME;
 
-/// How a client connects, who it is, and how long it waits.
+/// The options of a [`Client`](super::Client).
 #[derive(Clone)]
 pub struct ClientOptions {
-    /// The bearer token to send.
+    /// The bearer token to send with every call.
     pub token: Option<String>,
-    /// The roots that the server's certificate must lead to, as PEM; `None` takes those of the system.
+    /// The root certificates that the server's certificate must chain to, as PEM. `None` uses the system's.
     pub ca_pem: Option<Vec<u8>>,
-    /// The client's own certificate and key, as PEM, for mutual TLS.
+    /// The client's certificate and private key for mutual TLS, as PEM.
     pub identity_pem: Option<(Vec<u8>, Vec<u8>)>,
-    /// How long a call may take with all its tries; the server is told, and stops at the deadline. `None` means as long
-    /// as it takes.
+    /// Maximum duration of a call including its retries. The server receives it as the deadline. `None` means no limit.
     pub timeout: Option<Duration>,
-    /// How long a server that says "come back" is asked again.
+    /// Maximum time for which a call is retried when the server answers with RetryInfo. Two minutes by default.
     pub retry_time: Duration,
 }
 
@@ -36,7 +34,7 @@ impl Default for ClientOptions {
 
 impl fmt::Debug for ClientOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // No secrets: what is debugged is logged some day.
+        // Debug output may end up in a log, so it must not contain secrets.
         f.debug_struct("ClientOptions")
             .field("token", &self.token.as_ref().map(|_| "(hidden)"))
             .field("timeout", &self.timeout)
@@ -46,6 +44,7 @@ impl fmt::Debug for ClientOptions {
 }
 
 impl ClientOptions {
+    /// Returns the TLS configuration.
     pub(super) fn tls(&self) -> ClientTlsConfig {
         let tls = ClientTlsConfig::new();
         let tls = match &self.ca_pem {
@@ -58,7 +57,7 @@ impl ClientOptions {
         }
     }
 
-    /// What sends the token along; `None` when the token cannot stand in a header.
+    /// Returns the interceptor that adds the token, or `None` if the token is not valid in a header.
     pub(super) fn authorize(&self) -> Option<Authorize> {
         let header = self.token.as_ref().map(|token| format!("Bearer {token}").parse()).transpose().ok()?;
         let header = header.map(|mut value: MetadataValue<Ascii>| {
@@ -69,7 +68,7 @@ impl ClientOptions {
     }
 }
 
-/// Sends the token along.
+/// Adds the token to every request.
 #[derive(Debug, Clone)]
 pub(super) struct Authorize {
     header: Option<MetadataValue<Ascii>>,

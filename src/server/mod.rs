@@ -1,17 +1,18 @@
-//! The gRPC server: the API over a pipeline.
+//! The gRPC server: serves the API with a pipeline.
 //!
 //! ```text
-//! socket ─listen, tls─▶ (web) ─▶ observe ─▶ gate ─▶ service ─convert─▶ Job ─work─▶ pipeline
-//!                                   │        │         └───── status ◀── errors ──────┘
-//!                                metrics   auth, admission, deadline
+//! socket ─▶ transport ─▶ observe ─▶ gate ─▶ service ─convert─▶ Job ─▶ work ─▶ pipeline
+//!                           │         │        └─────── status ◀── errors ──────┘
+//!                        metrics   auth, admission, deadline
 //! ```
 //!
-//! Called by `cli`. Owns what is gRPC and nothing else: no segmentation, no prompts, no checks.
+//! Called by `cli`. Everything that is specific to gRPC is here and nothing else: no segmentation, no prompts, no checks.
 
 mod convert;
 mod gate;
 mod model;
 mod observe;
+mod rpc;
 mod service;
 mod status;
 mod transport;
@@ -39,40 +40,40 @@ use crate::{
     pb::{self, digest_service_server::DigestServiceServer},
 };
 
-/// The largest message to the health service, which holds a name.
+/// Maximum size of a message to the health service, which contains only a name, in bytes.
 const MAX_HEALTH_BYTES: usize = 4 << 10;
 
-/// The glossaries that requests may name.
+/// The glossaries that requests may select, by name.
 pub type Glossaries = BTreeMap<String, Arc<Glossary>>;
 
-/// What a server needs beside its model.
+/// The configuration of a server, apart from its model.
 pub struct ServerConfig {
-    /// The bounds on requests.
+    /// The limits on requests.
     pub limits: Limits,
-    /// The bounds on what a connection may do.
+    /// The limits on a connection.
     pub http2: Http2,
-    /// Who may call.
+    /// The rules that decide who may call.
     pub access: Access,
-    /// How often the tokens are looked at for changes.
+    /// Time between checks for changed tokens.
     pub reload_interval: Duration,
-    /// Whether the server describes its API to callers.
+    /// Serve gRPC server reflection.
     pub reflection: bool,
-    /// The pages whose scripts may call by gRPC-Web; without any only gRPC over HTTP/2 is spoken.
+    /// The origins whose scripts may call over gRPC-Web. If empty, gRPC-Web is off.
     pub web_origins: Vec<Origin>,
-    /// Tells the models that this build knows, for ListModels; `running` is filled in by the server.
+    /// Returns the models that this build supports, for ListModels. The server fills in `running`.
     pub known_models: Box<dyn Fn() -> Vec<pb::Model> + Send + Sync>,
-    /// The glossaries that requests may name, each with the terms that come with the build.
+    /// The glossaries that requests may select, each including the built-in terms.
     pub glossaries: Glossaries,
-    /// How long requests in flight may take after the shutdown began.
+    /// Maximum time for requests in flight to finish after the shutdown began.
     pub grace_period: Duration,
-    /// Results that were made before; `None` makes everything anew.
+    /// The result cache. `None` computes every result again.
     pub cache: Option<ResultCache>,
-    /// Where calls are counted.
+    /// The metrics of the server.
     pub metrics: Metrics,
 }
 
 impl ServerConfig {
-    /// The defaults: everybody may call, within the default bounds.
+    /// Returns the default configuration: everyone may call, within the default limits.
     pub fn new(known_models: Box<dyn Fn() -> Vec<pb::Model> + Send + Sync>) -> Self {
         Self {
             limits: Limits::default(),
@@ -90,26 +91,26 @@ impl ServerConfig {
     }
 }
 
-/// What can end a server other than its shutdown.
+/// The error returned when a server ends for a reason other than a complete shutdown.
 #[derive(Debug, thiserror::Error)]
 pub enum ServerError {
     /// The transport failed.
     #[error("the server failed: {0}")]
     Transport(#[from] tonic::transport::Error),
     /// The reflection service could not be built from the API's descriptors.
-    #[error("the API's descriptors are broken: {0}")]
+    #[error("the API's descriptors are not valid: {0}")]
     Reflection(#[from] tonic_reflection::server::Error),
     /// Requests were still in flight when the grace period ended.
-    #[error("requests were still in flight after the grace period of {0:?}; they were dropped")]
+    #[error("cancelled the requests that were still in flight after the grace period of {0:?}")]
     GracePeriod(Duration),
 }
 
-/// Serves connections until `shutdown` completes, then finishes what is in flight.
+/// Serves connections until `shutdown` completes, and then finishes the requests in flight.
 ///
-/// Health answers NOT_SERVING, and digests UNAVAILABLE, until the model in `slot` is ready.
+/// Until the model in `slot` is ready, health checks answer NOT_SERVING and digests UNAVAILABLE.
 ///
 /// # Errors
-/// When the transport fails, or requests outlast the grace period.
+/// Fails if the transport fails or requests are still in flight when the grace period ends.
 pub async fn run<IO>(
     incoming: impl Stream<Item = io::Result<IO>> + Send + 'static,
     slot: ModelSlot,
@@ -131,7 +132,7 @@ where
     };
     let (v1, v1alpha) = reflection.unzip();
     let ServerConfig { limits, http2, ref access, reload_interval, grace_period, ref metrics, .. } = config;
-    metrics.show(slot.clone());
+    metrics.register_slot(slot.clone());
     let admission = gate::admission::Admission::new(limits, metrics.clone());
     let web = web::Web::new(&config.web_origins);
     let gate = gate::GateLayer { access: access.clone(), admission, limits, web: web.clone() };
@@ -148,7 +149,7 @@ where
         async move {
             shutdown.await;
             slot.drain();
-            tracing::info!("draining");
+            tracing::info!("shutting down: finishing the requests in flight");
             draining.cancel();
         }
     };

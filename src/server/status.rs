@@ -1,4 +1,4 @@
-//! Errors as gRPC statuses with google.rpc details: one exhaustive match for each kind of error.
+//! Maps errors to gRPC statuses with google.rpc details: one exhaustive match for each kind of error.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -10,73 +10,73 @@ use crate::{document::DocumentError, engine::SubmitError, pipeline::PipelineErro
 
 /// The domain of every ErrorInfo.
 const DOMAIN: &str = "yizhai.v1";
-/// When to come back to a server that is full.
+/// The retry delay suggested by a server at one of its limits.
 const RETRY_WHEN_FULL: Duration = Duration::from_secs(1);
-/// When to come back to a server whose model is loading or that is about to end.
+/// The retry delay suggested while the model is loading or the server is shutting down.
 const RETRY_WHEN_UNAVAILABLE: Duration = Duration::from_secs(2);
 
-/// Why a request is refused before any work is done on it.
+/// The reason why a request is refused or its stream ended, other than a failure of the pipeline.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Refusal {
     #[error("{field}: {reason}")]
-    Field { field: String, reason: String },
+    InvalidField { field: String, reason: String },
     #[error("{0}")]
     Document(#[from] DocumentError),
-    #[error("the model `{asked}` is not running here; this server runs `{running}`")]
-    UnknownModel { asked: String, running: String },
-    #[error("this server holds no glossary named `{0}`")]
+    #[error("the model `{requested}` is not running on this server, which runs `{running}`")]
+    UnknownModel { requested: String, running: String },
+    #[error("this server has no glossary named `{0}`")]
     UnknownGlossary(String),
-    #[error("the message is larger than {limit} bytes, which is this server's limit; split it")]
+    #[error("the message exceeds this server's limit of {limit} bytes; split it")]
     MessageTooLarge { limit: usize },
     #[error("the message is malformed: {0}")]
     Malformed(String),
     #[error("the message did not arrive within {0:?}")]
-    TooSlow(Duration),
-    #[error("nothing was read of the answer for {0:?}; the rest was given up")]
-    Stalled(Duration),
-    #[error("the deadline passed while the request waited for its turn")]
+    MessageTooSlow(Duration),
+    #[error("the client read nothing for {0:?}; the remaining work was cancelled")]
+    ReaderTooSlow(Duration),
+    #[error("the deadline passed while the request was queued")]
     DeadlineInQueue,
-    #[error("the deadline passed; what was finished has been sent")]
+    #[error("the deadline passed; everything finished before it has been sent")]
     Deadline,
-    #[error(
-        "{limit} requests are being worked on and {queued} wait, which is this server's limit; try again"
-    )]
+    #[error("the server is at its limit of {limit} running and {queued} queued requests; try again later")]
     TooManyRequests { limit: usize, queued: usize },
-    #[error("all requests together hold more than {limit} bytes, which is this server's limit; try again")]
+    #[error("all requests together exceed this server's limit of {limit} bytes; try again later")]
     TooManyBytes { limit: usize },
-    #[error("{limit} of your requests are being worked on or wait, which is your limit; try again")]
+    #[error("you are at your limit of {limit} running and queued requests; try again later")]
     ClientBusy { limit: usize },
-    #[error("you may send {limit} requests in a minute; try again")]
+    #[error("you are at your limit of {limit} requests per minute; try again later")]
     ClientTooFast { limit: u32, retry_after: Duration },
-    #[error("a stream may hold {limit} items; send the rest in another one")]
+    #[error("a stream may contain at most {limit} items; send the others in another stream")]
     TooManyItems { limit: usize },
-    #[error("this server wants a token: send `authorization: Bearer TOKEN`")]
+    #[error("this server requires a token; send `authorization: Bearer TOKEN`")]
     NoToken,
-    #[error("the token is not one of this server's")]
+    #[error("this server does not accept the token")]
     WrongToken,
-    #[error("the token `{name}` may not call {rpc}")]
-    NotAllowed { name: String, rpc: String },
-    #[error("pages of {0} may not call this server")]
-    Origin(String),
-    #[error("the model is being loaded; try again")]
+    #[error("the token `{name}` does not grant access to {rpc}")]
+    RpcNotAllowed { name: String, rpc: &'static str },
+    #[error("this server does not implement the RPC")]
+    UnknownRpc,
+    #[error("pages from {0} may not call this server")]
+    OriginNotAllowed(String),
+    #[error("the model is still loading; try again later")]
     Loading,
-    #[error("the server is about to end; try again")]
+    #[error("the server is shutting down; try again later")]
     Draining,
-    #[error("the model could not be started or has failed; the server's log says why")]
-    Broken,
+    #[error("the model failed to start or stopped working; see the server's log")]
+    EngineFailed,
 }
 
 impl Refusal {
-    /// A field that is missing or holds what it must not.
+    /// Returns the refusal of a field that is missing or not valid.
     pub(super) fn field(field: &str, reason: impl Into<String>) -> Self {
-        Self::Field { field: field.to_owned(), reason: reason.into() }
+        Self::InvalidField { field: field.to_owned(), reason: reason.into() }
     }
 
-    /// The status, with details.
+    /// Returns the status to send, with details.
     pub(super) fn status(&self, request_id: &str) -> Status {
         let mut details = ErrorDetails::new();
         let (code, reason) = match self {
-            Self::Field { field, reason } => {
+            Self::InvalidField { field, reason } => {
                 details.add_bad_request_violation(field, reason);
                 (Code::InvalidArgument, "INVALID_FIELD")
             }
@@ -84,8 +84,8 @@ impl Refusal {
                 details.add_bad_request_violation("input", error.to_string());
                 (Code::InvalidArgument, document_reason(error))
             }
-            Self::UnknownModel { asked, .. } => {
-                details.set_resource_info("model", asked, "", self.to_string());
+            Self::UnknownModel { requested, .. } => {
+                details.set_resource_info("model", requested, "", self.to_string());
                 (Code::NotFound, "UNKNOWN_MODEL")
             }
             Self::UnknownGlossary(name) => {
@@ -100,8 +100,8 @@ impl Refusal {
                 details.add_bad_request_violation("message", self.to_string());
                 (Code::InvalidArgument, "MALFORMED_MESSAGE")
             }
-            Self::TooSlow(_) => (Code::DeadlineExceeded, "MESSAGE_TOO_SLOW"),
-            Self::Stalled(_) => (Code::Aborted, "READER_TOO_SLOW"),
+            Self::MessageTooSlow(_) => (Code::DeadlineExceeded, "MESSAGE_TOO_SLOW"),
+            Self::ReaderTooSlow(_) => (Code::Aborted, "READER_TOO_SLOW"),
             Self::DeadlineInQueue | Self::Deadline => (Code::DeadlineExceeded, "DEADLINE_EXCEEDED"),
             Self::TooManyRequests { .. } => {
                 details.set_retry_info(Some(RETRY_WHEN_FULL));
@@ -125,11 +125,12 @@ impl Refusal {
             }
             Self::NoToken => (Code::Unauthenticated, "NO_TOKEN"),
             Self::WrongToken => (Code::Unauthenticated, "WRONG_TOKEN"),
-            Self::NotAllowed { name, .. } => {
+            Self::RpcNotAllowed { name, .. } => {
                 details.set_resource_info("token", name, "", self.to_string());
                 (Code::PermissionDenied, "RPC_NOT_ALLOWED")
             }
-            Self::Origin(_) => (Code::PermissionDenied, "ORIGIN_NOT_ALLOWED"),
+            Self::UnknownRpc => (Code::Unimplemented, "UNKNOWN_RPC"),
+            Self::OriginNotAllowed(_) => (Code::PermissionDenied, "ORIGIN_NOT_ALLOWED"),
             Self::Loading => {
                 details.set_retry_info(Some(RETRY_WHEN_UNAVAILABLE));
                 (Code::Unavailable, "MODEL_LOADING")
@@ -138,13 +139,13 @@ impl Refusal {
                 details.set_retry_info(Some(RETRY_WHEN_UNAVAILABLE));
                 (Code::Unavailable, "DRAINING")
             }
-            Self::Broken => (Code::Internal, "ENGINE_FAILED"),
+            Self::EngineFailed => (Code::Internal, "ENGINE_FAILED"),
         };
         with_info(code, self.to_string(), details, reason, request_id)
     }
 }
 
-/// The status of a failed section or job.
+/// Returns the status of a section or request that failed in the pipeline.
 pub(super) fn pipeline_status(error: &PipelineError, request_id: &str) -> Status {
     let (code, reason) = match error {
         PipelineError::Deadline => (Code::DeadlineExceeded, "DEADLINE_EXCEEDED"),
@@ -184,21 +185,21 @@ fn with_info(
     Status::with_error_details(code, message, details)
 }
 
-/// The same status as a message, to stand inside an answer.
+/// Converts a status to the message that represents it inside an answer.
 pub fn to_rpc_status(status: &Status) -> tonic_types::pb::Status {
     let plain = || tonic_types::pb::Status {
         code: status.code() as i32,
         message: status.message().to_owned(),
         details: Vec::new(),
     };
-    // The details of a status that was made here are its serialized message. Without any, nothing would decode as OK.
+    // The details of a status with details are the serialized message. Empty details would decode as OK.
     if status.details().is_empty() {
         return plain();
     }
     tonic_types::pb::Status::decode(status.details()).unwrap_or_else(|_| plain())
 }
 
-/// The status that a message stands for.
+/// Converts the message inside an answer back to a status.
 pub(super) fn from_rpc_status(status: &tonic_types::pb::Status) -> Status {
     let details = status.encode_to_vec();
     Status::with_details(Code::from_i32(status.code), status.message.clone(), details.into())

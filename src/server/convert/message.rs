@@ -1,4 +1,4 @@
-//! Results into messages.
+//! Builds the API's messages from results.
 
 use crate::{
     document::{Article, Document, ElementRole, LabeledText, Span, Text},
@@ -9,7 +9,7 @@ use crate::{
     task::{Task, Tasks},
 };
 
-/// What a result of this pipeline is made with, as far as it does not hang on the request.
+/// Returns the provenance that results of this pipeline have, apart from the glossary of a request.
 pub(in crate::server) fn running_message(pipeline: &Pipeline) -> pb::Provenance {
     provenance(&pipeline.models_used(Tasks::default()), pipeline.prompt_version().to_owned(), String::new())
 }
@@ -27,7 +27,7 @@ fn provenance(models_used: &ModelsUsed, prompt_version: String, glossary_sha256:
     }
 }
 
-/// The structure as a message.
+/// Converts the structure of a document.
 pub(in crate::server) fn document_message(document: &Document) -> pb::Document {
     pb::Document {
         encoding: document.encoding.to_owned(),
@@ -88,8 +88,8 @@ fn span_message(span: Span) -> pb::Span {
     pb::Span { start_byte: signed(span.start), end_byte: signed(span.end) }
 }
 
-/// A section's message and nothing but its place in the page.
-pub(in crate::server) fn place(
+/// Sets the fields of a section's message that give its position in the page.
+pub(in crate::server) fn set_position(
     message: &mut pb::SectionDigest,
     document: &Document,
     (article, section): (usize, usize),
@@ -99,14 +99,14 @@ pub(in crate::server) fn place(
     message.spans = document.articles[article].sections[section].spans().map(span_message).collect();
 }
 
-/// What became of a section, as a message.
+/// Converts the outcome of a section.
 pub(in crate::server) fn outcome_message(
     outcome: SectionOutcome,
     document: &Document,
     request_id: &str,
 ) -> pb::SectionDigest {
     let mut message = pb::SectionDigest::default();
-    place(&mut message, document, (outcome.article, outcome.section));
+    set_position(&mut message, document, (outcome.article, outcome.section));
     match outcome.result {
         Ok(digest) => fill(&mut message, digest),
         Err(error) => message.error = Some(to_rpc_status(&pipeline_status(&error, request_id))),
@@ -119,13 +119,13 @@ fn fill(message: &mut pb::SectionDigest, digest: SectionDigest) {
         true => pb::FinishReason::Stop.into(),
         false => pb::FinishReason::Length.into(),
     };
-    let asked = digest.translation.as_ref();
-    let attempts = [asked.map(|t| t.attempts), digest.summary.as_ref().map(|s| s.attempts)];
+    let translation = digest.translation.as_ref();
+    let attempts = [translation.map(|t| t.attempts), digest.summary.as_ref().map(|s| s.attempts)];
     let verdict = pb::Verdict {
         passed: digest.findings.is_empty(),
         findings: digest.findings.iter().map(finding_message).collect(),
-        numbers: asked.map(|t| numbers_message(t.numbers)),
-        terms: asked.map(|t| terms_message(t.terms)),
+        numbers: translation.map(|t| numbers_message(t.numbers)),
+        terms: translation.map(|t| terms_message(t.terms)),
         attempts: index(attempts.into_iter().flatten().max().unwrap_or_default()),
     };
     message.summary = digest.summary.map(|summary| pb::Summary {
@@ -280,15 +280,16 @@ fn terms_message(counts: TermCounts) -> pb::Tally {
     }
 }
 
-/// Adds a section to the sums.
-pub(in crate::server) fn add(sums: &mut pb::DigestStatistics, section: &pb::SectionDigest) {
+/// Adds a section to the totals of a digest.
+pub(in crate::server) fn add_section(totals: &mut pb::DigestStatistics, section: &pb::SectionDigest) {
     let timings = section.timings.unwrap_or_default();
-    sums.sections += 1;
-    sums.failed_sections += i32::from(section.error.is_some());
-    sums.sections_with_findings += i32::from(section.verdict.as_ref().is_some_and(|verdict| !verdict.passed));
-    sums.prompt_tokens += timings.prompt_tokens;
-    sums.cached_tokens += timings.cached_tokens;
-    sums.completion_tokens += timings.completion_tokens;
+    totals.sections += 1;
+    totals.failed_sections += i32::from(section.error.is_some());
+    totals.sections_with_findings +=
+        i32::from(section.verdict.as_ref().is_some_and(|verdict| !verdict.passed));
+    totals.prompt_tokens += timings.prompt_tokens;
+    totals.cached_tokens += timings.cached_tokens;
+    totals.completion_tokens += timings.completion_tokens;
 }
 
 fn index(value: usize) -> i32 {

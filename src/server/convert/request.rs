@@ -1,4 +1,4 @@
-//! Requests into jobs: the only place where they are validated.
+//! Validates requests and converts them to jobs. No other module validates requests.
 
 use std::{ops::RangeInclusive, sync::Arc, time::Instant};
 
@@ -12,16 +12,16 @@ use crate::{
     task::{Task, Tasks},
 };
 
-/// The summary limits that are accepted, in characters.
+/// The range of summary limits, in characters.
 pub const SUMMARY_CHARS: RangeInclusive<usize> = 10..=2_000;
-/// How many attempts may be asked for.
+/// The range of attempts.
 pub const MAX_ATTEMPTS: RangeInclusive<usize> = 1..=8;
-/// The name that asks for no terms at all.
+/// The name of the empty glossary.
 pub const NO_GLOSSARY: &str = "none";
-/// The longest request or item id, in bytes.
+/// Maximum length of a request or item id, in bytes.
 const MAX_ID_BYTES: usize = 128;
 
-/// The caller's id of a request, or the one that the server gave the call.
+/// Returns the caller's id of a request, or the server's id of the call if there is none.
 pub(in crate::server) fn request_id(given: &str, call: &str) -> Result<String, Refusal> {
     if given.is_empty() {
         return Ok(call.to_owned());
@@ -30,7 +30,7 @@ pub(in crate::server) fn request_id(given: &str, call: &str) -> Result<String, R
     Ok(given.to_owned())
 }
 
-/// Refuses an id that cannot stand in a log line.
+/// Refuses an id that is not safe to log.
 pub(in crate::server) fn check_id(field: &str, id: &str) -> Result<(), Refusal> {
     if id.is_empty() || id.len() > MAX_ID_BYTES || !id.bytes().all(|b| b.is_ascii_graphic() || b == b' ') {
         return Err(Refusal::field(field, format!("must be 1 to {MAX_ID_BYTES} printable ASCII characters")));
@@ -38,7 +38,7 @@ pub(in crate::server) fn check_id(field: &str, id: &str) -> Result<(), Refusal> 
     Ok(())
 }
 
-/// Parses the input into its structure. Takes time on a large page: not for a runtime thread.
+/// Parses an input. Must not run on a runtime thread if the input is large.
 pub(in crate::server) fn document(input: Option<pb::Input>, limits: &Limits) -> Result<Document, Refusal> {
     use pb::input::Source;
     let input = input.ok_or_else(|| Refusal::field("input", "is required"))?;
@@ -46,7 +46,7 @@ pub(in crate::server) fn document(input: Option<pb::Input>, limits: &Limits) -> 
     let bounds = document::Limits { max_bytes: limits.max_page_bytes };
     let mut document = match input.source {
         None => {
-            return Err(Refusal::field("input.source", "one of page_text, page_bytes, article is required"));
+            return Err(Refusal::field("input.source", "must be set: page_text, page_bytes or article"));
         }
         Some(Source::PageText(text)) => document::parse_text(&text, format, &bounds)?,
         Some(Source::PageBytes(bytes)) => document::parse(&bytes, format, &bounds)?,
@@ -56,12 +56,12 @@ pub(in crate::server) fn document(input: Option<pb::Input>, limits: &Limits) -> 
     if document.articles.is_empty() {
         return Err(Refusal::field(
             "input",
-            "holds titles at most and no text under them: nothing to digest",
+            "contains no text apart from titles, so there is nothing to digest",
         ));
     }
     let sections: usize = document.articles.iter().map(|article| article.sections.len()).sum();
     if sections > limits.max_sections {
-        let reason = format!("holds {sections} sections; the limit is {}: split it", limits.max_sections);
+        let reason = format!("contains {sections} sections; the limit is {}; split it", limits.max_sections);
         return Err(Refusal::field("input", reason));
     }
     Ok(document)
@@ -74,11 +74,11 @@ fn format(value: i32) -> Result<InputFormat, Refusal> {
         Ok(pb::PageFormat::Lines) => Ok(InputFormat::Lines),
         Ok(pb::PageFormat::Html) => Ok(InputFormat::Html),
         Ok(pb::PageFormat::Markdown) => Ok(InputFormat::Markdown),
-        Err(_) => Err(Refusal::field("input.page_format", format!("{value} is no PageFormat"))),
+        Err(_) => Err(Refusal::field("input.page_format", format!("{value} is not a PageFormat"))),
     }
 }
 
-/// An article that comes in parts.
+/// Converts an article whose structure the caller knows.
 fn structured(article: pb::Article, limits: &Limits) -> Result<Document, Refusal> {
     let bytes = prost::Message::encoded_len(&article);
     if bytes > limits.max_page_bytes {
@@ -96,7 +96,7 @@ fn structured(article: pb::Article, limits: &Limits) -> Result<Document, Refusal
         })
         .collect();
     if !sections.iter().flat_map(|s| &s.paragraphs).any(|p| !p.text.trim().is_empty()) {
-        return Err(Refusal::field("input.article.sections", "hold no paragraph with text"));
+        return Err(Refusal::field("input.article.sections", "contain no paragraph with text"));
     }
     let article = Article {
         headline: element(article.headline),
@@ -112,8 +112,8 @@ fn structured(article: pb::Article, limits: &Limits) -> Result<Document, Refusal
     Ok(Document { encoding: "", articles: vec![article], notes: Vec::new(), regions: Vec::new() })
 }
 
-/// The pipeline that a request asks for: with each task's own model, or with the one that it names.
-pub(in crate::server) fn chosen(
+/// Returns the pipeline for a request: restricted to the model that it names, or with the model configured for each task.
+pub(in crate::server) fn select_pipeline(
     pipeline: &Pipeline,
     options: Option<&pb::DigestOptions>,
 ) -> Result<Pipeline, Refusal> {
@@ -121,26 +121,27 @@ pub(in crate::server) fn chosen(
         "" => Ok(pipeline.clone()),
         id => pipeline.restricted_to(id).ok_or_else(|| {
             let running: Vec<_> = pipeline.models().into_iter().map(|model| model.id.as_str()).collect();
-            Refusal::UnknownModel { asked: id.to_owned(), running: running.join("`, `") }
+            Refusal::UnknownModel { requested: id.to_owned(), running: running.join("`, `") }
         }),
     }
 }
 
-/// Refuses tasks that the pipeline's models cannot be asked for.
+/// Refuses tasks that the pipeline's models do not support.
 pub(in crate::server) fn check_tasks(tasks: Tasks, pipeline: &Pipeline) -> Result<(), Refusal> {
     match pipeline.unsupported_task(tasks) {
         None => Ok(()),
         Some((task, model)) => {
-            let results = match task {
-                Task::Summary => "summaries",
-                Task::Translation => "translations",
+            let verb = match task {
+                Task::Summary => "summarize",
+                Task::Translation => "translate",
             };
-            Err(Refusal::field("options.tasks", format!("the model `{}` cannot make {results}", model.id)))
+            let reason = format!("the model `{}` cannot {verb}", model.id);
+            Err(Refusal::field("options.tasks", reason))
         }
     }
 }
 
-/// The job for a parsed document.
+/// Validates the options of a request and returns the job for its document.
 pub(in crate::server) fn job(
     document: Document,
     options: Option<pb::DigestOptions>,
@@ -175,7 +176,7 @@ fn max_attempts(value: i32) -> Result<usize, Refusal> {
     }
     usize::try_from(value).ok().filter(|attempts| MAX_ATTEMPTS.contains(attempts)).ok_or_else(|| {
         let (low, high) = (MAX_ATTEMPTS.start(), MAX_ATTEMPTS.end());
-        Refusal::field("options.max_attempts", format!("{value} is not between {low} and {high}"))
+        Refusal::field("options.max_attempts", format!("must be between {low} and {high}, not {value}"))
     })
 }
 
@@ -189,7 +190,7 @@ fn tasks(values: &[i32]) -> Result<Tasks, Refusal> {
             Ok(pb::Task::Unspecified) => tasks = Tasks::default(),
             Ok(pb::Task::Summary) => tasks.insert(Task::Summary),
             Ok(pb::Task::Translation) => tasks.insert(Task::Translation),
-            Err(_) => return Err(Refusal::field("options.tasks", format!("{value} is no Task"))),
+            Err(_) => return Err(Refusal::field("options.tasks", format!("{value} is not a Task"))),
         }
     }
     Ok(tasks)
@@ -201,7 +202,7 @@ fn summary_chars(value: i32) -> Result<usize, Refusal> {
     }
     usize::try_from(value).ok().filter(|chars| SUMMARY_CHARS.contains(chars)).ok_or_else(|| {
         let (low, high) = (SUMMARY_CHARS.start(), SUMMARY_CHARS.end());
-        Refusal::field("options.summary_max_chars", format!("{value} is not between {low} and {high}"))
+        Refusal::field("options.summary_max_chars", format!("must be between {low} and {high}, not {value}"))
     })
 }
 
@@ -212,13 +213,13 @@ fn sampling(given: Option<pb::Sampling>) -> Result<Sampling, Refusal> {
     let refuse =
         |field: &str, reason: String| Err(Refusal::field(&format!("options.sampling.{field}"), reason));
     if !(given.temperature > 0.0 && given.temperature <= 2.0) {
-        return refuse("temperature", format!("{} is not between 0 and 2", given.temperature));
+        return refuse("temperature", format!("must be between 0 and 2, not {}", given.temperature));
     }
     if !(given.top_p >= 0.0 && given.top_p <= 1.0) {
-        return refuse("top_p", format!("{} is not between 0 and 1", given.top_p));
+        return refuse("top_p", format!("must be between 0 and 1, not {}", given.top_p));
     }
     let Ok(top_k) = usize::try_from(given.top_k) else {
-        return refuse("top_k", format!("{} is negative", given.top_k));
+        return refuse("top_k", "must not be negative".to_owned());
     };
     Ok(Sampling::Random {
         temperature: given.temperature,
@@ -230,13 +231,16 @@ fn sampling(given: Option<pb::Sampling>) -> Result<Sampling, Refusal> {
 
 fn terms(given: Vec<pb::Term>, limits: &Limits) -> Result<Vec<Term>, Refusal> {
     if given.len() > limits.max_terms {
-        let reason = format!("{} are too many; the limit is {}", given.len(), limits.max_terms);
+        let reason = format!("contains {} terms; the limit is {}", given.len(), limits.max_terms);
         return Err(Refusal::field("options.terms", reason));
     }
     let term = |(index, term): (usize, pb::Term)| {
         let term = Term::new(&term.source, &term.target);
         if term.source.is_empty() || term.target.is_empty() {
-            return Err(Refusal::field(&format!("options.terms[{index}]"), "needs a source and a target"));
+            return Err(Refusal::field(
+                &format!("options.terms[{index}]"),
+                "must have a source and a target",
+            ));
         }
         Ok(term)
     };
@@ -250,8 +254,8 @@ mod tests {
 
     use super::*;
 
-    /// A request with something in every field.
-    fn whole() -> Vec<u8> {
+    /// Returns an encoded request that uses every field.
+    fn full_request() -> Vec<u8> {
         let text = |text: &str| Some(pb::Text { text: text.to_owned(), spans: Vec::new() });
         let article = pb::Article {
             headline: text("标题"),
@@ -275,8 +279,8 @@ mod tests {
         pb::DigestRequest { input: Some(input), options: Some(options), request_id }.encode_to_vec()
     }
 
-    /// What becomes of bytes that came as a request: a job, or the field that is wrong.
-    fn job_of(bytes: &[u8]) -> Option<Result<Job, Refusal>> {
+    /// Decodes and validates a request. Returns `None` if the bytes are not a message.
+    fn parse_request(bytes: &[u8]) -> Option<Result<Job, Refusal>> {
         let pb::DigestRequest { input, options, request_id: id } = pb::DigestRequest::decode(bytes).ok()?;
         let limits = Limits::default();
         let parsed = request_id(&id, "call").and_then(|_| document(input, &limits));
@@ -289,14 +293,14 @@ mod tests {
     }
 
     #[test]
-    fn a_title_alone_is_refused_and_not_lost_in_silence() {
+    fn rejects_a_page_without_text_under_its_titles() {
         let source = Some(pb::input::Source::PageText("广告\n".to_owned()));
         let refusal = document(Some(pb::Input { source, page_format: 1 }), &Limits::default()).unwrap_err();
-        assert!(refusal.to_string().contains("input: holds titles at most"), "{refusal}");
+        assert!(refusal.to_string().contains("input: contains no text apart from titles"), "{refusal}");
     }
 
     #[test]
-    fn a_title_without_text_beside_an_article_is_told() {
+    fn reports_a_title_without_text_next_to_an_article() {
         let page = "省图书馆新馆开放\n　　本报讯 省图书馆新馆今天开放，首日迎来读者3万人次。\n\n广告\n";
         let source = Some(pb::input::Source::PageText(page.to_owned()));
         let document = document(Some(pb::Input { source, page_format: 1 }), &Limits::default()).unwrap();
@@ -306,26 +310,26 @@ mod tests {
     }
 
     #[test]
-    fn a_whole_request_is_a_job() {
-        let job = job_of(&whole()).unwrap().unwrap();
+    fn accepts_a_request_that_uses_every_field() {
+        let job = parse_request(&full_request()).unwrap().unwrap();
         assert_eq!((job.summary_max_chars, job.max_attempts), (80, 2));
     }
 
     proptest! {
         #[test]
-        fn no_bytes_make_a_job_with_what_is_out_of_bounds(
+        fn mutated_requests_never_give_a_job_outside_the_limits(
             changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>(), 0..3u8), 1..6),
         ) {
-            let mut bytes = whole();
-            for (at, byte, how) in changes {
+            let mut bytes = full_request();
+            for (at, byte, mutation) in changes {
                 let at = at.index(bytes.len());
-                match how {
+                match mutation {
                     0 => bytes[at] = byte,
                     1 => bytes.insert(at, byte),
                     _ => drop(bytes.remove(at)),
                 }
             }
-            if let Some(Ok(job)) = job_of(&bytes) {
+            if let Some(Ok(job)) = parse_request(&bytes) {
                 prop_assert!(SUMMARY_CHARS.contains(&job.summary_max_chars));
                 prop_assert!(MAX_ATTEMPTS.contains(&job.max_attempts));
                 prop_assert!(!job.document.articles.is_empty());

@@ -1,6 +1,7 @@
-//! How much the server takes on: one set of permits for the whole process, a queue before them, and a share
-//! for each client. Asked by `gate` before the body of a request is read, so that memory stays flat however many
-//! requests arrive.
+//! Admission: one set of permits for the whole process, a bounded queue in front of it, quotas for each caller, and a
+//! byte budget for all messages together.
+//!
+//! Called by the gate before the body of a request is read, so memory stays bounded however many requests arrive.
 
 use std::{
     collections::HashMap,
@@ -18,37 +19,37 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use super::deadline;
 use crate::server::{observe::Metrics, status::Refusal};
 
-/// After this many clients, those that were silent for a while are forgotten by the rate limit.
-const FORGET_CLIENTS_ABOVE: usize = 10_000;
+/// The number of callers above which a rate limiter forgets those that were idle long enough to have their full quota.
+const MAX_REMEMBERED_CALLERS: usize = 10_000;
 
-/// The bounds on requests. Over one of them a request is refused at once, naming the bound.
+/// The limits on requests. A request that exceeds one is refused at once with an error that names the limit.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// The largest page or article, in bytes.
+    /// Maximum size of a page or an article, in bytes.
     pub max_page_bytes: usize,
-    /// The largest message, in bytes; `None` means twice the page and what may stand beside it.
+    /// Maximum size of a message, in bytes. `None` means twice `max_page_bytes`, but at least 4 MiB.
     pub max_message_bytes: Option<usize>,
-    /// The most bytes of all requests together that are being received or worked on.
+    /// Maximum size of all requests that are being received or processed, in bytes.
     pub max_bytes_in_flight: usize,
-    /// The most sections of one request.
+    /// Maximum number of sections in a request.
     pub max_sections: usize,
-    /// The most terms of one request.
+    /// Maximum number of terms in a request.
     pub max_terms: usize,
-    /// The most requests that are worked on at once, over all connections.
+    /// Maximum number of requests processed at the same time, over all connections.
     pub max_requests: usize,
-    /// The most requests that wait for a place, first come first served.
+    /// Maximum number of requests waiting for a permit. They are served in order of arrival.
     pub max_queued: usize,
-    /// The most requests of one client that are worked on or wait.
+    /// Maximum number of running and queued requests of one caller.
     pub max_requests_per_client: usize,
-    /// The most requests of one client in a minute; `None` means any number.
+    /// Maximum number of requests per minute of one caller. `None` means unlimited.
     pub requests_per_minute: Option<NonZeroU32>,
-    /// The most items of one DigestMany call that are worked on at once.
+    /// Maximum number of items of one DigestMany call processed at the same time.
     pub max_items_in_flight: usize,
-    /// The most items of one DigestMany call.
+    /// Maximum number of items in a DigestMany call.
     pub max_items: usize,
-    /// How long a message may take to arrive, and a stream of items may stay silent while the server waits for it.
+    /// Maximum time for a message to arrive, and maximum silence of an item stream while the server waits for it.
     pub receive_timeout: Duration,
-    /// How long a reader of a stream may take nothing before the work for it is given up.
+    /// Maximum time for which a client may read nothing from a response stream before its work is cancelled.
     pub stall_timeout: Duration,
 }
 
@@ -73,24 +74,24 @@ impl Default for Limits {
 }
 
 impl Limits {
-    /// The largest message, in bytes.
+    /// Returns the maximum size of a message, in bytes.
     pub(crate) fn message_bytes(&self) -> usize {
         self.max_message_bytes.unwrap_or_else(|| self.max_page_bytes.saturating_mul(2).max(4 << 20))
     }
 }
 
-/// A caller, as far as quotas are concerned.
+/// The identity of a caller, to which its quotas apply.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::server) struct Caller {
-    /// The name of its token, of its certificate, or its address.
+    /// The name of its token or of its certificate, or its address.
     pub(in crate::server) name: Arc<str>,
-    /// Its own bound on requests in flight, if its token has one.
+    /// The limit on requests in flight that its token sets, in place of the server's.
     pub(in crate::server) max_requests: Option<usize>,
-    /// Its own bound on requests in a minute, if its token has one.
+    /// The limit on requests per minute that its token sets, in place of the server's.
     pub(in crate::server) requests_per_minute: Option<NonZeroU32>,
 }
 
-/// Lets requests in while there is room; cheap to clone.
+/// Admits requests within the limits. Cheap to clone.
 #[derive(Clone)]
 pub(in crate::server) struct Admission {
     inner: Arc<Inner>,
@@ -99,17 +100,17 @@ pub(in crate::server) struct Admission {
 struct Inner {
     limits: Limits,
     permits: Arc<Semaphore>,
-    waiting: AtomicUsize,
-    /// Bytes of requests, in all rooms.
+    queued: AtomicUsize,
+    /// The sum of all reservations.
     bytes: AtomicUsize,
-    /// Requests in flight of each client that has any.
-    clients: Mutex<HashMap<Arc<str>, usize>>,
-    /// One limiter for each rate that is in force: the server's, and those of tokens.
-    rates: Mutex<HashMap<NonZeroU32, Arc<DefaultKeyedRateLimiter<Arc<str>>>>>,
+    /// Running and queued requests of each caller that has any.
+    callers: Mutex<HashMap<Arc<str>, usize>>,
+    /// One limiter for each rate in force: the server's, and those of tokens.
+    rate_limiters: Mutex<HashMap<NonZeroU32, Arc<DefaultKeyedRateLimiter<Arc<str>>>>>,
     metrics: Metrics,
 }
 
-/// A place; free again when the last clone is dropped.
+/// The permission to process a request, released when the last clone is dropped.
 #[derive(Clone)]
 pub(in crate::server) struct Permit {
     _held: Arc<HeldPermit>,
@@ -120,19 +121,19 @@ struct HeldPermit {
     slot: CallerSlot,
 }
 
-/// One of a client's requests.
+/// One of a caller's running and queued requests.
 struct CallerSlot {
     admission: Admission,
-    client: Arc<str>,
+    caller: Arc<str>,
 }
 
-/// The memory that the messages of one call take up; free again when it is dropped.
+/// The share of the byte budget that the messages of one call occupy, released on drop.
 pub(in crate::server) struct ByteReservation {
     admission: Admission,
     bytes: AtomicUsize,
 }
 
-/// One of the requests that wait.
+/// The place of a request in the queue, given up on drop.
 struct QueuePosition<'a>(&'a Inner);
 
 impl Admission {
@@ -140,32 +141,32 @@ impl Admission {
         let inner = Inner {
             permits: Arc::new(Semaphore::new(limits.max_requests)),
             limits,
-            waiting: AtomicUsize::new(0),
+            queued: AtomicUsize::new(0),
             bytes: AtomicUsize::new(0),
-            clients: Mutex::default(),
-            rates: Mutex::default(),
+            callers: Mutex::default(),
+            rate_limiters: Mutex::default(),
             metrics,
         };
         Self { inner: Arc::new(inner) }
     }
 
-    /// A place to be held as long as the request is worked on. Waits for it while the queue has room, and no longer
-    /// than to `deadline`.
+    /// Returns a permit to hold while the request is processed. If none is free, waits for one until `deadline`, or
+    /// refuses the request if the queue is full.
     pub(in crate::server) async fn admit(
         &self,
-        client: &Caller,
+        caller: &Caller,
         deadline: Option<Instant>,
     ) -> Result<Permit, Refusal> {
-        self.check_rate(client)?;
-        let slot = self.caller_slot(client)?;
+        self.check_rate(caller)?;
+        let slot = self.caller_slot(caller)?;
         let permits = self.inner.permits.clone();
         let permit = match permits.clone().try_acquire_owned() {
             Ok(permit) => permit,
             Err(_) => {
-                let _position = self.queue()?;
-                let began = Instant::now();
+                let _position = self.enqueue()?;
+                let start = Instant::now();
                 let waited = deadline::before(deadline, permits.acquire_owned()).await;
-                self.inner.metrics.queue_time_s.observe(began.elapsed().as_secs_f64());
+                self.inner.metrics.queue_time_s.observe(start.elapsed().as_secs_f64());
                 // The semaphore is never closed.
                 waited.ok_or(Refusal::DeadlineInQueue)?.map_err(|_| Refusal::Draining)?
             }
@@ -174,15 +175,15 @@ impl Admission {
         Ok(Permit { _held: Arc::new(HeldPermit { _permit: permit, slot }) })
     }
 
-    /// Room for a call, in which nothing lies yet.
+    /// Returns an empty reservation for a call.
     pub(in crate::server) fn reserve_bytes(&self) -> Arc<ByteReservation> {
         Arc::new(ByteReservation { admission: self.clone(), bytes: AtomicUsize::new(0) })
     }
 
-    fn queue(&self) -> Result<QueuePosition<'_>, Refusal> {
-        let Inner { limits, waiting, metrics, .. } = &*self.inner;
-        let joined = waiting.fetch_update(Ordering::AcqRel, Ordering::Acquire, |waiting| {
-            (waiting < limits.max_queued).then_some(waiting + 1)
+    fn enqueue(&self) -> Result<QueuePosition<'_>, Refusal> {
+        let Inner { limits, queued, metrics, .. } = &*self.inner;
+        let joined = queued.fetch_update(Ordering::AcqRel, Ordering::Acquire, |queued| {
+            (queued < limits.max_queued).then_some(queued + 1)
         });
         let (limit, queued) = (limits.max_requests, limits.max_queued);
         joined.map_err(|_| Refusal::TooManyRequests { limit, queued })?;
@@ -190,31 +191,31 @@ impl Admission {
         Ok(QueuePosition(&self.inner))
     }
 
-    /// Counts a request of a client.
-    fn caller_slot(&self, client: &Caller) -> Result<CallerSlot, Refusal> {
-        let limit = client.max_requests.unwrap_or(self.inner.limits.max_requests_per_client);
-        let mut clients = self.inner.clients.lock().unwrap_or_else(PoisonError::into_inner);
-        let in_flight = clients.entry(client.name.clone()).or_default();
+    /// Counts a request against the caller's quota.
+    fn caller_slot(&self, caller: &Caller) -> Result<CallerSlot, Refusal> {
+        let limit = caller.max_requests.unwrap_or(self.inner.limits.max_requests_per_client);
+        let mut callers = self.inner.callers.lock().unwrap_or_else(PoisonError::into_inner);
+        let in_flight = callers.entry(caller.name.clone()).or_default();
         if *in_flight >= limit {
             return Err(Refusal::ClientBusy { limit });
         }
         *in_flight += 1;
-        Ok(CallerSlot { admission: self.clone(), client: client.name.clone() })
+        Ok(CallerSlot { admission: self.clone(), caller: caller.name.clone() })
     }
 
-    fn check_rate(&self, client: &Caller) -> Result<(), Refusal> {
-        let Some(limit) = client.requests_per_minute.or(self.inner.limits.requests_per_minute) else {
+    fn check_rate(&self, caller: &Caller) -> Result<(), Refusal> {
+        let Some(limit) = caller.requests_per_minute.or(self.inner.limits.requests_per_minute) else {
             return Ok(());
         };
         let limiter = {
-            let mut rates = self.inner.rates.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut limiters = self.inner.rate_limiters.lock().unwrap_or_else(PoisonError::into_inner);
             let new = || Arc::new(DefaultKeyedRateLimiter::keyed(Quota::per_minute(limit)));
-            rates.entry(limit).or_insert_with(new).clone()
+            limiters.entry(limit).or_insert_with(new).clone()
         };
-        if limiter.len() > FORGET_CLIENTS_ABOVE {
+        if limiter.len() > MAX_REMEMBERED_CALLERS {
             limiter.retain_recent();
         }
-        limiter.check_key(&client.name).map_err(|until| Refusal::ClientTooFast {
+        limiter.check_key(&caller.name).map_err(|until| Refusal::ClientTooFast {
             limit: limit.get(),
             retry_after: until.wait_time_from(DefaultClock::default().now()),
         })
@@ -222,7 +223,7 @@ impl Admission {
 }
 
 impl ByteReservation {
-    /// Takes room for bytes that have arrived, if the process has any left.
+    /// Reserves bytes that have arrived, or refuses them if they exceed what is left of the budget.
     pub(in crate::server) fn grow(&self, bytes: usize) -> Result<(), Refusal> {
         let Inner { limits, bytes: sum, metrics, .. } = &*self.admission.inner;
         let limit = limits.max_bytes_in_flight;
@@ -235,14 +236,15 @@ impl ByteReservation {
         Ok(())
     }
 
-    /// Gives back the room of a message that is done, of a call that goes on.
+    /// Releases the bytes of one message of a call that continues. Releases at most what is reserved.
     pub(in crate::server) fn release(&self, bytes: usize) {
-        let taken = |taken: usize| Some(taken.saturating_sub(bytes));
-        // The function never refuses.
-        let held = self.bytes.fetch_update(Ordering::AcqRel, Ordering::Acquire, taken).unwrap_or_default();
-        let freed = held.min(bytes);
-        self.admission.inner.bytes.fetch_sub(freed, Ordering::AcqRel);
-        self.admission.inner.metrics.request_bytes.dec_by(signed(freed));
+        let remaining = |reserved: usize| Some(reserved.saturating_sub(bytes));
+        // The closure always returns a value, so this cannot fail.
+        let reserved =
+            self.bytes.fetch_update(Ordering::AcqRel, Ordering::Acquire, remaining).unwrap_or_default();
+        let released = reserved.min(bytes);
+        self.admission.inner.bytes.fetch_sub(released, Ordering::AcqRel);
+        self.admission.inner.metrics.request_bytes.dec_by(signed(released));
     }
 }
 
@@ -258,7 +260,7 @@ fn signed(bytes: usize) -> i64 {
 
 impl Drop for QueuePosition<'_> {
     fn drop(&mut self) {
-        self.0.waiting.fetch_sub(1, Ordering::AcqRel);
+        self.0.queued.fetch_sub(1, Ordering::AcqRel);
         self.0.metrics.queued.dec();
     }
 }
@@ -271,11 +273,11 @@ impl Drop for HeldPermit {
 
 impl Drop for CallerSlot {
     fn drop(&mut self) {
-        let mut clients = self.admission.inner.clients.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(in_flight) = clients.get_mut(&self.client) {
+        let mut callers = self.admission.inner.callers.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(in_flight) = callers.get_mut(&self.caller) {
             *in_flight -= 1;
             if *in_flight == 0 {
-                clients.remove(&self.client);
+                callers.remove(&self.caller);
             }
         }
     }
@@ -285,7 +287,7 @@ impl Drop for CallerSlot {
 mod tests {
     use super::*;
 
-    fn client(name: &str) -> Caller {
+    fn caller(name: &str) -> Caller {
         Caller { name: name.into(), max_requests: None, requests_per_minute: None }
     }
 
@@ -294,76 +296,76 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn those_who_wait_have_their_turn_in_order_and_the_queue_is_bounded() {
+    async fn queued_requests_are_admitted_in_order_and_the_queue_is_bounded() {
         let limits = Limits { max_requests: 1, max_queued: 2, ..Limits::default() };
         let admission = admission(limits);
-        let first = admission.admit(&client("a"), None).await.unwrap();
+        let first = admission.admit(&caller("a"), None).await.unwrap();
         let order = Arc::new(Mutex::new(Vec::new()));
         let waiting: Vec<_> = ["b", "c"]
             .map(|name| {
                 let (admission, order) = (admission.clone(), order.clone());
                 tokio::spawn(async move {
-                    let _place = admission.admit(&client(name), None).await.unwrap();
+                    let _permit = admission.admit(&caller(name), None).await.unwrap();
                     order.lock().unwrap().push(name);
                 })
             })
             .into();
-        while admission.inner.waiting.load(Ordering::Acquire) < 2 {
+        while admission.inner.queued.load(Ordering::Acquire) < 2 {
             tokio::task::yield_now().await;
         }
-        let refused = admission.admit(&client("d"), None).await.err();
+        let refused = admission.admit(&caller("d"), None).await.err();
         assert_eq!(refused, Some(Refusal::TooManyRequests { limit: 1, queued: 2 }));
         drop(first);
         for task in waiting {
             task.await.unwrap();
         }
         assert_eq!(*order.lock().unwrap(), ["b", "c"]);
-        assert!(admission.inner.clients.lock().unwrap().is_empty(), "clients are forgotten");
+        assert!(admission.inner.callers.lock().unwrap().is_empty(), "idle callers are forgotten");
     }
 
     #[tokio::test]
-    async fn a_client_has_its_share_and_its_rate_and_others_are_not_harmed() {
+    async fn quotas_and_rates_apply_to_each_caller_separately() {
         let per_minute = NonZeroU32::new(3);
         let limits =
             Limits { max_requests_per_client: 1, requests_per_minute: per_minute, ..Limits::default() };
         let admission = admission(limits);
-        let held = admission.admit(&client("a"), None).await.unwrap();
-        assert_eq!(admission.admit(&client("a"), None).await.err(), Some(Refusal::ClientBusy { limit: 1 }));
-        assert!(admission.admit(&client("b"), None).await.is_ok());
+        let held = admission.admit(&caller("a"), None).await.unwrap();
+        assert_eq!(admission.admit(&caller("a"), None).await.err(), Some(Refusal::ClientBusy { limit: 1 }));
+        assert!(admission.admit(&caller("b"), None).await.is_ok());
         drop(held);
-        assert!(admission.admit(&client("a"), None).await.is_ok());
+        assert!(admission.admit(&caller("a"), None).await.is_ok());
         let Some(Refusal::ClientTooFast { limit: 3, retry_after }) =
-            admission.admit(&client("a"), None).await.err()
+            admission.admit(&caller("a"), None).await.err()
         else {
-            panic!("the fourth request within a minute was let in")
+            panic!("the fourth request within a minute was admitted")
         };
         assert!(retry_after > Duration::ZERO && retry_after <= Duration::from_secs(60));
-        let own = Caller { requests_per_minute: NonZeroU32::new(100), ..client("a") };
+        let own = Caller { requests_per_minute: NonZeroU32::new(100), ..caller("a") };
         assert!(admission.admit(&own, None).await.is_ok());
     }
 
     #[test]
-    fn all_messages_together_have_a_bound_and_what_is_done_makes_room() {
+    fn reservations_share_one_budget_and_released_bytes_can_be_reserved_again() {
         let admission = admission(Limits { max_bytes_in_flight: 100, ..Limits::default() });
-        let (one, other) = (admission.reserve_bytes(), admission.reserve_bytes());
-        one.grow(60).unwrap();
-        other.grow(30).unwrap();
-        assert_eq!(other.grow(11), Err(Refusal::TooManyBytes { limit: 100 }));
-        one.release(20);
-        other.grow(11).unwrap();
-        drop(one);
-        other.grow(59).unwrap();
-        drop(other);
+        let (first, second) = (admission.reserve_bytes(), admission.reserve_bytes());
+        first.grow(60).unwrap();
+        second.grow(30).unwrap();
+        assert_eq!(second.grow(11), Err(Refusal::TooManyBytes { limit: 100 }));
+        first.release(20);
+        second.grow(11).unwrap();
+        drop(first);
+        second.grow(59).unwrap();
+        drop(second);
         assert_eq!(admission.inner.bytes.load(Ordering::Acquire), 0);
         assert!(admission.inner.metrics.text().contains("yizhai_request_bytes 0"));
     }
 
     #[tokio::test]
-    async fn nobody_waits_beyond_the_deadline() {
+    async fn a_queued_request_waits_no_longer_than_its_deadline() {
         let admission = admission(Limits { max_requests: 1, ..Limits::default() });
-        let _held = admission.admit(&client("a"), None).await.unwrap();
+        let _held = admission.admit(&caller("a"), None).await.unwrap();
         let soon = Instant::now() + Duration::from_millis(20);
-        assert_eq!(admission.admit(&client("b"), Some(soon)).await.err(), Some(Refusal::DeadlineInQueue));
-        assert_eq!(admission.inner.waiting.load(Ordering::Acquire), 0);
+        assert_eq!(admission.admit(&caller("b"), Some(soon)).await.err(), Some(Refusal::DeadlineInQueue));
+        assert_eq!(admission.inner.queued.load(Ordering::Acquire), 0);
     }
 }

@@ -1,7 +1,7 @@
-//! Who calls: by bearer token, by certificate, or by address; and what a token may call.
+//! Authentication by bearer token, client certificate or address, and authorization of RPCs by token.
 //!
-//! A token file holds hashes, so that who reads it cannot call. Tokens are random, which makes one SHA-256 enough;
-//! they are compared in constant time, each with all entries.
+//! A token file contains hashes, so reading it does not let anyone call. Tokens are random, so one round of SHA-256 is
+//! enough. A presented token is compared with every entry in constant time.
 
 use std::{
     num::NonZeroU32,
@@ -17,65 +17,67 @@ use subtle::{ConditionallySelectable, ConstantTimeEq};
 
 use super::admission::Caller;
 use crate::server::{
+    rpc::{ApiRpc, Scope},
     status::Refusal,
     transport::{Peer, reload::Reload},
 };
 
-/// The RPCs that a token can be bound to.
-const RPCS: [&str; 5] = ["Digest", "StreamDigest", "DigestMany", "Segment", "ListModels"];
-
-/// Who may call.
+/// The access rules of a server.
 #[derive(Clone, Default)]
 pub struct Access {
-    /// The tokens that are accepted; `None` lets everybody call.
+    /// The accepted tokens. `None` lets everyone call.
     pub tokens: Option<Tokens>,
-    /// Whether health is answered without a token.
+    /// Answer health checks without a token.
     pub health_open: bool,
 }
 
 impl Access {
-    /// No tokens: everybody may call.
+    /// Returns rules that let everyone call.
     pub fn open() -> Self {
         Self { tokens: None, health_open: true }
     }
 
-    /// The caller, when it may call `rpc` of the API (`None`: something else).
-    pub(in crate::server) fn client(
+    /// Identifies the caller and checks that it may make a call of this scope.
+    pub(in crate::server) fn authorize(
         &self,
         headers: &HeaderMap,
         peer: Option<&Peer>,
-        rpc: Option<&str>,
+        scope: Scope,
     ) -> Result<Caller, Refusal> {
-        if let Some(tokens) = &self.tokens {
-            return tokens.client(headers, rpc);
+        match &self.tokens {
+            Some(tokens) if !(scope == Scope::OpenHealth && self.health_open) => {
+                tokens.authorize(headers, scope)
+            }
+            _ => {
+                let name = peer.map_or_else(|| "in-process".into(), |peer| peer.name.clone());
+                Ok(Caller { name, max_requests: None, requests_per_minute: None })
+            }
         }
-        let name: Arc<str> = peer.map_or_else(|| "in-process".into(), |peer| peer.name.clone());
-        Ok(Caller { name, max_requests: None, requests_per_minute: None })
     }
 }
 
-/// Why a token file cannot be used.
+/// The error returned for a token file that cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum TokensError {
-    /// It cannot be read.
-    #[error("cannot read the tokens in {path}: {source}")]
+    /// The file cannot be read.
+    #[error("cannot read the token file {path}: {source}")]
     Read {
-        /// The file.
+        /// The path of the file.
         path: PathBuf,
-        /// Why.
+        /// The underlying error.
         source: std::io::Error,
     },
-    /// It is not in the form of a token file.
-    #[error("{path} holds no tokens: {reason}")]
+    /// The file is not a valid token file.
+    #[error("{path} is not a valid token file: {reason}")]
     Malformed {
-        /// The file.
+        /// The path of the file.
         path: PathBuf,
-        /// Where and why.
+        /// The mistake, without secrets.
         reason: String,
     },
 }
 
-/// The tokens of a file; cheap to clone, replaced in the background when the file changes.
+/// The tokens of a file. Cheap to clone; all clones see a reload.
 #[derive(Clone)]
 pub struct Tokens {
     path: PathBuf,
@@ -98,23 +100,25 @@ struct TokenEntry {
     rpcs: Option<Vec<String>>,
 }
 
+/// A validated [`TokenEntry`].
 struct AccessToken {
     sha256: [u8; 32],
-    client: Caller,
-    rpcs: Option<Vec<String>>,
+    caller: Caller,
+    /// The only RPCs of the API that the token may call. `None` allows all.
+    rpcs: Option<Vec<ApiRpc>>,
 }
 
 impl Tokens {
     /// Reads a token file.
     ///
     /// # Errors
-    /// When it cannot be read, or holds no tokens, an unknown key, or what is no hash.
+    /// Fails if the file cannot be read, contains no tokens, or has an entry that is not valid.
     pub fn load(path: &Path) -> Result<Self, TokensError> {
         let tokens = read(path)?;
         Ok(Self { path: path.to_owned(), current: Arc::new(ArcSwap::from_pointee(tokens)) })
     }
 
-    fn client(&self, headers: &HeaderMap, rpc: Option<&str>) -> Result<Caller, Refusal> {
+    fn authorize(&self, headers: &HeaderMap, scope: Scope) -> Result<Caller, Refusal> {
         let header = headers.get(AUTHORIZATION).ok_or(Refusal::NoToken)?;
         let presented = header
             .to_str()
@@ -125,17 +129,17 @@ impl Tokens {
             .ok_or(Refusal::NoToken)?;
         let tokens = self.current.load();
         let token = find(&tokens, presented).ok_or(Refusal::WrongToken)?;
-        match (rpc, &token.rpcs) {
-            (Some(rpc), Some(allowed)) if !allowed.iter().any(|a| a == rpc) => {
-                Err(Refusal::NotAllowed { name: token.client.name.to_string(), rpc: rpc.to_owned() })
+        match (scope, &token.rpcs) {
+            (Scope::Granted(rpc), Some(granted)) if !granted.contains(&rpc) => {
+                Err(Refusal::RpcNotAllowed { name: token.caller.name.to_string(), rpc: rpc.name() })
             }
-            _ => Ok(token.client.clone()),
+            _ => Ok(token.caller.clone()),
         }
     }
 }
 
 impl Reload for Tokens {
-    fn what(&self) -> &'static str {
+    fn description(&self) -> &'static str {
         "tokens"
     }
 
@@ -150,7 +154,7 @@ impl Reload for Tokens {
     }
 }
 
-/// The token that was presented. Takes as long whichever it is.
+/// Finds the presented token. The time this takes does not depend on which token matches.
 fn find<'a>(tokens: &'a [AccessToken], presented: &str) -> Option<&'a AccessToken> {
     let hash: [u8; 32] = Sha256::digest(presented.as_bytes()).into();
     let mut found = u64::MAX;
@@ -167,10 +171,10 @@ fn read(path: &Path) -> Result<Vec<AccessToken>, TokensError> {
 }
 
 fn parse(text: &str) -> Result<Vec<AccessToken>, String> {
-    // The message alone: what toml quotes of the line may be a secret.
+    // Only the message: the line that toml quotes may contain a secret.
     let file: TokenFile = toml::from_str(text).map_err(|error| error.message().to_owned())?;
     if file.token.is_empty() {
-        return Err("it has no [[token]]".to_owned());
+        return Err("it has no [[token]] entry".to_owned());
     }
     let mut names = std::collections::HashSet::new();
     file.token
@@ -178,17 +182,25 @@ fn parse(text: &str) -> Result<Vec<AccessToken>, String> {
         .map(|entry| {
             let TokenEntry { name, sha256, max_requests, requests_per_minute, rpcs } = entry;
             if name.is_empty() || !names.insert(name.clone()) {
-                return Err(format!("the name `{name}` is empty or stands twice"));
+                return Err(format!("the name `{name}` is empty or duplicated"));
             }
             let sha256 = hash_bytes(&sha256)
                 .ok_or_else(|| format!("the sha256 of `{name}` is not 64 hexadecimal digits"))?;
-            if let Some(unknown) = rpcs.iter().flatten().find(|rpc| !RPCS.contains(&rpc.as_str())) {
-                return Err(format!("`{name}` names the rpc `{unknown}`; there are {}", RPCS.join(", ")));
-            }
-            let client = Caller { name: format!("token:{name}").into(), max_requests, requests_per_minute };
-            Ok(AccessToken { sha256, client, rpcs })
+            let rpcs = rpcs.map(|rpcs| parse_rpcs(&name, &rpcs)).transpose()?;
+            let caller = Caller { name: format!("token:{name}").into(), max_requests, requests_per_minute };
+            Ok(AccessToken { sha256, caller, rpcs })
         })
         .collect()
+}
+
+fn parse_rpcs(token: &str, names: &[String]) -> Result<Vec<ApiRpc>, String> {
+    let parse = |name: &String| {
+        ApiRpc::from_name(name).ok_or_else(|| {
+            let known: Vec<_> = ApiRpc::ALL.into_iter().map(ApiRpc::name).collect();
+            format!("`{token}` lists the unknown RPC `{name}`; expected {}", known.join(", "))
+        })
+    };
+    names.iter().map(parse).collect()
 }
 
 fn hash_bytes(hex: &str) -> Option<[u8; 32]> {
@@ -212,24 +224,25 @@ mod tests {
     }
 
     #[test]
-    fn a_token_is_found_by_what_it_hashes_to() {
+    fn a_token_is_found_by_its_hash() {
         let tokens = parse(&(entry("a", "one", "") + &entry("b", "two", "max_requests = 3"))).unwrap();
-        assert_eq!(&*find(&tokens, "one").unwrap().client.name, "token:a");
-        assert_eq!(find(&tokens, "two").unwrap().client.max_requests, Some(3));
+        assert_eq!(&*find(&tokens, "one").unwrap().caller.name, "token:a");
+        assert_eq!(find(&tokens, "two").unwrap().caller.max_requests, Some(3));
         for wrong in ["", "three", "One", "one "] {
             assert!(find(&tokens, wrong).is_none(), "{wrong}");
         }
     }
 
     #[test]
-    fn a_broken_file_is_refused_without_quoting_it() {
+    fn an_invalid_file_is_rejected_without_quoting_it() {
         let cases = [
             (String::new(), "token"),
-            ("token = []".to_owned(), "no [[token]]"),
+            ("token = []".to_owned(), "no [[token]] entry"),
             (entry("a", "x", "quota = 3"), "quota"),
-            (entry("a", "x", "") + &entry("a", "y", ""), "stands twice"),
+            (entry("a", "x", "") + &entry("a", "y", ""), "duplicated"),
             ("[[token]]\nname = \"a\"\nsha256 = \"my secret\"\n".to_owned(), "64 hexadecimal"),
-            (entry("a", "x", "rpcs = [\"Dance\"]"), "Dance"),
+            (entry("a", "x", "rpcs = [\"Segment\", \"Dance\"]"), "unknown RPC `Dance`; expected Digest,"),
+            (entry("a", "x", "rpcs = [\"Check\"]"), "unknown RPC `Check`"),
         ];
         for (text, named) in cases {
             let error = parse(&text).err().unwrap();

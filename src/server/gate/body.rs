@@ -1,5 +1,7 @@
-//! A request's body that must arrive in time and find room: a client that sends a byte a minute holds no place, and many
-//! large bodies together hold no more memory than is allowed.
+//! A request body that must arrive in time and within the byte budget.
+//!
+//! A client that sends one byte a minute cannot hold a permit, and many large bodies together cannot exceed the memory
+//! that admission allows.
 
 use std::{
     pin::Pin,
@@ -15,14 +17,14 @@ use tonic::{Status, body::Body};
 use super::admission::ByteReservation;
 use crate::server::status::Refusal;
 
-/// A body with bounds on the time that the server waits for it, and on the memory of all of them.
+/// A body that fails if the client is too slow or the byte budget is exhausted.
 pub(in crate::server) struct BoundedBody {
     inner: Body,
     reservation: Arc<ByteReservation>,
-    limit: Duration,
-    /// Whether every frame has the whole time; otherwise all of them together.
+    timeout: Duration,
+    /// Every frame has the whole timeout. Otherwise all frames share it.
     each_frame: bool,
-    /// Runs while the server waits.
+    /// Runs while the server waits for the client.
     timer: Option<Pin<Box<Sleep>>>,
 }
 
@@ -30,10 +32,10 @@ impl BoundedBody {
     pub(in crate::server) fn new(
         inner: Body,
         reservation: Arc<ByteReservation>,
-        limit: Duration,
+        timeout: Duration,
         each_frame: bool,
     ) -> Self {
-        Self { inner, reservation, limit, each_frame, timer: None }
+        Self { inner, reservation, timeout, each_frame, timer: None }
     }
 }
 
@@ -56,11 +58,11 @@ impl HttpBody for BoundedBody {
                 Err(refusal) => Some(Err(refusal.status(""))),
             });
         }
-        let limit = this.limit;
+        let timeout = this.timeout;
         let timer =
-            this.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(Instant::now() + limit)));
+            this.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(Instant::now() + timeout)));
         ready!(timer.as_mut().poll(context));
-        Poll::Ready(Some(Err(Refusal::TooSlow(limit).status(""))))
+        Poll::Ready(Some(Err(Refusal::MessageTooSlow(timeout).status(""))))
     }
 
     fn is_end_stream(&self) -> bool {

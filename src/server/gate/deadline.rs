@@ -1,4 +1,4 @@
-//! The caller's deadline, out of the `grpc-timeout` header.
+//! Deadlines: parses the `grpc-timeout` header and stops work when the time is up.
 
 use std::time::{Duration, Instant};
 
@@ -6,21 +6,21 @@ use http::HeaderMap;
 
 use crate::server::status::Refusal;
 
-/// The answer is given this much before the deadline, so that it still arrives: a tenth of the time
-/// allowed, at most this.
+/// Maximum time reserved for the answer to travel. The server answers a tenth of the timeout early, but never more than
+/// this.
 const MARGIN: Duration = Duration::from_millis(100);
 
-/// When the caller stops waiting; `None` without a header.
+/// Returns the time by which the call must be answered, or `None` if the caller sets no timeout.
 pub(in crate::server) fn from_headers(headers: &HeaderMap) -> Result<Option<Instant>, Refusal> {
     let Some(value) = headers.get("grpc-timeout") else { return Ok(None) };
     let timeout = value.to_str().ok().and_then(parse).ok_or_else(|| {
-        Refusal::field("grpc-timeout", "is at most eight digits and one of H, M, S, m, u, n")
+        Refusal::field("grpc-timeout", "must be at most eight digits followed by one of H, M, S, m, u, n")
     })?;
-    // A deadline beyond what the clock can hold is none.
+    // A deadline beyond the range of the clock is no deadline.
     Ok(Instant::now().checked_add(timeout.saturating_sub(MARGIN.min(timeout / 10))))
 }
 
-/// What comes of `work`, if it comes in time.
+/// Returns the output of `work`, or `None` if the deadline passes first.
 pub(in crate::server) async fn before<T>(
     deadline: Option<Instant>,
     work: impl Future<Output = T>,
@@ -31,7 +31,7 @@ pub(in crate::server) async fn before<T>(
     }
 }
 
-/// The earlier of the stream's deadline and the one that an item brings along, which counts from now on.
+/// Returns the earlier of a stream's deadline and that of one item, whose timeout starts now. 0 means no timeout.
 pub(in crate::server) fn with_timeout(
     stream: Option<Instant>,
     timeout_ms: i64,
@@ -44,7 +44,7 @@ pub(in crate::server) fn with_timeout(
     Ok(stream.into_iter().chain(own).min())
 }
 
-/// At most eight digits and a unit, as the gRPC protocol over HTTP/2 lays down.
+/// Parses at most eight digits and a unit, as the specification of gRPC over HTTP/2 requires.
 fn parse(value: &str) -> Option<Duration> {
     let (digits, unit) = value.split_at_checked(value.len().checked_sub(1)?)?;
     if digits.is_empty() || digits.len() > 8 || !digits.bytes().all(|b| b.is_ascii_digit()) {
@@ -67,7 +67,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_item_can_shorten_the_time_of_its_stream_and_not_lengthen_it() {
+    fn an_item_can_only_shorten_the_deadline_of_its_stream() {
         let stream = Instant::now() + Duration::from_secs(60);
         assert_eq!(with_timeout(Some(stream), 0), Ok(Some(stream)));
         assert_eq!(with_timeout(Some(stream), 600_000), Ok(Some(stream)));
@@ -77,12 +77,12 @@ mod tests {
     }
 
     #[test]
-    fn the_header_is_read_as_the_protocol_says() {
+    fn parses_the_header_as_the_specification_requires() {
         assert_eq!(parse("2S"), Some(Duration::from_secs(2)));
         assert_eq!(parse("1500m"), Some(Duration::from_millis(1500)));
         assert_eq!(parse("99999999H"), Some(Duration::from_secs(99_999_999 * 3600)));
-        for broken in ["", "S", "123456789S", "-1S", "1x", "1秒"] {
-            assert_eq!(parse(broken), None, "{broken}");
+        for invalid in ["", "S", "123456789S", "-1S", "1x", "1秒"] {
+            assert_eq!(parse(invalid), None, "{invalid}");
         }
     }
 }

@@ -1,7 +1,7 @@
-//! What every call passes before its body is read: who it comes from, whether it may, by when, and whether there is
-//! room. Turns the transport's own errors into those of the API.
+//! The checks that every call passes before its body is read: origin, RPC, token, deadline and admission.
 //!
-//! A tower layer around all services, put in place by [`super::run`]. Knows headers and no messages.
+//! A tower layer around all services, installed by [`super::run`]. Sees headers and no messages, so a call that is
+//! refused or queued costs no memory beyond its headers. Also turns the transport's own errors into those of the API.
 
 pub(in crate::server) mod admission;
 mod auth;
@@ -26,41 +26,39 @@ pub use admission::Limits;
 pub use auth::{Access, Tokens, TokensError};
 
 use self::{
-    admission::{Admission, ByteReservation, Caller, Permit},
+    admission::{Admission, ByteReservation, Permit},
     body::BoundedBody,
 };
 use super::{
+    rpc::{Rpc, RpcClass},
     status::Refusal,
     transport::{Peer, web::Web},
 };
 
-/// The path of the API's service.
-const DIGEST_SERVICE: &str = "/yizhai.v1.DigestService/";
-const HEALTH_SERVICE: &str = "/grpc.health.v1.Health/";
-
-/// What is known of a call before its message is read; found in the request's extensions.
+/// The facts about a call that are known before its message is read. Stored in the request's extensions.
 #[derive(Clone)]
 pub(in crate::server) struct CallContext {
-    /// The id that the server gave it.
+    /// The id that identifies the call in the log.
     pub(in crate::server) id: Arc<str>,
-    /// When it arrived.
     pub(in crate::server) arrived: Instant,
-    /// When its answer must be there.
+    /// The latest time at which the answer must be sent.
     pub(in crate::server) deadline: Option<Instant>,
-    /// Its permit; `None` for calls that cost nothing.
+    /// `None` for RPCs that need no permit.
     pub(in crate::server) permit: Option<Permit>,
-    /// The memory of its messages.
+    /// The bytes that the call's messages occupy.
     pub(in crate::server) reservation: Arc<ByteReservation>,
 }
 
-/// The id of a call and when it arrived; put into the extensions by `observe`.
+/// The identity of a call, put into the request's extensions by `observe`.
 #[derive(Clone)]
 pub(in crate::server) struct Arrival {
     pub(in crate::server) id: Arc<str>,
     pub(in crate::server) at: Instant,
+    /// `None` if the path names no RPC of this server.
+    pub(in crate::server) rpc: Option<Rpc>,
 }
 
-/// Puts a [`Gate`] around a service.
+/// Wraps services in a [`Gate`].
 #[derive(Clone)]
 pub(in crate::server) struct GateLayer {
     pub(in crate::server) access: Access,
@@ -77,7 +75,7 @@ impl<S> Layer<S> for GateLayer {
     }
 }
 
-/// A service behind the gate.
+/// A service that is called only for admitted calls.
 #[derive(Clone)]
 pub(in crate::server) struct Gate<S> {
     inner: S,
@@ -98,29 +96,27 @@ where
     }
 
     fn call(&mut self, mut request: Request<Body>) -> Self::Future {
-        // What was polled ready is called; the clone takes its place.
+        // The service that was polled ready must be the one that is called; its clone replaces it.
         let next = self.inner.clone();
         let mut inner = std::mem::replace(&mut self.inner, next);
         let layer = self.layer.clone();
         Box::pin(async move {
             let arrival = request.extensions_mut().remove::<Arrival>();
-            let Arrival { id, at } =
-                arrival.unwrap_or_else(|| Arrival { id: new_id().into(), at: Instant::now() });
-            let path = request.uri().path();
-            let is_streamed = path.strip_prefix(DIGEST_SERVICE) == Some("DigestMany");
-            let is_health = path.starts_with(HEALTH_SERVICE);
-            let passed = layer.pass(path, request.headers(), request.extensions().get(), &id, at).await;
-            let call = match passed {
-                Ok(call) => call,
+            let arrival = arrival.expect("`observe` wraps the gate and records every arrival");
+            let id = arrival.id.clone();
+            let checked = layer.check(arrival, request.headers(), request.extensions().get()).await;
+            let (call, class) = match checked {
+                Ok(checked) => checked,
                 Err(refusal) => return Ok(refusal.status(&id).into_http()),
             };
             let reservation = call.reservation.clone();
             request.extensions_mut().insert(call);
-            let received = layer.limits.receive_timeout;
-            let request = match is_health {
-                true => request,
-                false => {
-                    request.map(|body| Body::new(BoundedBody::new(body, reservation, received, is_streamed)))
+            let timeout = layer.limits.receive_timeout;
+            let each_frame = class == RpcClass::ItemStream;
+            let request = match class {
+                RpcClass::Health => request,
+                RpcClass::Unary | RpcClass::ItemStream | RpcClass::Reflection => {
+                    request.map(|body| Body::new(BoundedBody::new(body, reservation, timeout, each_frame)))
                 }
             };
             let response = inner.call(request).await?;
@@ -133,46 +129,34 @@ where
 }
 
 impl GateLayer {
-    async fn pass(
+    /// Admits a call, waiting for a permit if the RPC needs one.
+    async fn check(
         &self,
-        path: &str,
+        arrival: Arrival,
         headers: &HeaderMap,
         peer: Option<&Peer>,
-        id: &Arc<str>,
-        arrived: Instant,
-    ) -> Result<CallContext, Refusal> {
+    ) -> Result<(CallContext, RpcClass), Refusal> {
+        let Arrival { id, at: arrived, rpc } = arrival;
         if let Some(web) = &self.web {
             web.check(headers)?;
         }
-        let rpc = path.strip_prefix(DIGEST_SERVICE);
-        let is_open = path.starts_with(HEALTH_SERVICE) && self.access.health_open;
-        let client = match is_open {
-            true => None,
-            false => Some(self.access.client(headers, peer, rpc)?),
-        };
+        let policy = rpc.ok_or(Refusal::UnknownRpc)?.policy();
+        let caller = self.access.authorize(headers, peer, policy.scope)?;
         let deadline = deadline::from_headers(headers)?;
-        let permit = match (rpc, client) {
-            (Some("Digest" | "StreamDigest" | "DigestMany" | "Segment"), Some(client)) => {
-                Some(self.admit(&client, deadline).await?)
+        let permit = match policy.needs_permit {
+            true => {
+                tracing::Span::current().record("client", &*caller.name);
+                Some(self.admission.admit(&caller, deadline).await?)
             }
-            _ => None,
+            false => None,
         };
-        Ok(CallContext {
-            id: id.clone(),
-            arrived,
-            deadline,
-            permit,
-            reservation: self.admission.reserve_bytes(),
-        })
-    }
-
-    async fn admit(&self, client: &Caller, deadline: Option<Instant>) -> Result<Permit, Refusal> {
-        tracing::Span::current().record("client", &*client.name);
-        self.admission.admit(client, deadline).await
+        let reservation = self.admission.reserve_bytes();
+        Ok((CallContext { id, arrived, deadline, permit, reservation }, policy.class))
     }
 }
 
-/// A new id for a call: a random one for the process, counted on, because every draw would ask the system.
+/// Returns a new id for a call: a random number of the process combined with a counter, because drawing a random
+/// number for every call would cost a system call.
 pub(in crate::server) fn new_id() -> String {
     static FIRST: LazyLock<u128> = LazyLock::new(|| uuid::Uuid::new_v4().as_u128());
     static COUNT: AtomicU64 = AtomicU64::new(0);
@@ -180,16 +164,16 @@ pub(in crate::server) fn new_id() -> String {
     uuid::Uuid::from_u128(*FIRST ^ u128::from(count)).to_string()
 }
 
-/// What the caller did wrong when the transport refused its message; nothing when the answer is the service's own.
+/// Returns the caller's mistake if the response says that the transport rejected its message.
 fn transport_error(headers: &HeaderMap, limit: usize) -> Option<Refusal> {
-    // Most answers carry their status at the end, so that there is none yet.
+    // Most responses carry their status in the trailers, which do not exist yet.
     headers.get("grpc-status")?;
     refused_by_transport(&Status::from_header_map(headers)?, limit)
 }
 
-/// The same for a status that came out of a stream of requests.
+/// Returns the caller's mistake if the transport ended a stream of requests with this status.
 pub(in crate::server) fn refused_by_transport(status: &Status, limit: usize) -> Option<Refusal> {
-    // All statuses of the API have details.
+    // The API's own statuses all carry details.
     if !status.details().is_empty() {
         return None;
     }

@@ -1,4 +1,4 @@
-//! Which model the server runs, and whether it can.
+//! The slot that holds the server's model, and its readiness.
 
 use std::sync::Arc;
 
@@ -10,52 +10,52 @@ use crate::{
     pipeline::Pipeline,
 };
 
-/// Whether the server can digest.
+/// The server's ability to process requests.
 #[derive(Clone)]
 pub enum Readiness {
     /// The model is being fetched or loaded.
     Loading,
-    /// It can.
+    /// The model is ready.
     Ready(Pipeline),
-    /// It cannot and will not.
+    /// The model failed, for this reason, and will not be restarted.
     Failed(String),
-    /// It is finishing what is in flight.
+    /// The server is shutting down and finishes the requests in flight.
     Draining,
 }
 
-/// The place for the server's model; filled once it is loaded. Cheap to clone.
+/// Holds the server's model once it is loaded. Cheap to clone; all clones share the model.
 #[derive(Clone)]
 pub struct ModelSlot {
     sender: Arc<watch::Sender<Readiness>>,
-    /// The counts of the engines that ran last, by the ids of their models; they outlive them.
+    /// The metrics of the engines that ran last, with the ids of their models. They outlive the engines.
     engines: Arc<ArcSwap<Vec<(String, EngineMetrics)>>>,
 }
 
 impl ModelSlot {
-    /// An empty slot: the model is still loading.
+    /// Returns an empty slot, whose model is still loading.
     pub fn loading() -> Self {
         Self { sender: Arc::new(watch::Sender::new(Readiness::Loading)), engines: Arc::default() }
     }
 
-    /// A slot with a model that is ready. Must be called within a runtime.
+    /// Returns a slot with a model that is ready. Must be called within a Tokio runtime.
     pub fn ready(pipeline: Pipeline) -> Self {
         let slot = Self::loading();
         slot.fill(pipeline);
         slot
     }
 
-    /// Puts the model in, and watches its engines from then on. Must be called within a runtime.
+    /// Puts a model into a loading slot and watches its engines for failures. Must be called within a Tokio runtime.
     pub fn fill(&self, pipeline: Pipeline) {
         let health: Vec<_> = pipeline.engines().into_iter().map(|engine| engine.health()).collect();
         let ids = pipeline.models().into_iter().map(|model| model.id.clone());
         let metrics = pipeline.engines().into_iter().map(|engine| engine.metrics().clone());
         self.engines.store(Arc::new(ids.zip(metrics).collect()));
         self.sender.send_if_modified(|readiness| {
-            let loading = matches!(readiness, Readiness::Loading);
-            if loading {
+            let is_loading = matches!(readiness, Readiness::Loading);
+            if is_loading {
                 *readiness = Readiness::Ready(pipeline);
             }
-            loading
+            is_loading
         });
         for mut health in health {
             let slot = self.clone();
@@ -69,47 +69,47 @@ impl ModelSlot {
         }
     }
 
-    /// Says that the model has failed. A server that is about to end stays so.
+    /// Marks the model as failed. Has no effect while the server is draining.
     pub fn fail(&self, reason: String) {
         self.transition(Readiness::Failed(reason));
     }
 
-    /// Says that the model is loaded again.
+    /// Marks the model as loading again. Has no effect while the server is draining.
     pub(in crate::server) fn set_loading(&self) {
         self.transition(Readiness::Loading);
     }
 
     fn transition(&self, to: Readiness) {
         self.sender.send_if_modified(|readiness| {
-            let goes_on = !matches!(readiness, Readiness::Draining);
-            if goes_on {
+            let is_draining = matches!(readiness, Readiness::Draining);
+            if !is_draining {
                 *readiness = to;
             }
-            goes_on
+            !is_draining
         });
     }
 
-    /// Whether the model answers.
+    /// Returns `true` if the model is ready.
     pub(in crate::server) fn is_ready(&self) -> bool {
         matches!(*self.sender.borrow(), Readiness::Ready(_))
     }
 
-    /// The counts of the engines that ran last, by the ids of their models.
+    /// Returns the metrics of the engines that ran last, with the ids of their models.
     pub(in crate::server) fn engine_metrics(&self) -> Arc<Vec<(String, EngineMetrics)>> {
         self.engines.load_full()
     }
 
-    /// Says that the server is about to end.
+    /// Marks the server as draining, which is final.
     pub(in crate::server) fn drain(&self) {
         self.sender.send_replace(Readiness::Draining);
     }
 
-    /// What it is now.
+    /// Returns the current readiness.
     pub fn readiness(&self) -> Readiness {
         self.sender.borrow().clone()
     }
 
-    /// Watches it.
+    /// Returns a receiver that is notified of every change.
     pub fn watch(&self) -> watch::Receiver<Readiness> {
         self.sender.subscribe()
     }

@@ -1,4 +1,5 @@
-//! Keeps a model in the slot: loads it, asks it something, and starts it again when its engine fails.
+//! The supervisor that keeps a model in the slot: loads it, probes it with a short text, and restarts it when its engine
+//! fails.
 
 use std::{convert::Infallible, sync::Arc, time::Duration};
 
@@ -13,19 +14,19 @@ use crate::{
     task::Tasks,
 };
 
-/// What the model is asked before anybody else may ask it.
+/// The text that a new model must process before it serves requests.
 const PROBE: &str = "今天天气很好。";
-/// A model that ran this long before it failed has all its tries again.
-const LONG_ENOUGH: Duration = Duration::from_secs(600);
+/// The time after which a running model counts as stable. After a later failure, all restarts are available again.
+const STABLE_AFTER: Duration = Duration::from_secs(600);
 
-/// How often, and how soon, an engine is started again.
+/// The number and timing of restarts after an engine fails.
 #[derive(Debug, Clone, Copy)]
 pub struct RestartPolicy {
-    /// The most tries in a row.
+    /// Maximum number of consecutive restarts.
     pub max_restarts: u32,
-    /// The pause before the first of them; it doubles each time.
+    /// Delay before the first restart. It doubles with each further one.
     pub first_backoff: Duration,
-    /// How long the model may take to answer the probe.
+    /// Maximum time for the model to answer the probe.
     pub probe_timeout: Duration,
 }
 
@@ -39,11 +40,11 @@ impl Default for RestartPolicy {
     }
 }
 
-/// Loads the model with `load`, which may block, puts it into the slot when it has answered a probe, and does so again
-/// when its engine fails. Ends only with the error of the first load; afterwards failures are told by the slot.
+/// Loads the model with `load`, which may block, and puts it into the slot once it answers a probe. Repeats this when its
+/// engine fails, as often as `policy` allows; after that, the slot reports the failure. Never returns `Ok`.
 ///
 /// # Errors
-/// What `load` says the first time, or that the probe was not answered.
+/// Fails if the first `load` fails or its model does not answer the probe.
 pub async fn supervise<E: std::fmt::Display + Send + 'static>(
     slot: ModelSlot,
     policy: RestartPolicy,
@@ -52,45 +53,45 @@ pub async fn supervise<E: std::fmt::Display + Send + 'static>(
 ) -> Result<Infallible, String> {
     let load = Arc::new(load);
     slot.fill(start(&load, policy).await?);
-    let mut tries_left = policy.max_restarts;
-    let mut pause = policy.first_backoff;
+    let mut restarts_left = policy.max_restarts;
+    let mut backoff = policy.first_backoff;
     loop {
-        let began = Instant::now();
+        let start_time = Instant::now();
         let mut reason = failure(&slot).await;
-        if began.elapsed() >= LONG_ENOUGH {
-            (tries_left, pause) = (policy.max_restarts, policy.first_backoff);
+        if start_time.elapsed() >= STABLE_AFTER {
+            (restarts_left, backoff) = (policy.max_restarts, policy.first_backoff);
         }
-        let again = loop {
-            if tries_left == 0 {
+        let restarted = loop {
+            if restarts_left == 0 {
                 break None;
             }
-            tries_left -= 1;
+            restarts_left -= 1;
             slot.set_loading();
             tracing::warn!(
                 reason,
-                tries_left,
-                pause_ms = pause.as_millis() as u64,
-                "the engine is started again"
+                restarts_left,
+                backoff_ms = backoff.as_millis() as u64,
+                "restarting the engine"
             );
-            tokio::time::sleep(pause).await;
-            pause *= 2;
+            tokio::time::sleep(backoff).await;
+            backoff *= 2;
             metrics.engine_restarts.inc();
             match start(&load, policy).await {
                 Ok(pipeline) => break Some(pipeline),
                 Err(error) => reason = error,
             }
         };
-        let Some(pipeline) = again else {
-            tracing::error!(reason, "the engine failed too often; the process must be started again");
+        let Some(pipeline) = restarted else {
+            tracing::error!(reason, "the engine failed too often; restart the process");
             slot.fail(reason);
             return std::future::pending().await;
         };
         slot.fill(pipeline);
-        tracing::info!("the model answers again");
+        tracing::info!("the model is ready again");
     }
 }
 
-/// Waits until the model in the slot has failed, and says why.
+/// Waits until the model in the slot fails, and returns the reason.
 async fn failure(slot: &ModelSlot) -> String {
     let mut readiness = slot.watch();
     let failed = readiness.wait_for(|r| matches!(r, Readiness::Failed(_))).await;
@@ -100,11 +101,12 @@ async fn failure(slot: &ModelSlot) -> String {
     });
     match reason {
         Some(reason) => reason,
-        // The slot keeps the channel open.
+        // Unreachable: the slot keeps the channel open.
         None => std::future::pending().await,
     }
 }
 
+/// Loads the model and waits until it answers the probe.
 async fn start<E: std::fmt::Display + Send + 'static>(
     load: &Arc<impl Fn() -> Result<Pipeline, E> + Send + Sync + 'static>,
     policy: RestartPolicy,
@@ -115,14 +117,14 @@ async fn start<E: std::fmt::Display + Send + 'static>(
     let answered = tokio::time::timeout(policy.probe_timeout, probe(&pipeline)).await;
     answered
         .unwrap_or_else(|_| Err(format!("no answer within {:?}", policy.probe_timeout)))
-        .map_err(|reason| format!("the model was loaded but does not answer a probe: {reason}"))?;
+        .map_err(|reason| format!("the model was loaded but failed the probe: {reason}"))?;
     Ok(pipeline)
 }
 
-/// Has each model do one of its tasks on a sentence.
+/// Lets each model perform one of its tasks on the probe text.
 async fn probe(pipeline: &Pipeline) -> Result<(), String> {
     for model in pipeline.models() {
-        let pipeline = pipeline.restricted_to(&model.id).ok_or("a model that is not there")?;
+        let pipeline = pipeline.restricted_to(&model.id).ok_or("the pipeline has lost a model")?;
         let translation = model.tasks.translation;
         probe_with(&pipeline, Tasks { summary: !translation, translation }).await?;
     }

@@ -1,4 +1,4 @@
-//! What `grpc.health.v1` says: readiness, which follows the model, and liveness, which follows the process.
+//! The statuses of `grpc.health.v1`: readiness, which follows the model, and liveness, which follows the process.
 
 use std::convert::Infallible;
 
@@ -6,12 +6,12 @@ use tonic_health::{ServingStatus, server::HealthReporter};
 
 use crate::server::model::{ModelSlot, Readiness};
 
-/// The names that tell readiness: the server as a whole, and the API.
+/// The service names that report readiness: the server as a whole, and the API.
 const READINESS: [&str; 2] = ["", "yizhai.v1.DigestService"];
-/// The name that tells liveness: SERVING unless a restart of the process is all that can help.
+/// The service name that reports liveness: SERVING unless only a restart of the process can help.
 const LIVENESS: &str = "liveness";
 
-/// Keeps the health service at what the model slot says, for as long as it is polled.
+/// Updates the health service whenever the readiness of the slot changes. Never completes.
 pub(in crate::server) async fn report(slot: ModelSlot, reporter: HealthReporter) -> Infallible {
     let mut readiness = slot.watch();
     loop {
@@ -25,7 +25,7 @@ pub(in crate::server) async fn report(slot: ModelSlot, reporter: HealthReporter)
         }
         reporter.set_service_status(LIVENESS, live).await;
         if readiness.changed().await.is_err() {
-            // The slot that is held here keeps the channel open.
+            // Unreachable: the slot held here keeps the channel open.
             std::future::pending().await
         }
     }

@@ -1,7 +1,8 @@
-//! What is seen of every call from outside: an id, a span, a count and a time by RPC and code, and one line in the
-//! log when it ends. No text of a user and no secret ever stands there.
+//! Observability: gives every call an id, a tracing span, a count and a duration by RPC and code, and one log line when
+//! it ends. Never records the text of a request or a secret.
 //!
-//! The outermost tower layer, put in place by [`super::run`].
+//! The layer here is the outermost one, installed by [`super::run`]; the submodules export what it and the other layers
+//! record.
 
 mod health;
 mod http;
@@ -20,22 +21,22 @@ use tonic::{Code, body::Body};
 use tower::{Layer, Service};
 use tracing::{Instrument as _, Span};
 
-use super::{
-    convert,
-    gate::{Arrival, new_id},
-};
-
 pub(in crate::server) use health::report as report_health;
 pub use http::serve as serve_metrics;
 pub use metrics::Metrics;
 pub(in crate::server) use metrics::ResultLabel;
-use metrics::{CallLabels, RpcLabel};
 
-/// The RPCs that are told apart.
-pub(in crate::server) const RPCS: [&str; 8] =
-    ["Digest", "StreamDigest", "DigestMany", "Segment", "ListModels", "Check", "Watch", "other"];
+use self::metrics::{CallLabels, RpcLabel};
+use super::{
+    convert,
+    gate::{Arrival, new_id},
+    rpc::{Rpc, RpcClass},
+};
 
-/// Puts an [`Observe`] around a service.
+/// The name that stands for every unknown RPC, so that callers cannot create time series at will.
+const UNKNOWN_RPC: &str = "other";
+
+/// Wraps services in an [`Observe`].
 #[derive(Clone)]
 pub(in crate::server) struct ObserveLayer {
     pub(in crate::server) metrics: Metrics,
@@ -49,7 +50,7 @@ impl<S> Layer<S> for ObserveLayer {
     }
 }
 
-/// A service whose calls are seen.
+/// A service whose calls are recorded.
 #[derive(Clone)]
 pub(in crate::server) struct Observe<S> {
     inner: S,
@@ -70,31 +71,31 @@ where
     }
 
     fn call(&mut self, mut request: Request<Body>) -> Self::Future {
-        let rpc = rpc(request.uri().path());
+        let rpc = Rpc::from_path(request.uri().path());
         let id = call_id(request.headers());
         let span = tracing::info_span!(
             "call",
-            rpc,
+            rpc = rpc_label(rpc),
             request_id = &*id,
             client = tracing::field::Empty,
             code = tracing::field::Empty,
         );
-        crate::telemetry::take_over_trace(&span, request.headers());
+        crate::telemetry::adopt_remote_parent(&span, request.headers());
         let arrived = Instant::now();
-        request.extensions_mut().insert(Arrival { id, at: arrived });
-        // Dropped without an end when the caller goes away.
+        request.extensions_mut().insert(Arrival { id, at: arrived, rpc });
+        // If the caller disconnects, the record is dropped and counts as cancelled.
         let record = CallRecord {
             rpc,
             arrived,
             span: span.clone(),
             metrics: self.metrics.clone(),
-            code: Some(Code::Cancelled),
+            code_on_drop: Some(Code::Cancelled),
         };
-        let answered = self.inner.call(request).instrument(span);
+        let response = self.inner.call(request).instrument(span);
         Box::pin(async move {
             let mut record = record;
-            let response = answered.await?;
-            // A refusal has no body, and its status stands in the headers.
+            let response = response.await?;
+            // A refusal has no body and carries its status in the headers.
             if let Some(code) = code(response.headers()) {
                 record.finish(code);
             }
@@ -103,45 +104,50 @@ where
     }
 }
 
-/// The end of a call: counted and logged once.
+/// The record of one call, which is counted and logged once.
 struct CallRecord {
-    rpc: &'static str,
+    rpc: Option<Rpc>,
     arrived: Instant,
     span: Span,
     metrics: Metrics,
-    /// How it ends if nothing more is heard; `None` when that was told.
-    code: Option<Code>,
+    /// The code to record on drop. `None` once the end is recorded.
+    code_on_drop: Option<Code>,
 }
 
 impl CallRecord {
+    /// Records the end of the call. Does nothing if it is already recorded.
     fn finish(&mut self, code: Code) {
-        if self.code.take().is_none() {
+        if self.code_on_drop.take().is_none() {
             return;
         }
         let Self { rpc, arrived, span, metrics, .. } = self;
         let time = arrived.elapsed();
-        let name = code_name(code);
-        metrics.requests.get_or_create(&CallLabels { rpc, code: name }).inc();
-        metrics.request_time_s.get_or_create(&RpcLabel { rpc }).observe(time.as_secs_f64());
-        span.record("code", name);
+        let (rpc, label, code) = (*rpc, rpc_label(*rpc), code_name(code));
+        metrics.requests.get_or_create(&CallLabels { rpc: label, code }).inc();
+        metrics.request_time_s.get_or_create(&RpcLabel { rpc: label }).observe(time.as_secs_f64());
+        span.record("code", code);
         let time_ms = time.as_secs_f64() * 1e3;
-        // Health is asked every few seconds and ListModels by pages: not worth a line each.
-        match *rpc {
-            "Check" | "Watch" | "other" => tracing::debug!(parent: &*span, time_ms, "ended"),
-            _ => tracing::info!(parent: &*span, time_ms, "ended"),
+        // Health is checked every few seconds, which is not worth a line each.
+        match rpc.map(|rpc| rpc.policy().class) {
+            Some(RpcClass::Unary | RpcClass::ItemStream) => {
+                tracing::info!(parent: &*span, time_ms, "call ended");
+            }
+            Some(RpcClass::Health | RpcClass::Reflection) | None => {
+                tracing::debug!(parent: &*span, time_ms, "call ended");
+            }
         }
     }
 }
 
 impl Drop for CallRecord {
     fn drop(&mut self) {
-        if let Some(code) = self.code {
+        if let Some(code) = self.code_on_drop {
             self.finish(code);
         }
     }
 }
 
-/// A response's body, watched for its status.
+/// A response body that is watched for the status in its trailers.
 struct ObservedBody {
     inner: Body,
     record: CallRecord,
@@ -178,28 +184,25 @@ impl HttpBody for ObservedBody {
     }
 }
 
-/// The caller's `x-request-id`, if it is one that can stand in a log, or a new id.
+/// Returns the caller's `x-request-id` if it is safe to log, otherwise a new id.
 fn call_id(headers: &HeaderMap) -> Arc<str> {
     let given = headers.get("x-request-id").and_then(|value| value.to_str().ok());
     let given = given.filter(|id| convert::check_id("x-request-id", id).is_ok());
     given.map_or_else(|| new_id().into(), Arc::from)
 }
 
-/// The code that headers or trailers tell; the rest of the status is nobody's business here.
+/// Returns the gRPC code in headers or trailers.
 fn code(headers: &HeaderMap) -> Option<Code> {
     headers.get("grpc-status").map(|code| Code::from_bytes(code.as_bytes()))
 }
 
-/// The RPC of a path; what is not known is one, so that no caller can invent series.
-fn rpc(path: &str) -> &'static str {
-    let known = ["/yizhai.v1.DigestService/", "/grpc.health.v1.Health/"]
-        .iter()
-        .find_map(|service| path.strip_prefix(service));
-    RPCS.into_iter().find(|rpc| Some(*rpc) == known).unwrap_or("other")
+/// Returns the name of an RPC in metrics and spans.
+fn rpc_label(rpc: Option<Rpc>) -> &'static str {
+    rpc.map_or(UNKNOWN_RPC, Rpc::name)
 }
 
-/// A code as gRPC writes it.
-pub(in crate::server) fn code_name(code: Code) -> &'static str {
+/// Returns the name of a code in the gRPC specification.
+fn code_name(code: Code) -> &'static str {
     match code {
         Code::Ok => "OK",
         Code::Cancelled => "CANCELLED",

@@ -1,7 +1,7 @@
-//! From work to a reader: a stream that runs by itself and is given up when nobody takes what it makes.
+//! Forwards a response stream to the client from a task of its own, and cancels it when the client stops reading.
 //!
-//! HTTP/2 stops asking for data when a reader does not read. Without a task of its own the work would then stand
-//! still with its place and its sequences for as long as the reader likes.
+//! HTTP/2 stops polling a stream that nobody reads. Without a separate task, the work would be suspended with its permit
+//! and its sequences for as long as the client likes.
 
 use std::{
     pin::{Pin, pin},
@@ -20,22 +20,23 @@ use tracing::Instrument as _;
 
 use crate::server::status::Refusal;
 
-/// What a streaming call answers with.
-pub(in crate::server) type ResponseStream<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+/// The response of a streaming call.
+pub(super) type ResponseStream<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
-/// Messages that are made ahead of the reader.
-const AHEAD: usize = 4;
+/// The number of messages that are produced before the client reads them.
+const BUFFERED_MESSAGES: usize = 4;
 
-/// Runs `messages` in a task that holds on to `held` (place and room), until they end, the reader goes, or it takes nothing for `patience`.
-pub(in crate::server) fn forward<T: Send + 'static>(
+/// Runs `messages` in a task that keeps `held` alive (the permit and the byte reservation), until the messages end, the
+/// client disconnects, or the client reads nothing for `stall_timeout`.
+pub(super) fn forward<T: Send + 'static>(
     messages: impl Stream<Item = Result<T, Status>> + Send + 'static,
     held: impl Send + 'static,
-    patience: Duration,
+    stall_timeout: Duration,
     request_id: String,
 ) -> ResponseStream<T> {
-    let (sender, receiver) = mpsc::channel(AHEAD);
+    let (sender, receiver) = mpsc::channel(BUFFERED_MESSAGES);
     let stalled = Arc::new(AtomicBool::new(false));
-    let told = stalled.clone();
+    let has_stalled = stalled.clone();
     let run = async move {
         let _held = held;
         let mut messages = pin!(messages);
@@ -46,11 +47,11 @@ pub(in crate::server) fn forward<T: Send + 'static>(
                 message = messages.next() => message,
             };
             let Some(message) = message else { return };
-            match tokio::time::timeout(patience, sender.send(message)).await {
+            match tokio::time::timeout(stall_timeout, sender.send(message)).await {
                 Ok(Ok(())) => {}
                 Ok(Err(_)) => return,
                 Err(_) => {
-                    tracing::warn!("the reader took nothing; its work is given up");
+                    tracing::warn!("cancelled the work because the client stopped reading");
                     stalled.store(true, Ordering::Release);
                     return;
                 }
@@ -59,8 +60,8 @@ pub(in crate::server) fn forward<T: Send + 'static>(
     };
     tokio::spawn(run.in_current_span());
     let end = stream::once(async move {
-        let refusal = Refusal::Stalled(patience);
-        told.load(Ordering::Acquire).then(|| Err(refusal.status(&request_id)))
+        let refusal = Refusal::ReaderTooSlow(stall_timeout);
+        has_stalled.load(Ordering::Acquire).then(|| Err(refusal.status(&request_id)))
     });
     Box::pin(ReceiverStream::new(receiver).chain(end.filter_map(std::future::ready)))
 }
@@ -72,19 +73,19 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn work_for_a_reader_that_takes_nothing_is_given_up() {
+    async fn cancels_the_work_if_the_client_stops_reading() {
         let dropped = Arc::new(());
         let alive = Arc::downgrade(&dropped);
         let endless = stream::repeat_with(move || {
             let _owned = &dropped;
             Ok(0u8)
         });
-        let answer = forward(endless, (), Duration::from_millis(10), String::new());
+        let response = forward(endless, (), Duration::from_millis(10), String::new());
         while alive.upgrade().is_some() {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
-        let rest: Vec<_> = answer.collect().await;
-        assert_eq!(rest.len(), AHEAD + 1);
+        let rest: Vec<_> = response.collect().await;
+        assert_eq!(rest.len(), BUFFERED_MESSAGES + 1);
         assert_eq!(rest.last().unwrap().as_ref().unwrap_err().code(), Code::Aborted);
     }
 }

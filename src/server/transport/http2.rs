@@ -1,27 +1,28 @@
-//! What a connection may do: the bounds of HTTP/2 that keep an abuser from costing more than it pays.
+//! The HTTP/2 limits on a connection, which keep a hostile client from using more resources than it spends itself.
 
 use std::time::Duration;
 
 use tonic::transport::Server;
 
-/// The most streams that the server may have reset for a peer's protocol errors before it closes the connection.
+/// Maximum number of streams that the server resets because of a client's protocol errors before it closes the
+/// connection.
 const MAX_LOCAL_ERROR_RESETS: usize = 256;
 
-/// The bounds on a connection.
+/// The limits on a connection.
 #[derive(Debug, Clone, Copy)]
 pub struct Http2 {
-    /// The most calls at once over one connection; a client waits with more.
+    /// Maximum number of concurrent calls over one connection. A client delays further calls.
     pub max_concurrent_streams: u32,
-    /// The most bytes of a call's headers; with more the call is refused.
+    /// Maximum size of a call's headers, in bytes. A call with more is refused.
     pub max_header_list_bytes: u32,
-    /// The most streams that a client may have reset before the server has taken them; with more the connection is
-    /// closed (CVE-2023-44487, rapid reset).
+    /// Maximum number of streams that a client may have reset before the server accepted them. With more, the connection
+    /// is closed (CVE-2023-44487, rapid reset).
     pub max_pending_reset_streams: usize,
-    /// How often a silent connection is asked whether it is alive.
+    /// Time between keepalive pings.
     pub keepalive_interval: Duration,
-    /// How long its answer may take; then it is closed.
+    /// Maximum time for the answer to a ping before the connection is closed.
     pub keepalive_timeout: Duration,
-    /// How long a connection is used; then the client is told to make a new one. `None` means as long as it likes.
+    /// Age at which the client is asked to open a new connection. `None` means no limit.
     pub max_connection_age: Option<Duration>,
 }
 
@@ -39,7 +40,7 @@ impl Default for Http2 {
 }
 
 impl Http2 {
-    /// A server with these bounds.
+    /// Returns a server builder with these limits.
     pub(in crate::server) fn server(&self) -> Server {
         let server = Server::builder()
             .tcp_nodelay(true)

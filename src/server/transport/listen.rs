@@ -1,6 +1,6 @@
-//! The socket: accepts connections up to a bound, shakes hands, and says who is at the other end.
+//! Accepts connections up to a limit, performs TLS handshakes, and identifies the peer.
 //!
-//! Handshakes run beside each other and end in time, so that nobody who connects and says nothing keeps others out.
+//! Handshakes run concurrently and under a timeout, so a client that connects and stays silent does not block others.
 
 use std::{
     io,
@@ -26,32 +26,32 @@ use super::{
 };
 use crate::server::observe::Metrics;
 
-/// How long to wait when the system has no socket left.
-const PAUSE_WITHOUT_SOCKETS: Duration = Duration::from_millis(100);
+/// Pause after a failed `accept`, for example because the process has no file descriptors left.
+const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(100);
 
-/// How connections are taken.
+/// The settings for accepting connections.
 #[derive(Clone)]
 pub struct ListenConfig {
-    /// The keys; `None` takes connections in the clear.
+    /// The TLS configuration. `None` accepts unencrypted connections.
     pub tls: Option<Tls>,
-    /// The most connections; more are closed at once.
+    /// Maximum number of open connections. Further ones are closed at once.
     pub max_connections: usize,
-    /// How long a handshake may take.
+    /// Maximum duration of a TLS handshake.
     pub handshake_timeout: Duration,
-    /// How often the keys are looked at for changes.
+    /// Time between checks for changed certificates.
     pub reload_interval: Duration,
-    /// Where connections are counted.
+    /// The metrics that count connections.
     pub metrics: Metrics,
 }
 
-/// Who is at the other end of a connection.
+/// The other end of a connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Peer {
-    /// `certificate:` and the name in its certificate, when it showed one; its address otherwise.
+    /// `certificate:NAME` if the client presented a certificate, otherwise its IP address.
     pub name: Arc<str>,
 }
 
-/// A connection that was accepted. It counts until it is dropped.
+/// An accepted connection. Counts against the limit until it is dropped.
 pub struct AcceptedConnection {
     stream: Transport,
     peer: Peer,
@@ -74,7 +74,10 @@ impl Drop for ConnectionGuard {
     }
 }
 
-/// The connections that arrive at a socket. Must be called within a runtime; ends when the stream is dropped.
+/// Returns the connections that arrive at a socket. Accepting stops when the stream is dropped.
+///
+/// # Panics
+/// Panics if called outside a Tokio runtime.
 pub fn incoming(
     listener: TcpListener,
     config: ListenConfig,
@@ -101,38 +104,39 @@ async fn accept(
     config: &ListenConfig,
     sender: mpsc::Sender<io::Result<AcceptedConnection>>,
 ) {
-    let places = Arc::new(Semaphore::new(config.max_connections));
+    let permits = Arc::new(Semaphore::new(config.max_connections));
     loop {
         let (stream, address) = match listener.accept().await {
             Ok(accepted) => accepted,
             Err(error) => {
-                // Out of sockets or memory, or a peer that has gone again: never a reason to end.
-                tracing::warn!(%error, "a connection could not be accepted");
-                tokio::time::sleep(PAUSE_WITHOUT_SOCKETS).await;
+                // Out of file descriptors or memory, or the peer already disconnected: never a reason to stop.
+                tracing::warn!(%error, "cannot accept a connection");
+                tokio::time::sleep(ACCEPT_RETRY_DELAY).await;
                 continue;
             }
         };
-        let Ok(permit) = places.clone().try_acquire_owned() else {
+        let Ok(permit) = permits.clone().try_acquire_owned() else {
             config.metrics.connections_refused.inc();
-            tracing::debug!(limit = config.max_connections, "a connection over the limit was closed");
+            tracing::debug!(limit = config.max_connections, "closed a connection over the limit");
             continue;
         };
         config.metrics.connections.inc();
         let guard = ConnectionGuard { _permit: permit, metrics: config.metrics.clone() };
         let (config, sender) = (config.clone(), sender.clone());
         tokio::spawn(async move {
-            let shaken =
-                tokio::time::timeout(config.handshake_timeout, shake(stream, address, &config, guard));
-            match shaken.await {
+            let handshake =
+                tokio::time::timeout(config.handshake_timeout, handshake(stream, address, &config, guard));
+            match handshake.await {
                 Ok(Ok(connection)) => drop(sender.send(Ok(connection)).await),
-                Ok(Err(error)) => tracing::debug!(%error, %address, "a handshake failed"),
-                Err(_) => tracing::debug!(%address, "a handshake took too long"),
+                Ok(Err(error)) => tracing::debug!(%error, %address, "handshake failed"),
+                Err(_) => tracing::debug!(%address, "handshake timed out"),
             }
         });
     }
 }
 
-async fn shake(
+/// Performs the TLS handshake, if TLS is on, and identifies the peer.
+async fn handshake(
     stream: TcpStream,
     address: SocketAddr,
     config: &ListenConfig,
@@ -144,8 +148,8 @@ async fn shake(
         None => Transport::Plain(stream),
         Some(tls) => {
             let stream = tls.acceptor().accept(stream).await?;
-            let shown = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
-            if let Some(certificate) = shown {
+            let presented = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
+            if let Some(certificate) = presented {
                 name = format!("certificate:{}", certificate_name(certificate));
             }
             Transport::Tls(Box::new(stream))

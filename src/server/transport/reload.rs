@@ -1,39 +1,39 @@
-//! Files that may change while the server runs: certificates and tokens are taken over without a restart.
+//! Reloads certificates and tokens when their files change, without a restart.
 //!
-//! The files are read and compared, because a mounted secret is replaced by turning a link, which no time of a file
-//! tells. What is broken is logged, and what was there stays in force.
+//! Compares contents and not modification times: a mounted secret is replaced by repointing a symbolic link, which
+//! changes no time. If the new files are not valid, logs an error and keeps what is in force.
 
 use std::{path::PathBuf, time::Duration};
 
-/// Something that is made of files.
+/// A value that is read from files.
 pub(in crate::server) trait Reload: Send + 'static {
-    /// What it is, for the log.
-    fn what(&self) -> &'static str;
-    /// The files.
+    /// Returns what the files contain, for the log.
+    fn description(&self) -> &'static str;
+    /// Returns the paths of the files.
     fn files(&self) -> Vec<PathBuf>;
-    /// Takes over what the files hold now, or says why that is not possible.
+    /// Replaces the value with the current contents of the files, or returns why that is not possible.
     fn reload(&self) -> Result<(), String>;
 }
 
-/// Watches the files for as long as it is polled.
+/// Polls the files for changes. Never completes.
 pub(in crate::server) async fn watch(target: impl Reload, interval: Duration) {
-    let mut seen = contents(&target);
+    let mut last = contents(&target);
     let mut ticks = tokio::time::interval(interval);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        let now = contents(&target);
-        if now == seen {
+        let current = contents(&target);
+        if current == last {
             continue;
         }
-        seen = now;
+        last = current;
         match target.reload() {
-            Ok(()) => tracing::info!(what = target.what(), "taken over from changed files"),
+            Ok(()) => tracing::info!(what = target.description(), "reloaded changed files"),
             Err(reason) => {
                 tracing::error!(
-                    what = target.what(),
+                    what = target.description(),
                     reason,
-                    "the changed files cannot be used; the old ones stay"
+                    "the changed files are not valid; the previous ones stay in force"
                 );
             }
         }

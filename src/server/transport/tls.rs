@@ -1,4 +1,5 @@
-//! TLS through rustls, with the callers' certificates checked by choice, and replaced while the server runs.
+//! TLS through rustls, with optional verification of client certificates. The certificates can be replaced while the
+//! server runs.
 
 use std::{
     path::{Path, PathBuf},
@@ -15,75 +16,75 @@ use tokio_rustls::{
 
 use super::reload::Reload;
 
-/// Where the keys are.
+/// The paths of the certificates and the key.
 #[derive(Debug, Clone)]
 pub struct TlsFiles {
-    /// The server's certificate and those between it and its root, as PEM.
+    /// The server's certificate followed by the intermediate ones, as PEM.
     pub certificate: PathBuf,
-    /// Its private key, as PEM.
+    /// The private key of the server's certificate, as PEM.
     pub key: PathBuf,
-    /// The roots that callers' certificates must lead to, as PEM; `None` asks for no certificate.
+    /// The root certificates that client certificates must chain to, as PEM. `None` requests no client certificate.
     pub client_ca: Option<PathBuf>,
 }
 
-/// Why the keys cannot be used.
+/// The error returned for certificates or a key that cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
     /// A file cannot be read or is not PEM.
-    #[error("cannot read {what} in {path}: {reason}")]
+    #[error("cannot read {what} from {path}: {reason}")]
     File {
-        /// What should be there.
+        /// What the file should contain.
         what: &'static str,
-        /// The file.
+        /// The path of the file.
         path: PathBuf,
-        /// Why.
+        /// The underlying error.
         reason: String,
     },
-    /// Certificate and key do not belong together, or are of a kind that is not supported.
+    /// The certificate and the key do not match, or their algorithm is not supported.
     #[error("the certificate in {path} cannot be used: {source}")]
     Unusable {
-        /// The certificate's file.
+        /// The path of the certificate.
         path: PathBuf,
-        /// Why.
+        /// The underlying error.
         source: rustls::Error,
     },
-    /// The roots for callers' certificates cannot be used.
+    /// The root certificates for clients cannot be used.
     #[error("the client CA in {path} cannot be used: {reason}")]
     ClientCa {
-        /// The file.
+        /// The path of the file.
         path: PathBuf,
-        /// Why.
+        /// The underlying error.
         reason: String,
     },
 }
 
-/// The keys in force; cheap to clone.
+/// The TLS configuration in force. Cheap to clone; all clones see a reload.
 #[derive(Clone)]
 pub struct Tls {
     files: TlsFiles,
-    /// Whether HTTP/1.1 is offered beside HTTP/2.
+    /// Offer HTTP/1.1 in addition to HTTP/2.
     http1: bool,
     current: Arc<ArcSwap<ServerConfig>>,
 }
 
 impl Tls {
-    /// Reads the keys. `http1` offers HTTP/1.1 to callers, which only ever carries gRPC-Web.
+    /// Reads the certificates and the key. With `http1`, HTTP/1.1 is offered as well, which only gRPC-Web uses.
     ///
     /// # Errors
-    /// When a file cannot be read, or the keys cannot be used.
+    /// Fails if a file cannot be read, or if the certificates or the key cannot be used.
     pub fn load(files: TlsFiles, http1: bool) -> Result<Self, TlsError> {
         let config = config(&files, http1)?;
         Ok(Self { files, http1, current: Arc::new(ArcSwap::from_pointee(config)) })
     }
 
-    /// What takes the next connection.
+    /// Returns the acceptor for the next connection.
     pub(in crate::server) fn acceptor(&self) -> TlsAcceptor {
         TlsAcceptor::from(self.current.load_full())
     }
 }
 
 impl Reload for Tls {
-    fn what(&self) -> &'static str {
+    fn description(&self) -> &'static str {
         "certificates"
     }
 
@@ -134,12 +135,12 @@ fn certificates(what: &'static str, path: &Path) -> Result<Vec<CertificateDer<'s
     let found = CertificateDer::pem_file_iter(path).map_err(|error| refused(error.to_string()))?;
     let found: Vec<_> = found.collect::<Result<_, _>>().map_err(|error| refused(error.to_string()))?;
     match found.is_empty() {
-        true => Err(refused("no PEM section CERTIFICATE".to_owned())),
+        true => Err(refused("it contains no PEM section CERTIFICATE".to_owned())),
         false => Ok(found),
     }
 }
 
-/// What a caller is named by: the first DNS name of its certificate, or its hash.
+/// Returns the name of a client certificate: its first DNS name, or a prefix of its SHA-256 if it has none.
 pub(in crate::server) fn certificate_name(certificate: &CertificateDer<'_>) -> String {
     let parsed = webpki::EndEntityCert::try_from(certificate).ok();
     let name = parsed.and_then(|c| c.valid_dns_names().next().map(str::to_owned));

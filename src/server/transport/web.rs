@@ -1,8 +1,8 @@
-//! gRPC-Web, by choice: calls from scripts of pages in a browser, over HTTP/1.1 or HTTP/2.
+//! Optional gRPC-Web: calls from scripts in a browser, over HTTP/1.1 or HTTP/2.
 //!
-//! The outermost layer translates such a call into a gRPC call and its answer back, so that everything behind it treats
-//! both alike. The browser tells the origin of the page: it asks for leave beforehand, which is answered here, and a call
-//! of another page is refused by `gate`, so that nothing depends on the browser alone.
+//! The outermost layer translates a gRPC-Web call to gRPC and its answer back, so everything behind it treats both alike.
+//! This layer answers the browser's CORS preflight; `gate` also refuses calls from other origins, so access does not
+//! depend on the browser alone.
 
 use std::{str::FromStr, time::Duration};
 
@@ -13,20 +13,22 @@ use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 
 use crate::server::status::Refusal;
 
-/// Stands for every page.
+/// The origin that stands for all origins.
 const ANY: &str = "*";
-/// How long a browser may remember that a page may call.
-const REMEMBERED: Duration = Duration::from_secs(3600);
-/// What a script may read of an answer that has no body.
+/// Maximum time for which a browser may cache the answer to a preflight.
+const PREFLIGHT_MAX_AGE: Duration = Duration::from_secs(3600);
+/// The headers of a response without a body that scripts may read.
 const STATUS_HEADERS: [&str; 3] = ["grpc-status", "grpc-message", "grpc-status-details-bin"];
 
-/// The origin of a page, such as `https://news.example:8443`, or `*` for that of any page.
+/// The origin of a web page, such as `https://news.example:8443`, or `*` for any origin.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Origin(HeaderValue);
 
-/// A text that is no origin.
+/// The error returned for a text that is not an origin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("write it as a browser does, https://HOST or https://HOST:PORT in small letters, or * for any page")]
+#[error(
+    "expected https://HOST or https://HOST:PORT in lower case, as a browser sends it, or * for any origin"
+)]
 pub struct OriginError;
 
 impl FromStr for Origin {
@@ -34,44 +36,44 @@ impl FromStr for Origin {
 
     fn from_str(text: &str) -> Result<Self, OriginError> {
         let uri = Uri::from_str(text).map_err(|_| OriginError)?;
-        let written = match (uri.scheme_str(), uri.authority()) {
+        let normalized = match (uri.scheme_str(), uri.authority()) {
             (Some(scheme @ ("http" | "https")), Some(authority)) => {
                 format!("{scheme}://{authority}").to_lowercase()
             }
             _ => ANY.to_owned(),
         };
-        // What is written otherwise, with a path or a slash at the end, would never be equal to what a browser sends.
-        let value = HeaderValue::from_str(text).ok().filter(|_| written == text);
+        // Anything else, such as a trailing slash, would never equal what a browser sends.
+        let value = HeaderValue::from_str(text).ok().filter(|_| normalized == text);
         value.map(Self).ok_or(OriginError)
     }
 }
 
-/// The pages that may call.
+/// The origins that may call.
 #[derive(Clone)]
 pub(in crate::server) struct Web {
-    /// `None` is any page.
+    /// `None` allows any origin.
     origins: Option<Vec<HeaderValue>>,
 }
 
 impl Web {
-    /// `None` when no page may call.
+    /// Returns `None` if no origin may call, so gRPC-Web is off.
     pub(in crate::server) fn new(origins: &[Origin]) -> Option<Self> {
         let is_any = origins.iter().any(|origin| origin.0 == ANY);
         let listed = || origins.iter().map(|origin| origin.0.clone()).collect();
         (!origins.is_empty()).then(|| Self { origins: (!is_any).then(listed) })
     }
 
-    /// Refuses a call of a page that may not. A call that no page makes tells no origin.
+    /// Refuses a call from an origin that may not call. Calls from outside a browser carry no origin and pass.
     pub(in crate::server) fn check(&self, headers: &HeaderMap) -> Result<(), Refusal> {
         match (headers.get(ORIGIN), &self.origins) {
             (Some(origin), Some(listed)) if !listed.contains(origin) => {
-                Err(Refusal::Origin(String::from_utf8_lossy(origin.as_bytes()).into_owned()))
+                Err(Refusal::OriginNotAllowed(String::from_utf8_lossy(origin.as_bytes()).into_owned()))
             }
             _ => Ok(()),
         }
     }
 
-    /// Answers browsers that ask for leave, and translates.
+    /// Returns the layers that answer preflights and translate gRPC-Web.
     pub(in crate::server) fn layer(&self) -> Stack<GrpcWebLayer, CorsLayer> {
         let origins = match &self.origins {
             None => AllowOrigin::any(),
@@ -82,7 +84,7 @@ impl Web {
             .allow_methods([Method::POST])
             .allow_headers(AllowHeaders::mirror_request())
             .expose_headers(STATUS_HEADERS.map(HeaderName::from_static))
-            .max_age(REMEMBERED);
+            .max_age(PREFLIGHT_MAX_AGE);
         Stack::new(GrpcWebLayer::new(), cors)
     }
 }
@@ -92,7 +94,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_origin_is_what_a_browser_sends() {
+    fn accepts_only_origins_in_the_form_that_browsers_send() {
         for good in ["https://news.example", "http://127.0.0.1:8080", "http://[::1]:80", "*"] {
             assert!(good.parse::<Origin>().is_ok(), "{good}");
         }

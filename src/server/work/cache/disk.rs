@@ -1,7 +1,7 @@
-//! The results on disk: one file, written by one thread, bounded by forgetting the oldest.
+//! The result cache on disk: one file, written by one thread, with the oldest entries evicted first.
 //!
-//! Every value stands behind its SHA-256; what does not match is a miss and is forgotten. A disk that is full or fails
-//! costs entries and nothing else: the file is closed, everything is a miss, and after a pause it is opened again.
+//! Every value is stored with its SHA-256, and one that does not match is a miss. A disk that is full or fails costs
+//! entries and nothing else: the file is closed, every lookup is a miss, and after a delay the file is opened again.
 
 use std::{
     path::{Path, PathBuf},
@@ -17,31 +17,32 @@ use tokio::sync::mpsc;
 use super::CacheKey;
 use crate::server::observe::{Metrics, ResultLabel};
 
-/// Name → hash and value.
+/// Key → SHA-256 and value.
 const ENTRIES: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("entries");
-/// When it came, in order → name and size.
+/// Sequence number in order of insertion → key and size.
 const ORDER: TableDefinition<'_, u64, (&[u8], u64)> = TableDefinition::new("order");
-/// Entries that wait to be written; with more, new ones are not kept.
-const QUEUE: usize = 1024;
-/// The most memory that the store uses for its pages, in bytes.
-const PAGES_BYTES: usize = 16 << 20;
-/// How long a file that failed is left alone.
-const PAUSE: Duration = Duration::from_secs(60);
+/// Maximum number of entries waiting to be written. Further ones are not stored.
+const QUEUE_ENTRIES: usize = 1024;
+/// The size of the database's page cache, in bytes.
+const PAGE_CACHE_BYTES: usize = 16 << 20;
+/// The delay before a file that failed is opened again.
+const REOPEN_DELAY: Duration = Duration::from_secs(60);
 
-/// Why the file cannot be used.
+/// The error returned for a file that cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[error("the result cache in {path} cannot be used: {reason}")]
 pub struct DiskError {
-    /// The file.
+    /// The path of the file.
     pub path: PathBuf,
-    /// Why.
+    /// The underlying error.
     pub reason: String,
 }
 
-/// The open file; `None` from a failure until it is opened again. After a failure the store refuses everything.
+/// The open database, or `None` from a failure until it is opened again. redb rejects all operations after a failure, so
+/// the database must be reopened.
 type SharedDatabase = Arc<ArcSwapOption<Database>>;
 
-/// The file; cheap to clone.
+/// A handle to the file. Cheap to clone.
 #[derive(Clone)]
 pub(super) struct DiskStore {
     database: SharedDatabase,
@@ -54,17 +55,17 @@ impl DiskStore {
         let failed = |reason: String| DiskError { path: path.to_owned(), reason };
         let database = match create(path) {
             Ok(database) => database,
-            // Another process has it: no reason to throw it away.
+            // Another process is using the file, so it must not be moved aside.
             Err(error @ DatabaseError::DatabaseAlreadyOpen) => return Err(failed(error.to_string())),
             Err(error) => {
-                let aside = path.with_extension("broken");
+                let aside = path.with_extension("corrupt");
                 std::fs::rename(path, &aside).map_err(|_| failed(error.to_string()))?;
-                tracing::warn!(%error, aside = %aside.display(), "the result cache was broken and is begun anew");
+                tracing::warn!(%error, aside = %aside.display(), "the result cache is corrupt; moved it aside and created a new one");
                 create(path).map_err(|error| failed(error.to_string()))?
             }
         };
         let database = Arc::new(ArcSwapOption::from_pointee(database));
-        let (writes, inbox) = mpsc::channel(QUEUE);
+        let (writes, inbox) = mpsc::channel(QUEUE_ENTRIES);
         let writer = DiskWriter::new(path, database.clone(), max_bytes, metrics.clone())
             .map_err(|e| failed(e.to_string()))?;
         std::thread::Builder::new()
@@ -74,7 +75,7 @@ impl DiskStore {
         Ok(Self { database, writes, metrics })
     }
 
-    /// The values of the names that are there.
+    /// Looks up values. A missing one is `None`.
     pub(super) async fn get(&self, keys: Vec<CacheKey>) -> Vec<Option<Arc<[u8]>>> {
         let (disk, count) = (self.clone(), keys.len());
         let read = tokio::task::spawn_blocking(move || keys.iter().map(|key| disk.read(key)).collect());
@@ -89,12 +90,12 @@ impl DiskStore {
         };
         let (result, value) = match read() {
             Ok(None) => return None,
-            Ok(Some(bytes)) => match checked(&bytes) {
+            Ok(Some(bytes)) => match verified(&bytes) {
                 Some(value) => ("disk", Some(value.into())),
                 None => ("corrupt", None),
             },
             Err(error) => {
-                tracing::warn!(%error, "the result cache cannot be read and is closed for a while");
+                tracing::warn!(%error, "cannot read the result cache; closed it for now");
                 self.database.store(None);
                 ("corrupt", None)
             }
@@ -103,7 +104,7 @@ impl DiskStore {
         value
     }
 
-    /// Has an entry written, if the disk keeps up.
+    /// Queues an entry to be written. Drops it if the disk cannot keep up.
     pub(super) fn put(&self, key: CacheKey, value: Arc<[u8]>) {
         if self.writes.try_send((key, value)).is_err() {
             self.metrics.cache_writes_failed.inc();
@@ -112,26 +113,26 @@ impl DiskStore {
 }
 
 fn create(path: &Path) -> Result<Database, DatabaseError> {
-    Database::builder().set_cache_size(PAGES_BYTES).create(path)
+    Database::builder().set_cache_size(PAGE_CACHE_BYTES).create(path)
 }
 
-/// The value, when it is the one that was written.
-fn checked(bytes: &[u8]) -> Option<&[u8]> {
+/// Returns the value if it matches its SHA-256.
+fn verified(bytes: &[u8]) -> Option<&[u8]> {
     let (hash, value) = bytes.split_at_checked(32)?;
     (Sha256::digest(value).as_slice() == hash).then_some(value)
 }
 
-/// The thread that writes.
+/// The state of the writing thread.
 struct DiskWriter {
     path: PathBuf,
     database: SharedDatabase,
     max_bytes: u64,
-    /// The size of all entries.
+    /// The total size of all entries.
     bytes: u64,
-    /// The number of the next entry in their order.
+    /// The sequence number of the next entry.
     next: u64,
-    /// When a file that failed may be opened again; `None` while all is well.
-    open_again: Option<Instant>,
+    /// The time at which a file that failed may be opened again. `None` while writes succeed.
+    reopen_at: Option<Instant>,
     metrics: Metrics,
 }
 
@@ -143,14 +144,14 @@ impl DiskWriter {
         metrics: Metrics,
     ) -> Result<Self, redb::Error> {
         let (path, open) = (path.to_owned(), database.load_full());
-        let mut writer = Self { path, database, max_bytes, bytes: 0, next: 0, open_again: None, metrics };
+        let mut writer = Self { path, database, max_bytes, bytes: 0, next: 0, reopen_at: None, metrics };
         if let Some(open) = open {
             writer.count(&open)?;
         }
         Ok(writer)
     }
 
-    /// Counts what the file holds.
+    /// Computes the size and the next sequence number from the file.
     fn count(&mut self, database: &Database) -> Result<(), redb::Error> {
         (self.bytes, self.next) = (0, 0);
         let transaction = database.begin_write()?;
@@ -169,38 +170,38 @@ impl DiskWriter {
     /// Runs until the last handle is dropped.
     fn run(mut self, mut inbox: mpsc::Receiver<(CacheKey, Arc<[u8]>)>) {
         while let Some(first) = inbox.blocking_recv() {
-            // What has come meanwhile goes into the same transaction.
+            // Entries that arrived in the meantime share the transaction.
             let batch: Vec<_> =
                 std::iter::once(first).chain(std::iter::from_fn(|| inbox.try_recv().ok())).collect();
-            self.keep(batch, Instant::now());
+            self.write_or_count(batch, Instant::now());
         }
     }
 
-    /// Writes a batch, or counts it as lost. A failure and its end are told once each.
-    fn keep(&mut self, batch: Vec<(CacheKey, Arc<[u8]>)>, now: Instant) {
+    /// Writes a batch, or counts it as lost. Logs the first of several failures and the recovery.
+    fn write_or_count(&mut self, batch: Vec<(CacheKey, Arc<[u8]>)>, now: Instant) {
         let count = batch.len() as u64;
-        if self.open_again.is_some_and(|at| now < at) {
+        if self.reopen_at.is_some_and(|at| now < at) {
             self.metrics.cache_writes_failed.inc_by(count);
             return;
         }
         match self.write(batch) {
             Ok(()) => {
-                if self.open_again.take().is_some() {
-                    tracing::info!("the result cache is written again");
+                if self.reopen_at.take().is_some() {
+                    tracing::info!("the result cache is writable again");
                 }
             }
             Err(error) => {
                 self.metrics.cache_writes_failed.inc_by(count);
                 self.database.store(None);
-                if self.open_again.replace(now + PAUSE).is_none() {
-                    tracing::warn!(%error, "the result cache cannot be written; results are not kept on disk until it can");
+                if self.reopen_at.replace(now + REOPEN_DELAY).is_none() {
+                    tracing::warn!(%error, "cannot write the result cache; results are not stored on disk for now");
                 }
             }
         }
     }
 
-    /// The file, opened again if it is not open.
-    fn open(&mut self) -> Result<Arc<Database>, redb::Error> {
+    /// Returns the database, after reopening it if necessary.
+    fn reopen(&mut self) -> Result<Arc<Database>, redb::Error> {
         if let Some(open) = self.database.load_full() {
             return Ok(open);
         }
@@ -211,7 +212,7 @@ impl DiskWriter {
     }
 
     fn write(&mut self, batch: Vec<(CacheKey, Arc<[u8]>)>) -> Result<(), redb::Error> {
-        let database = self.open()?;
+        let database = self.reopen()?;
         let transaction = database.begin_write()?;
         {
             let mut entries = transaction.open_table(ENTRIES)?;
@@ -219,7 +220,8 @@ impl DiskWriter {
             for (key, value) in batch {
                 let mut bytes = Sha256::digest(&value).to_vec();
                 bytes.extend_from_slice(&value);
-                if bytes.len() as u64 > self.max_bytes || entries.get(key.as_slice())?.is_some_and(is_whole) {
+                if bytes.len() as u64 > self.max_bytes || entries.get(key.as_slice())?.is_some_and(is_intact)
+                {
                     continue;
                 }
                 entries.insert(key.as_slice(), bytes.as_slice())?;
@@ -239,8 +241,8 @@ impl DiskWriter {
     }
 }
 
-fn is_whole(entry: redb::AccessGuard<'_, &[u8]>) -> bool {
-    checked(entry.value()).is_some()
+fn is_intact(entry: redb::AccessGuard<'_, &[u8]>) -> bool {
+    verified(entry.value()).is_some()
 }
 
 #[cfg(test)]
@@ -256,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn the_oldest_are_forgotten_and_the_count_survives_a_restart() {
+    fn evicts_the_oldest_entries_and_restores_its_size_after_a_restart() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("results.redb");
         let size = 132;
@@ -276,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn a_corrupt_entry_is_a_miss_and_is_written_again() {
+    fn a_corrupt_entry_is_a_miss_and_can_be_replaced() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("results.redb");
         let disk = DiskStore::open(&path, 1 << 20, Metrics::default()).unwrap();
@@ -292,17 +294,17 @@ mod tests {
     }
 
     #[test]
-    fn a_broken_file_is_put_aside() {
+    fn a_corrupt_file_is_moved_aside() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("results.redb");
-        std::fs::write(&path, "no database ".repeat(1000)).unwrap();
+        std::fs::write(&path, "not a database ".repeat(1000)).unwrap();
         let disk = DiskStore::open(&path, 1 << 20, Metrics::default()).unwrap();
-        assert!(directory.path().join("results.broken").exists());
+        assert!(directory.path().join("results.corrupt").exists());
         assert_eq!(disk.read(&[1; 32]), None);
     }
 
     #[test]
-    fn a_file_that_failed_is_closed_and_after_a_pause_opened_again() {
+    fn a_file_that_fails_is_closed_and_reopened_after_a_delay() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("results.redb");
         let disk = DiskStore::open(&path, 1 << 20, Metrics::default()).unwrap();
@@ -312,17 +314,17 @@ mod tests {
         let failed =
             |count: u64| disk.metrics.text().contains(&format!("yizhai_cache_writes_failed_total {count}"));
         let batch = |n: u8| vec![([n; 32], value(n))];
-        let began = Instant::now();
-        // Another has the file when it is to be opened again.
+        let start = Instant::now();
+        // Another handle has the file open when it is to be reopened.
         disk.database.store(None);
         let other = create(&path).unwrap();
-        writer.keep(batch(2), began);
+        writer.write_or_count(batch(2), start);
         assert!(failed(1) && disk.read(&[1; 32]).is_none());
         drop(other);
-        writer.keep(batch(3), began + PAUSE / 2);
-        assert!(failed(2), "it was tried again before the pause was over");
-        writer.keep(batch(4), began + PAUSE);
-        assert!(failed(2) && writer.open_again.is_none());
+        writer.write_or_count(batch(3), start + REOPEN_DELAY / 2);
+        assert!(failed(2), "it was reopened before the delay was over");
+        writer.write_or_count(batch(4), start + REOPEN_DELAY);
+        assert!(failed(2) && writer.reopen_at.is_none());
         let kept: Vec<u8> = (1..5).filter(|&n| disk.read(&[n; 32]) == Some(value(n))).collect();
         assert_eq!((kept, writer.bytes, writer.next), (vec![1, 4], 264, 2));
     }

@@ -1,8 +1,8 @@
-//! Results that were made before: in memory, and by choice on disk.
+//! The result cache: digests of sections in memory and optionally on disk.
 //!
-//! Asked by `work` for every section before the pipeline is. An entry is named by a hash of everything that the result
-//! depends on, so that nothing is ever invalidated: what changed has another name. It holds the section's message
-//! without its place in the page. What cannot be read is a miss.
+//! [`super::DigestRun`] looks up every section before it runs the pipeline. The key of an entry is a hash of everything
+//! that the result depends on, so entries never need to be invalidated. An entry holds the message of a section without
+//! its position in the page. An entry that cannot be read is a miss.
 
 mod disk;
 
@@ -22,24 +22,25 @@ use crate::{
 };
 use disk::DiskStore;
 
-/// To be raised when the same input would be digested differently and nothing else in the key tells it.
+/// The version of the results. Increment it when the same input gives a different digest and no other part of the key
+/// changes.
 const VERSION: u32 = 2;
 
-/// The name of an entry.
+/// The key of an entry, a SHA-256.
 pub(in crate::server) type CacheKey = [u8; 32];
 
-/// The cache of one server; cheap to clone.
+/// The cache of one server. Cheap to clone; all clones share the entries.
 #[derive(Clone)]
 pub struct ResultCache {
     memory: Cache<CacheKey, Arc<[u8]>>,
     disk: Option<DiskStore>,
-    /// What the results of this process depend on beside model and request, such as the type of the KV cache.
+    /// The settings of this process that affect results, such as the data type of the KV cache.
     setup: Arc<str>,
     metrics: Metrics,
 }
 
 impl ResultCache {
-    /// A cache of at most `memory_bytes`. `setup` names what results depend on beside model and request.
+    /// Creates a cache of at most `memory_bytes`. `setup` identifies the settings of this process that affect results.
     pub fn new(memory_bytes: u64, setup: &str, metrics: Metrics) -> Self {
         let memory = Cache::builder()
             .max_capacity(memory_bytes)
@@ -50,16 +51,16 @@ impl ResultCache {
         Self { memory, disk: None, setup: setup.into(), metrics }
     }
 
-    /// The same, with a file of at most `max_bytes` of results behind it. A file that is broken is put aside.
+    /// Adds a file of at most `max_bytes` of results. A corrupt file is moved aside and replaced.
     ///
     /// # Errors
-    /// When the file cannot be made, or another process has it open.
+    /// Fails if the file cannot be created or another process has it open.
     pub fn on_disk(mut self, path: &Path, max_bytes: u64) -> Result<Self, DiskError> {
         self.disk = Some(DiskStore::open(path, max_bytes, self.metrics.clone())?);
         Ok(self)
     }
 
-    /// The names of an article's sections in a job.
+    /// Returns the keys of an article's sections.
     pub(in crate::server) fn keys(
         &self,
         job: &Job,
@@ -67,60 +68,60 @@ impl ResultCache {
         prompt_version: &str,
         article: &Article,
     ) -> Vec<CacheKey> {
-        let mut name = KeyHasher::default();
-        name.field(&VERSION.to_string());
-        name.field(env!("CARGO_PKG_VERSION"));
-        name.field(&self.setup);
+        let mut hasher = KeyHasher::default();
+        hasher.field(&VERSION.to_string());
+        hasher.field(env!("CARGO_PKG_VERSION"));
+        hasher.field(&self.setup);
         for model in std::iter::once(&models_used.model).chain(&models_used.summary_model) {
-            name.field(&model.id);
-            name.field(&model.weights_sha256);
+            hasher.field(&model.id);
+            hasher.field(&model.weights_sha256);
         }
-        name.field(prompt_version);
+        hasher.field(prompt_version);
         let options = (job.tasks, job.summary_max_chars, job.max_attempts, job.sampling);
-        name.field(&format!("{options:?}"));
-        name.field(job.glossary.sha256());
-        // The whole article, not the section alone: what stands around it may be told to the model.
+        hasher.field(&format!("{options:?}"));
+        hasher.field(job.glossary.sha256());
+        // The whole article and not the section alone, because the model may see its context.
         for text in
             [&article.kicker, &article.headline, &article.subtitle, &article.dateline, &article.byline]
         {
-            name.element(text.as_ref());
+            hasher.element(text.as_ref());
         }
         for section in &article.sections {
-            name.element(section.heading.as_ref());
-            name.field(&section.paragraphs.len().to_string());
-            section.paragraphs.iter().for_each(|paragraph| name.field(&paragraph.text));
+            hasher.element(section.heading.as_ref());
+            hasher.field(&section.paragraphs.len().to_string());
+            section.paragraphs.iter().for_each(|paragraph| hasher.field(&paragraph.text));
         }
         let section_key = |section: usize| {
-            let mut hash = name.0.clone();
+            let mut hash = hasher.0.clone();
             hash.update((section as u64).to_le_bytes());
             hash.finalize().into()
         };
         (0..article.sections.len()).map(section_key).collect()
     }
 
-    /// The entries that are there, each as a message without its place.
+    /// Looks up entries. The messages carry no position.
     pub(in crate::server) async fn get(&self, keys: &[CacheKey]) -> Vec<Option<pb::SectionDigest>> {
         let mut found: Vec<Option<pb::SectionDigest>> =
             keys.iter().map(|key| self.memory.get(key).and_then(|bytes| decode(&bytes))).collect();
         self.count("memory", found.iter().flatten().count());
-        let missing: Vec<usize> = (0..keys.len()).filter(|&at| found[at].is_none()).collect();
+        let missing: Vec<usize> = (0..keys.len()).filter(|&index| found[index].is_none()).collect();
         if let (Some(disk), false) = (&self.disk, missing.is_empty()) {
-            let wanted = missing.iter().map(|&at| keys[at]).collect();
-            for (at, bytes) in missing.into_iter().zip(disk.get(wanted).await) {
+            let missing_keys = missing.iter().map(|&index| keys[index]).collect();
+            for (index, bytes) in missing.into_iter().zip(disk.get(missing_keys).await) {
                 let Some(bytes) = bytes else { continue };
-                found[at] = decode(&bytes);
-                self.memory.insert(keys[at], bytes);
+                found[index] = decode(&bytes);
+                self.memory.insert(keys[index], bytes);
             }
         }
         self.count("miss", found.iter().filter(|entry| entry.is_none()).count());
         found
     }
 
-    /// Keeps a section that was done.
+    /// Stores a finished section.
     pub(in crate::server) fn put(&self, key: CacheKey, section: &pb::SectionDigest) {
-        let placeless =
+        let without_position =
             pb::SectionDigest { article_index: 0, section_index: 0, spans: Vec::new(), ..section.clone() };
-        let bytes: Arc<[u8]> = placeless.encode_to_vec().into();
+        let bytes: Arc<[u8]> = without_position.encode_to_vec().into();
         self.memory.insert(key, bytes.clone());
         if let Some(disk) = &self.disk {
             disk.put(key, bytes);
@@ -132,32 +133,32 @@ impl ResultCache {
     }
 }
 
-/// The hash of what a result depends on, field after field.
+/// Hashes everything that a result depends on, field by field.
 #[derive(Default)]
 struct KeyHasher(Sha256);
 
 impl KeyHasher {
     fn field(&mut self, text: &str) {
-        self.parts("", text);
+        self.tagged_field("", text);
     }
 
-    /// An element of an article, which may be there and empty.
+    /// Hashes an optional element of an article. An empty element differs from an absent one.
     fn element(&mut self, text: Option<&Text>) {
         match text {
-            Some(text) => self.parts("=", &text.text),
-            None => self.parts("", ""),
+            Some(text) => self.tagged_field("=", &text.text),
+            None => self.tagged_field("", ""),
         }
     }
 
-    /// A field of two parts, with its length, so that no two fields can be taken for two others.
-    fn parts(&mut self, mark: &str, text: &str) {
-        self.0.update(((mark.len() + text.len()) as u64).to_le_bytes());
-        self.0.update(mark);
+    /// Hashes a field with its length, so that different fields never produce the same bytes.
+    fn tagged_field(&mut self, tag: &str, text: &str) {
+        self.0.update(((tag.len() + text.len()) as u64).to_le_bytes());
+        self.0.update(tag);
         self.0.update(text);
     }
 }
 
-/// The message of an entry, which says where it comes from and that it took no time.
+/// Decodes an entry and marks it as read from the cache, with timings of zero.
 fn decode(bytes: &[u8]) -> Option<pb::SectionDigest> {
     let mut section = pb::SectionDigest::decode(bytes).ok()?;
     section.provenance.get_or_insert_default().from_cache = true;
@@ -181,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn an_entry_is_named_by_all_that_the_result_depends_on() {
+    fn keys_differ_in_everything_that_the_result_depends_on() {
         let cache = ResultCache::new(1 << 20, "f16", Metrics::default());
         let info = |id: &str, hash: &str| {
             let (id, weights_sha256) = (id.to_owned(), hash.to_owned());
@@ -220,7 +221,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn memory_is_bounded_and_a_hit_says_so() {
+    async fn memory_is_bounded_and_hits_are_marked() {
         let cache = ResultCache::new(1000, "", Metrics::default());
         let section = pb::SectionDigest {
             section_index: 7,
