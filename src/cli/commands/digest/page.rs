@@ -111,7 +111,7 @@ impl PageRun<'_> {
             }
         };
         let received = received.and_then(|()| match order.written {
-            written if written < total => Err(ClientError::BrokenOff("the digest")),
+            written if written < total => Err(ClientError::StreamClosed("the digest")),
             _ => Ok(()),
         });
         let error = received.as_ref().err().map(ToString::to_string);
@@ -130,7 +130,7 @@ async fn next_document(events: &mut Events) -> Result<pb::Document, ClientError>
             return Ok(document);
         }
     }
-    Err(ClientError::BrokenOff("the digest"))
+    Err(ClientError::StreamClosed("the digest"))
 }
 
 /// Counts a section and reports it on stderr.
