@@ -1,5 +1,5 @@
-//! Measures how fast quantities are read, compared and rewritten and outputs are checked, in bytes of Chinese per second on
-//! one core.
+//! Measures how fast quantities are read, compared and rewritten and outputs are checked, in bytes of Chinese per
+//! second on one core.
 //!
 //! Run with `cargo bench --bench numerals`. The text is the real page in `tests/data`; a section of it has about 1 KB.
 

@@ -1,7 +1,7 @@
 //! The checks must find errors that are planted in good translations and accept the translations themselves.
 //!
-//! The sentences were written for this test. The checks must find 98 % of the planted errors of each kind, which is the goal
-//! for news in general, and report nothing in the good translations.
+//! The sentences were written for this test. The checks must find 98 % of the planted errors of each kind, which is the
+//! goal for news in general, and report nothing in the good translations.
 
 use std::collections::BTreeMap;
 

@@ -11,7 +11,8 @@ const MAX_SOURCES: usize = 3;
 
 /// Returns the indices of the source sentences that support a summary sentence, in source order.
 ///
-/// Together they contain most of its character pairs, and each adds at least a fifth of them. Empty if no sentence does.
+/// Together they contain most of its character pairs, and each adds at least a fifth of them. Empty if no sentence
+/// does.
 pub fn supporting_sentences(sentence: &str, sources: &[&str]) -> Vec<usize> {
     let mut uncovered = pairs(sentence);
     let min_gain = (uncovered.len() as f64 * MIN_GAIN).max(1.0);
@@ -34,11 +35,11 @@ const MIN_SHARE: f64 = 0.15;
 /// The minimum share of a draft that all chosen source sentences must cover together.
 const MIN_COVERED_SHARE: f64 = 0.25;
 
-/// Returns the indices of the source sentences that say the same as a draft of a summary, in source order and with at most
-/// `limit` characters in total.
+/// Returns the indices of the source sentences that say the same as a draft of a summary, in source order and with at
+/// most `limit` characters in total.
 ///
-/// Chooses the first sentence, which states the news, and then those that add most of the draft for their length. Returns
-/// `None` if the sentences that fit do not cover the draft.
+/// Chooses the first sentence, which states the news, and then those that add most of the draft for their length.
+/// Returns `None` if the sentences that fit do not cover the draft.
 pub fn sentences_like(draft: &str, sources: &[&str], limit: usize) -> Option<Vec<usize>> {
     let draft_pairs = pairs(draft);
     let mut uncovered = draft_pairs.clone();

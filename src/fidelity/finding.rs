@@ -5,7 +5,7 @@ use std::{fmt, ops::Range};
 /// A problem in one output.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
-    /// What is wrong.
+    /// The kind of problem, with what was expected and found.
     pub kind: FindingKind,
     /// The bytes of the source that it is about, if it is about a particular place.
     pub source_span: Option<Range<usize>>,

@@ -1,4 +1,4 @@
-//! Checks on what the model wrote: pure functions over a source and an output.
+//! Checks on the output of a model: pure functions over a source and an output.
 //!
 //! ```text
 //! source, output ─check─▶ Verdict (findings, counts, score)
@@ -6,7 +6,8 @@
 //!                  ├─ numerals: quantities of both languages, compared by value
 //!                  └─ names: names that the source does not explain
 //! ```
-//! Called by `pipeline`, which decides what to do about a finding. Knows no model, no prompt, no document.
+//! Called by `pipeline`, which decides what to do about a finding. Knows neither models nor prompts nor
+//! documents.
 
 mod check;
 mod checks;

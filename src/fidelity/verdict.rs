@@ -1,6 +1,7 @@
 //! The outcome of the checks on one output, and the order of outputs by quality.
 //!
-//! Filled by `check`, compared by `pipeline`. [`Verdict::score`] is the only place that weighs findings against each other.
+//! Filled by `check`, compared by `pipeline`. [`Verdict::score`] is the only place that weighs findings against each
+//! other.
 
 use std::{cmp::Reverse, ops::Range};
 
@@ -22,7 +23,7 @@ pub struct Verdict {
 /// A number or term of the source and its counterpart in the output.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Alignment {
-    /// What is aligned.
+    /// Numbers or terms.
     pub kind: AlignmentKind,
     /// The bytes of the source.
     pub source_span: Range<usize>,
@@ -30,7 +31,7 @@ pub struct Alignment {
     pub output_span: Range<usize>,
 }
 
-/// What an alignment connects.
+/// The kind of an alignment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AlignmentKind {
     /// Two numbers, dates or amounts of the same value.
@@ -116,8 +117,8 @@ impl Verdict {
         }
     }
 
-    /// Appends the verdict on the next part of the same text, whose source begins at byte `source_start` and whose output
-    /// begins at byte `output_start`.
+    /// Appends the verdict on the next part of the same text, whose source begins at byte `source_start` and whose
+    /// output begins at byte `output_start`.
     pub fn append(&mut self, next: Self, source_start: usize, output_start: usize) {
         let shift = |span: Range<usize>, by: usize| span.start + by..span.end + by;
         self.findings.extend(next.findings.into_iter().map(|finding| Finding {

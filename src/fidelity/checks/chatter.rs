@@ -144,8 +144,8 @@ const JUSTIFIED_BY: &[(&str, &[&str])] = &[
     ("original", &["原"]),
 ];
 
-/// Returns the byte range of the first sentence in which an output comments on itself or on its task. A sentence that the
-/// source justifies does not count.
+/// Returns the byte range of the first sentence in which an output comments on itself or on its task. A sentence that
+/// the source justifies does not count.
 pub(in crate::fidelity) fn chatter(source: &str, output: &str) -> Option<std::ops::Range<usize>> {
     let mut start = 0;
     loop {

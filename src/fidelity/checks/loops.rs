@@ -9,8 +9,8 @@ const MIN_REPETITIONS: usize = 4;
 /// The length of a phrase in text without spaces, in characters.
 const PHRASE_CHARS: usize = 8;
 
-/// Returns a phrase that an output repeats at least four times: three words in text with spaces, eight characters in text
-/// without.
+/// Returns a phrase that an output repeats at least four times: three words in text with spaces, eight characters in
+/// text without.
 pub(in crate::fidelity) fn repeated_phrase(output: &str) -> Option<String> {
     let words: Vec<&str> = output.split_whitespace().collect();
     let chars: Vec<char> = output.chars().filter(|c| !c.is_whitespace()).collect();

@@ -1,6 +1,6 @@
-//! The checks that look at an output as a whole: chatter, loops, length, and required terms.
+//! The checks that compare neither numbers nor names: chatter, loops, length and required terms.
 //!
-//! Called by `check`. The checks of numbers and names have modules of their own.
+//! Called by `check`.
 
 mod chatter;
 mod coverage;

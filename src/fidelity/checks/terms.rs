@@ -16,8 +16,8 @@ pub struct RequiredTerm<'a> {
 }
 
 impl RequiredTerm<'_> {
-    /// Returns `true` if `output` contains one of the renderings. Case, the kind of quotation marks, hyphens and a leading
-    /// `the` are ignored.
+    /// Returns `true` if `output` contains one of the renderings. Case, the kind of quotation marks, hyphens and a
+    /// leading `the` are ignored.
     pub(in crate::fidelity) fn is_rendered_in(&self, output: &str) -> bool {
         let output = normalized(output);
         self.forms().map(normalized).any(|form| output.contains(form.strip_prefix("the ").unwrap_or(&form)))

@@ -121,7 +121,8 @@ pub(super) const NOT_NAMES: &[&str] = &[
     "utc",
 ];
 
-/// Returns the names of an English output that its Chinese source does not explain, as byte ranges of the output in order.
+/// Returns the names of an English output that its Chinese source does not explain, as byte ranges of the output in
+/// order.
 ///
 /// `allowed` are the renderings of glossary terms. A name is reported only if it is well known (Anderson, Nairobi,
 /// Microsoft) or a Chinese name in pinyin. The source explains a name if it contains the name itself, its pinyin, a
@@ -210,7 +211,7 @@ fn check_run(
             || NOT_NAMES.contains(&lower.as_str())
             || is_common(&lower)
         {
-            // The word is no evidence either way.
+            // The word proves nothing either way.
         } else if sounds.explain(&lower) || derives_from_known(word.text, source) {
             explained = true;
         } else if is_proper(word.text) {

@@ -81,8 +81,8 @@ pub(super) fn derives_from_known(word: &str, source: &str) -> bool {
     })
 }
 
-/// Finds the longest known name that begins with the first of the words. Returns its number of words, and `true` if one of
-/// its Chinese forms appears in the source.
+/// Finds the longest known name that begins with the first of the words. Returns its number of words, and `true` if one
+/// of its Chinese forms appears in the source.
 pub(super) fn known_name(words: &[&str], source: &str) -> Option<(usize, bool)> {
     (1..=MAX_NAME_WORDS.min(words.len())).rev().find_map(|count| {
         let forms = KNOWN.get(words[..count].join(" ").as_str())?;

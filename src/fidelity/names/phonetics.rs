@@ -86,8 +86,8 @@ impl SourceSounds {
         self.explain_as_pinyin(&plain) || self.explain_as_transcription(&plain)
     }
 
-    /// Returns `true` if the text explains a first name and a surname in lower case: both together, or one of them if it is
-    /// too long for a coincidence.
+    /// Returns `true` if the text explains a first name and a surname in lower case: both together, or one of them if
+    /// it is too long for a coincidence.
     pub(super) fn explain_full_name(&self, first: &str, last: &str) -> bool {
         const MIN_CONSONANTS: usize = 4;
         let long = |word: &str| latin_consonants(word).len() >= MIN_CONSONANTS && self.explain(word);
@@ -135,7 +135,8 @@ impl SourceSounds {
     }
 }
 
-/// Returns `true` if the rest of a word is pinyin and the word has at least two syllables, including the `count` before.
+/// Returns `true` if the rest of a word is pinyin and the word has at least two syllables, including the `count`
+/// before.
 fn is_syllables(word: &str, count: usize) -> bool {
     const INITIALS: &[&str] = &[
         "zh", "ch", "sh", "b", "p", "m", "f", "d", "t", "n", "l", "g", "k", "h", "j", "q", "x", "r", "z",
@@ -193,8 +194,8 @@ impl<'t> TranscribedNames<'t> {
         self.stretches.is_empty()
     }
 
-    /// Returns the part of the text that transcribes a lower-case word as a whole, or `None` if there is none or several
-    /// different parts match.
+    /// Returns the part of the text that transcribes a lower-case word as a whole, or `None` if there is none or
+    /// several different parts match.
     pub(super) fn only_match(&self, word: &str) -> Option<&'t str> {
         let name = latin_consonants(&plain_letters(word));
         // Shorter names match too much by chance.

@@ -1,7 +1,7 @@
 //! Renders a transcribed name in the same way throughout an article.
 //!
-//! Called by `pipeline` with each translated chunk. Changes only names that sound like a transcription in the source and are
-//! not otherwise known: 塔马约 can be Tamayo or Tamajo, but the France of 法国 can be French elsewhere.
+//! Called by `pipeline` with each translated chunk. Changes only names that sound like a transcription in the source
+//! and are not otherwise known: 塔马约 can be Tamayo or Tamajo, but the France of 法国 can be French elsewhere.
 
 use std::collections::BTreeMap;
 
@@ -16,8 +16,8 @@ use super::{
 pub struct Renderings(BTreeMap<String, String>);
 
 impl Renderings {
-    /// Replaces the names of an output with their earlier renderings and remembers the new names. Returns `None` if nothing
-    /// changes.
+    /// Replaces the names of an output with their earlier renderings and remembers the new names. Returns `None` if
+    /// nothing changes.
     ///
     /// ```
     /// use yizhai::fidelity::Renderings;
@@ -68,8 +68,8 @@ fn is_name(word: &LatinWord<'_>) -> bool {
     word.capital && !acronym && !NOT_NAMES.contains(&lower.as_str()) && !is_common(&lower)
 }
 
-/// Returns `true` if a word may be replaced with an earlier rendering: it sounds like it, is not a form of it, and is not
-/// a known name.
+/// Returns `true` if a word may be replaced with an earlier rendering: it sounds like it, is not a form of it, and is
+/// not a known name.
 fn may_replace(word: &str, before: &str, source: &str) -> bool {
     let is_form = word.starts_with(before) || before.starts_with(word);
     let is_known =

@@ -1,8 +1,8 @@
 //! Compares the quantities of two texts by value.
 //!
 //! Every quantity has one or several components: the ends of a range, or year, month and day. Each component of the
-//! source looks for a counterpart of the same value in the output: first one that is written the same way, then one that
-//! is equivalent.
+//! source looks for a counterpart of the same value in the output: first one that is written the same way, then one
+//! that is equivalent.
 
 use std::collections::BTreeSet;
 
@@ -155,12 +155,12 @@ enum ComponentKind {
     Magnitude,
 }
 
-/// How closely two components match.
+/// The closeness of a match between two components.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum MatchQuality {
     /// The same value of the same kind.
     Same,
-    /// The same value of a kind that can stand for the other.
+    /// The same value of a compatible kind.
     SameValue,
     /// An equivalent value in another unit or form.
     Converted,
@@ -211,7 +211,7 @@ fn components(quantities: &[Quantity]) -> impl Iterator<Item = Component> + '_ {
     })
 }
 
-/// Returns how closely two components match, or `None` if neither can stand for the other.
+/// Returns the closeness of the match between two components, or `None` if they do not match.
 fn match_quality(a: &Component, b: &Component) -> Option<MatchQuality> {
     use ComponentKind::{
         Clock, Day, Fraction, Magnitude, Money, Month, Number, Ordinal, Percent, Plan, Times, Weekday, Year,
@@ -250,7 +250,7 @@ fn match_quality(a: &Component, b: &Component) -> Option<MatchQuality> {
             matches_if(near(a.value, b.value * Decimal::ONE_HUNDRED), MatchQuality::Converted)
         }
         (Fraction(..), Percent) => match_quality(b, a),
-        // `three quarters` of a year
+        // `three quarters` can be quarters of a year.
         (Number(Some(Unit::Quarter)), Fraction(n, 4)) => {
             matches_if(a.value == Decimal::from(n), MatchQuality::SameValue)
         }

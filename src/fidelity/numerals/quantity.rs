@@ -17,10 +17,10 @@ pub struct Quantity {
     /// The value: `35亿` is 3,500,000,000; `14.8%` is 14.8; `三分之一` is a third with 28 digits. The value of a date
     /// is its largest part.
     pub value: Decimal,
-    /// The upper end of a range, of the same kind and unit. The upper end of a range of dates is a value of its smallest
-    /// part.
+    /// The upper end of a range, of the same kind and unit. The upper end of a range of dates is a value of its
+    /// smallest part.
     pub upper: Option<Decimal>,
-    /// What it counts or names.
+    /// The kind of quantity.
     pub kind: QuantityKind,
     /// The unit of measure, if there is a known one.
     pub unit: Option<Unit>,
@@ -31,7 +31,7 @@ pub struct Quantity {
     pub required: bool,
 }
 
-/// The kind of a quantity.
+/// The kind of a quantity, with data of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum QuantityKind {
     /// A number of things or of units.

@@ -1,7 +1,7 @@
 //! Reads the dates and times of day of a Chinese text.
 //!
-//! Called by the reader at numerals and at words for weekdays. Reads a year without 年 as a number; `compare` also accepts
-//! it as a year.
+//! Called by the reader at numerals and at words for weekdays. Reads a year without 年 as a number; `compare` also
+//! accepts it as a year.
 
 use rust_decimal::Decimal;
 

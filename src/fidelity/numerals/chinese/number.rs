@@ -126,7 +126,8 @@ fn scan_digits(text: &str, at: usize) -> Option<ChineseNumber> {
     Some(number)
 }
 
-/// Reads digits with commas and decimals. Returns the value, the end, and the number of digits if there is nothing else.
+/// Reads digits with commas and decimals. Returns the value, the end, and the number of digits if there is nothing
+/// else.
 fn mantissa(text: &str, at: usize) -> Option<(Decimal, usize, usize)> {
     let mut plain = String::new();
     let mut end = at;

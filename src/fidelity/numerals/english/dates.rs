@@ -1,6 +1,7 @@
 //! Reads the dates and times of day of an English text.
 //!
-//! Called by the reader at each token. Reads four digits without a unit as a year; `compare` also accepts them as a number.
+//! Called by the reader at each token. Reads four digits without a unit as a year; `compare` also accepts them as a
+//! number.
 
 use rust_decimal::Decimal;
 
@@ -82,8 +83,8 @@ fn year_after(reader: &EnglishReader, next: usize) -> (Option<u16>, usize) {
     }
 }
 
-/// Reads a date that begins with the month: `January 9`, `Jan. 9, 2017`, `January 2017`, `Dec. 3-5`, `May` unless it is a
-/// verb.
+/// Reads a date that begins with the month: `January 9`, `Jan. 9, 2017`, `January 2017`, `Dec. 3-5`, `May` unless it is
+/// a verb.
 fn month_first(reader: &EnglishReader, at: usize) -> Option<(Quantity, usize)> {
     let word = reader.word(at);
     let month = month(word)?;

@@ -196,8 +196,8 @@ impl EnglishReader<'_> {
         (spaces <= 1).then_some((currency, length + spaces))
     }
 
-    /// Reads the unit at token `next`, after a number. Returns the kind and unit that it gives the number, and its end in
-    /// bytes.
+    /// Reads the unit at token `next`, after a number. Returns the kind and unit that it gives the number, and its end
+    /// in bytes.
     fn unit_after(&self, next: usize, sign: Option<Currency>) -> Option<(QuantityKind, Option<Unit>, usize)> {
         let mut at = next;
         if matches!(self.word(at), "-" | "‑") && self.glued(at) && self.glued(at + 1) {
@@ -288,7 +288,7 @@ impl EnglishReader<'_> {
         }
         upper.upper = Some(upper.value);
         upper.value = value;
-        // `twenty or thirty` is no exact value.
+        // `twenty or thirty` has no exact value.
         upper.required = (upper.required || lower.required) && !(number.spelled && self.word(next) == "or");
         upper.span.start = lower.span.start;
         Some((upper, end))

@@ -1,4 +1,5 @@
-//! Reads English quantities that are written in words: five-year plans, fractions, `doubled`, `tens of thousands`, `a year`.
+//! Reads English quantities that are written in words: five-year plans, fractions, `doubled`, `tens of thousands`, `a
+//! year`.
 //!
 //! Called by the reader at each token.
 
