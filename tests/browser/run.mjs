@@ -138,6 +138,11 @@ for (const [number, url] of pages.entries()) {
     readFileSync(new URL(back));
     const notChinese = await page.$$eval('.pair .zh, .summary > p:not(.finding), article h2[lang]', (all) => all.filter((e) => !e.lang.startsWith('zh')).map((e) => e.outerHTML.slice(0, 80)));
     assert.deepEqual(notChinese, []);
+    const unexplained = await page.$$eval('mark', (all) => all.filter((mark) => {
+      const messages = [...mark.closest('.pair, .summary').querySelectorAll('.finding')].map((note) => note.textContent);
+      return !mark.title || !messages.some((message) => message.includes(mark.title));
+    }).map((mark) => mark.outerHTML));
+    assert.deepEqual(unexplained, [], 'every mark belongs to a finding beside it');
     const link = await page.$('.pair .zh .k');
     if (link) {
       await link.hover();

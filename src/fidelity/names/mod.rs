@@ -3,6 +3,7 @@
 //! A summary is compared word for word; a translation, by lists of known names and by sound. Called by `check` and, for
 //! `Renderings`, by `pipeline`.
 
+mod consonants;
 mod invented;
 mod lexicon;
 mod phonetics;

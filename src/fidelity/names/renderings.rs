@@ -6,9 +6,10 @@
 use std::collections::BTreeMap;
 
 use super::{
+    consonants::are_alike,
     invented::{LatinWord, NOT_NAMES, words},
     lexicon::{derives_from_known, is_common, is_proper, known_name},
-    phonetics::{TranscribedNames, are_alike},
+    phonetics::TranscribedNames,
 };
 
 /// The renderings of the names of an article so far, by their Chinese transcription.

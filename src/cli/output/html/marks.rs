@@ -67,7 +67,7 @@ enum Side {
 
 /// A marked span of a text.
 #[derive(Debug, Clone)]
-struct Mark {
+struct MarkedSpan {
     range: Range<usize>,
     kind: MarkKind,
 }
@@ -88,7 +88,7 @@ impl MarkedParagraph<'_> {
         source.retain(|mark| self.sentences.iter().all(|(range, _)| !is_partly_in(&mark.range, range)));
         let english = without_overlaps(english_findings.into_iter().chain(english_links).collect());
         let linked: BTreeSet<usize> = groups(&source).intersection(&groups(&english)).copied().collect();
-        let cutter = |side| Cutter { id: self.id, side, linked: &linked };
+        let cutter = |side| FragmentCutter { id: self.id, side, linked: &linked };
         (
             cutter(Side::Source).cut(self.source, &source, self.sentences),
             cutter(Side::Output).cut(self.english, &english, &[]),
@@ -96,7 +96,7 @@ impl MarkedParagraph<'_> {
     }
 
     /// Returns the linked spans of both texts. Spans that are aligned with a common one share a group.
-    fn links(&self) -> (Vec<Mark>, Vec<Mark>) {
+    fn links(&self) -> (Vec<MarkedSpan>, Vec<MarkedSpan>) {
         let (mut source, mut english) = (BTreeMap::new(), BTreeMap::new());
         for (next, alignment) in self.alignments.iter().enumerate() {
             let class = match alignment.kind() {
@@ -116,7 +116,7 @@ impl MarkedParagraph<'_> {
             english.entry(other).or_insert((class, group));
         }
         let marks = |links: BTreeMap<(usize, usize), (&'static str, usize)>| {
-            let mark = |((start, end), (class, group))| Mark {
+            let mark = |((start, end), (class, group))| MarkedSpan {
                 range: start..end,
                 kind: MarkKind::Link { class, group },
             };
@@ -134,7 +134,7 @@ pub(super) fn summary_fragments<'a>(
 ) -> Vec<Vec<Fragment>> {
     let marks = without_overlaps(finding_marks(summary, findings, Side::Output));
     let linked = BTreeSet::new();
-    let cutter = Cutter { id: "", side: Side::Output, linked: &linked };
+    let cutter = FragmentCutter { id: "", side: Side::Output, linked: &linked };
     let mut from = 0;
     let cut = |sentence: &str| match summary[from..].find(sentence) {
         Some(offset) => {
@@ -148,7 +148,7 @@ pub(super) fn summary_fragments<'a>(
 }
 
 /// Returns the marks of the findings on one side: what is missing in the source, what is wrong in the output.
-fn finding_marks(text: &str, findings: &[&pb::Finding], side: Side) -> Vec<Mark> {
+fn finding_marks(text: &str, findings: &[&pb::Finding], side: Side) -> Vec<MarkedSpan> {
     let mark = |finding: &&pb::Finding| {
         let span = match side {
             Side::Source if finding.expected.is_empty() => None,
@@ -156,7 +156,7 @@ fn finding_marks(text: &str, findings: &[&pb::Finding], side: Side) -> Vec<Mark>
             Side::Output => finding.output_span.as_ref(),
         };
         let range = range(text, span)?;
-        Some(Mark { range, kind: MarkKind::Finding { message: finding.message.clone() } })
+        Some(MarkedSpan { range, kind: MarkKind::Finding { message: finding.message.clone() } })
     };
     findings.iter().filter_map(mark).collect()
 }
@@ -173,8 +173,8 @@ fn is_partly_in(range: &Range<usize>, other: &Range<usize>) -> bool {
     overlaps && !(other.start <= range.start && range.end <= other.end)
 }
 
-fn groups(marks: &[Mark]) -> BTreeSet<usize> {
-    let group = |mark: &Mark| match mark.kind {
+fn groups(marks: &[MarkedSpan]) -> BTreeSet<usize> {
+    let group = |mark: &MarkedSpan| match mark.kind {
         MarkKind::Link { group, .. } => Some(group),
         MarkKind::Finding { .. } => None,
     };
@@ -182,7 +182,7 @@ fn groups(marks: &[Mark]) -> BTreeSet<usize> {
 }
 
 /// Sorts marks and removes overlaps: the earlier mark wins; of two that begin together, the longer one.
-fn without_overlaps(mut marks: Vec<Mark>) -> Vec<Mark> {
+fn without_overlaps(mut marks: Vec<MarkedSpan>) -> Vec<MarkedSpan> {
     marks.sort_by_key(|mark| (mark.range.start, std::cmp::Reverse(mark.range.end)));
     let mut end = 0;
     marks.retain(|mark| {
@@ -196,15 +196,15 @@ fn without_overlaps(mut marks: Vec<Mark>) -> Vec<Mark> {
 }
 
 /// Cuts the text of one side into runs and fragments.
-struct Cutter<'a> {
+struct FragmentCutter<'a> {
     id: &'a str,
     side: Side,
     /// The groups that have fragments on both sides.
     linked: &'a BTreeSet<usize>,
 }
 
-impl Cutter<'_> {
-    fn cut(&self, text: &str, marks: &[Mark], sentences: &[(Range<usize>, String)]) -> Vec<TextRun> {
+impl FragmentCutter<'_> {
+    fn cut(&self, text: &str, marks: &[MarkedSpan], sentences: &[(Range<usize>, String)]) -> Vec<TextRun> {
         let mut counts = BTreeMap::new();
         let mut runs = Vec::new();
         let mut end = 0;
@@ -228,7 +228,7 @@ impl Cutter<'_> {
         &self,
         text: &str,
         range: Range<usize>,
-        marks: &[Mark],
+        marks: &[MarkedSpan],
         counts: &mut BTreeMap<usize, usize>,
     ) -> Vec<Fragment> {
         let mut fragments = Vec::new();
@@ -238,7 +238,7 @@ impl Cutter<'_> {
             }
         };
         let mut end = range.start;
-        let is_inside = |mark: &&Mark| range.start <= mark.range.start && mark.range.end <= range.end;
+        let is_inside = |mark: &&MarkedSpan| range.start <= mark.range.start && mark.range.end <= range.end;
         for mark in marks.iter().filter(is_inside) {
             push(end..mark.range.start, FragmentKind::Plain);
             push(mark.range.clone(), self.kind(&mark.kind, counts));

@@ -7,6 +7,7 @@
 mod dates;
 mod measures;
 pub(super) mod number;
+mod spelled;
 mod words;
 
 use rust_decimal::Decimal;
@@ -136,7 +137,7 @@ fn read_at(text: &str, at: usize) -> Option<Parsed> {
     if number.vague {
         // A 几 or 数 before the number is part of it.
         let start = text[..at].strip_suffix(['几', '数']).map_or(at, str::len);
-        if let Some((lower, upper)) = number::neighbours(&text[start..number.end]) {
+        if let Some((lower, upper)) = spelled::neighbors(&text[start..number.end]) {
             let mut quantity = Quantity::new(start..number.end, lower, QuantityKind::Count);
             quantity.upper = Some(upper);
             quantity.required = false;
