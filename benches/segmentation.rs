@@ -1,7 +1,7 @@
-//! How fast pages are taken apart, in bytes of text per second, on one core.
+//! Measures the throughput of segmentation on one core.
 //!
-//! Run with `cargo bench --bench segmentation`. The pages are made of the real one in `tests/data`, as often as it
-//! takes, and of news in brief, which have the most decisions per byte. 1 MB and 16 MB show that the time is linear.
+//! Run with `cargo bench --bench segmentation`. The inputs repeat a real page, and news in brief, which require the most
+//! decisions per byte. The results for 1 MiB and 16 MiB show that the time is linear.
 
 use std::hint::black_box;
 
@@ -11,7 +11,7 @@ use yizhai::document::{InputFormat, Limits, parse, sentences};
 const PAGE: &str = include_str!("../tests/data/people-daily-2025-12-06.txt");
 const BRIEFS: &str = include_str!("../tests/data/document/briefs.txt");
 
-/// `text` again and again, up to about `bytes` bytes.
+/// Repeats `text` up to about `bytes` bytes.
 fn repeated(text: &str, bytes: usize) -> String {
     format!("{text}\n\n").repeat(bytes.div_ceil(text.len() + 2))
 }

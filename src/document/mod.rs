@@ -26,7 +26,8 @@ mod tree;
 
 pub use error::{DocumentError, Limits};
 pub use formats::InputFormat;
-pub use formats::record::{JsonString, Record, RecordArticle, RecordContent, RecordError, RecordSection};
+pub use formats::fields::JsonString;
+pub use formats::record::{Record, RecordArticle, RecordContent, RecordError, RecordSection};
 pub use sentence::{MAX_SENTENCE_CHARS, sentences};
 pub use span::Span;
 pub use tree::{Article, Document, ElementRole, LabeledText, Region, Section, Text};

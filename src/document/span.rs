@@ -31,7 +31,8 @@ impl Span {
     }
 
     /// Returns the span as a range, for slicing.
-    pub fn range(self) -> Range<usize> {
+    #[cfg(test)]
+    pub(super) fn range(self) -> Range<usize> {
         self.start..self.end
     }
 }

@@ -227,3 +227,22 @@ fn layout(path: &Path, format: InputFormat) -> SourceLayout {
         },
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_the_file_the_line_and_the_field_of_an_invalid_record() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("r.jsonl");
+        std::fs::write(&path, "{\"text\": \"a\"}\n\n{\"text\": \"b\", \"url\": \"c\"}\n").unwrap();
+        let args = InputArgs { files: vec![path], ..InputArgs::default() };
+        let sources = InputSources::new(&args, None).unwrap();
+        let items: Vec<_> = sources.list[0].items().collect();
+        let [Ok(first), Err(second)] = items.as_slice() else { panic!("{items:?}") };
+        assert_eq!((first.bytes, first.id.as_ref()), (14, None));
+        let message = format!("{:#}", second.error);
+        assert!(message.contains("r.jsonl, line 3: unknown field \"url\""), "{message}");
+    }
+}

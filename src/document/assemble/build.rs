@@ -36,12 +36,12 @@ struct DocumentBuilder<'a> {
 
 impl DocumentBuilder<'_> {
     fn article(&mut self, number: usize, draft: &ArticleDraft) -> Article {
-        let here = Some(number);
+        let article_index = Some(number);
         let mut article = Article {
             continued: draft.continued,
-            kicker: draft.titles.kicker.map(|at| self.text(at, ElementRole::Kicker, here)),
-            headline: draft.titles.headline.map(|at| self.text(at, ElementRole::Headline, here)),
-            subtitle: draft.titles.subtitle.map(|at| self.text(at, ElementRole::Subtitle, here)),
+            kicker: draft.titles.kicker.map(|at| self.text(at, ElementRole::Kicker, article_index)),
+            headline: draft.titles.headline.map(|at| self.text(at, ElementRole::Headline, article_index)),
+            subtitle: draft.titles.subtitle.map(|at| self.text(at, ElementRole::Subtitle, article_index)),
             ..Article::default()
         };
         if let Some(kicker) = &mut article.kicker
@@ -50,14 +50,14 @@ impl DocumentBuilder<'_> {
             kicker.text = name.to_string();
         }
         for &at in &draft.titles.rest {
-            let text = self.text(at, ElementRole::Subtitle, here);
+            let text = self.text(at, ElementRole::Subtitle, article_index);
             article.notes.push(LabeledText { role: ElementRole::Subtitle, text });
         }
         let all = || draft.sections.iter().flat_map(|section| &section.blocks);
         let first = all().find(|at| is_paragraph(self.blocks[**at].kind)).copied();
         let last = all().rfind(|at| self.blocks[**at].kind == BlockKind::Body).copied();
         for section in &draft.sections {
-            let section = self.section(section, here, [first, last], &mut article);
+            let section = self.section(section, article_index, [first, last], &mut article);
             if section.heading.is_some() || !section.paragraphs.is_empty() {
                 article.sections.push(section);
             }
@@ -69,11 +69,11 @@ impl DocumentBuilder<'_> {
     fn section(
         &mut self,
         draft: &SectionDraft,
-        here: Option<usize>,
+        article_index: Option<usize>,
         [first, last]: [Option<usize>; 2],
         article: &mut Article,
     ) -> Section {
-        let heading = self.title(&draft.titles, ElementRole::Heading, here);
+        let heading = self.title(&draft.titles, ElementRole::Heading, article_index);
         let mut section = Section { heading, paragraphs: Vec::new() };
         let mut before = None;
         for &at in &draft.blocks {
@@ -86,7 +86,7 @@ impl DocumentBuilder<'_> {
                     if last == Some(at) {
                         self.credit_at_end(at, article);
                     }
-                    section.paragraphs.push(self.text(at, ElementRole::Paragraph, here));
+                    section.paragraphs.push(self.text(at, ElementRole::Paragraph, article_index));
                     before = Some(kind);
                     continue;
                 }
@@ -100,7 +100,7 @@ impl DocumentBuilder<'_> {
                 BlockKind::Editor => ElementRole::Editor,
                 _ => ElementRole::Furniture,
             };
-            let text = self.text(at, role, here);
+            let text = self.text(at, role, article_index);
             if role == ElementRole::Caption {
                 push_caption(text, before == Some(BlockKind::Caption), article);
             } else {
@@ -155,7 +155,7 @@ impl DocumentBuilder<'_> {
     fn push_note(&self, role: ElementRole, at: usize, text: Text, article: &mut Article) {
         if role == ElementRole::Dateline
             && article.dateline.is_none()
-            && let Some(credit) = credit::whole(&self.blocks[at].text)
+            && let Some(credit) = credit::whole_line(&self.blocks[at].text)
         {
             self.take_credit(at, 0, credit, article);
             return;

@@ -9,7 +9,7 @@ use crate::document::blocks::{Block, BlockKind};
 use crate::document::recognize::credit;
 use crate::document::recognize::topic::CharPairs;
 
-// The costs of an assignment. A cost of 1 outweighs a title that is fully repeated by its text.
+// The costs of an assignment. For comparison: a title gains 1 if its text repeats all of it.
 
 /// The cost of a title after its text.
 const LATE: f32 = 0.15;
@@ -84,7 +84,7 @@ struct Story {
     only_column: bool,
     /// `true` if the last title is the name of a column, which belongs to the text under it.
     ends_in_column: bool,
-    /// `true` if there is no text under the titles.
+    /// `true` if previous_gains is no text under the titles.
     bodiless: bool,
 }
 
@@ -147,8 +147,10 @@ const WAITING: usize = 1;
 
 /// Returns the best choice for each story.
 fn choose(blocks: &[Block<'_>], stories: &[Story]) -> Vec<TitleChoice> {
+    // The best score in each state, and for each story and state the choice and the previous state.
     let mut score = [0.0f32, f32::NEG_INFINITY];
     let mut back: Vec<[(TitleChoice, usize); 2]> = Vec::with_capacity(stories.len());
+    // The topics of the story before and of this story.
     let (mut before, mut own) = (CharPairs::new(), CharPairs::new());
     for (at, story) in stories.iter().enumerate() {
         if score[WAITING] < score[HEADED] - HOPELESS {
@@ -157,18 +159,20 @@ fn choose(blocks: &[Block<'_>], stories: &[Story]) -> Vec<TitleChoice> {
         // Nothing is compared unless some story lacks a headline, which is rare.
         let may_need_headline = story.titles.is_empty() || story.only_column || story.is_split_off;
         // The gain of assigning each title to this story, and to the story before.
-        let (mut here, mut there) = (vec![0.0; story.titles.len()], vec![0.0; story.titles.len()]);
+        let (mut own_gains, mut previous_gains) =
+            (vec![0.0; story.titles.len()], vec![0.0; story.titles.len()]);
         own.clear();
         if may_need_headline || score[WAITING] > f32::NEG_INFINITY {
             body(blocks, &story.draft)
                 .take(COMPARED_PARAGRAPHS)
                 .for_each(|block| own.add(&block.text, COMPARED_CHARS));
-            for ((here, there), title) in here.iter_mut().zip(&mut there).zip(&story.titles) {
-                *here = own.share(&blocks[*title].text, COMPARED_CHARS);
-                *there = before.share(&blocks[*title].text, COMPARED_CHARS) - LATE;
+            for (number, title) in story.titles.iter().enumerate() {
+                own_gains[number] = own.share(&blocks[*title].text, COMPARED_CHARS);
+                previous_gains[number] = before.share(&blocks[*title].text, COMPARED_CHARS) - LATE;
             }
         }
-        let price = at
+        // The cost of leaving the story before without a headline.
+        let untitled_cost = at
             .checked_sub(1)
             .map_or(0.0, |before| if stories[before].ends_in_column { ONLY_COLUMN } else { UNTITLED });
         let mut next = [(f32::NEG_INFINITY, (TitleChoice::Own, HEADED)); 2];
@@ -179,25 +183,25 @@ fn choose(blocks: &[Block<'_>], stories: &[Story]) -> Vec<TitleChoice> {
         };
         let text_cost = if story.bodiless { BODILESS } else { 0.0 };
         for from in [HEADED, WAITING] {
-            let base = score[from] - if from == WAITING { price } else { 0.0 };
+            let base = score[from] - if from == WAITING { untitled_cost } else { 0.0 };
             let to = if story.titles.is_empty() || story.only_column { WAITING } else { HEADED };
             let split_cost = if story.is_split_off { DIVIDED } else { 0.0 };
-            offer(to, base + here.iter().sum::<f32>() - text_cost - split_cost, TitleChoice::Own, from);
+            offer(to, base + own_gains.iter().sum::<f32>() - text_cost - split_cost, TitleChoice::Own, from);
             if story.is_split_off {
                 offer(from, score[from], TitleChoice::Join, from);
             }
             if from == WAITING && !story.titles.is_empty() && (!story.ends_in_column || story.bodiless) {
                 // Without text and titles nothing remains of the story, so nothing needs a headline.
                 let to = if story.bodiless { HEADED } else { WAITING };
-                offer(to, score[from] + there.iter().sum::<f32>(), TitleChoice::AllToPrevious, from);
+                offer(to, score[from] + previous_gains.iter().sum::<f32>(), TitleChoice::AllToPrevious, from);
             }
             if from == WAITING && story.titles.len() > 1 && blocks[story.titles[0]].kind != BlockKind::Column
             {
-                for back in 1..story.titles.len() {
-                    let shared = there[..back].iter().chain(&here[back..]).sum::<f32>();
-                    let only_column = story.ends_in_column && back + 1 == story.titles.len();
+                for count in 1..story.titles.len() {
+                    let gain = previous_gains[..count].iter().chain(&own_gains[count..]).sum::<f32>();
+                    let only_column = story.ends_in_column && count + 1 == story.titles.len();
                     let to = if only_column { WAITING } else { HEADED };
-                    offer(to, score[from] + shared - text_cost, TitleChoice::FirstToPrevious(back), from);
+                    offer(to, score[from] + gain - text_cost, TitleChoice::FirstToPrevious(count), from);
                 }
             }
         }

@@ -219,18 +219,18 @@ impl<'a> ColumnJoiner<'a> {
         let waiting: Vec<usize> =
             self.waiting.iter().copied().filter(|at| accepts(&self.streams[*at])).collect();
         let affinities = waiting.into_iter().map(|at| (at, self.streams[at].affinity(&block.text)));
-        let Some((likeliest, there)) = affinities.max_by(|a, b| a.1.total_cmp(&b.1)) else {
+        let Some((likeliest, other_affinity)) = affinities.max_by(|a, b| a.1.total_cmp(&b.1)) else {
             return current;
         };
-        let here = self.streams[self.current].affinity(&block.text);
-        let continues_there = if current.is_some() {
+        let current_affinity = self.streams[self.current].affinity(&block.text);
+        let continues_other = if current.is_some() {
             // Both stories are unfinished. Side by side, they continue in turn, so the next text belongs to the story
             // that this text does not continue.
             let next = next.filter(|next| !starts_paragraph(next) && seam::starts_mid_sentence(next) > -1.0);
-            let (next_here, next_there) = next.map_or((0.0, 0.0), |next| {
+            let (next_current, next_other) = next.map_or((0.0, 0.0), |next| {
                 (self.streams[self.current].affinity(next), self.streams[likeliest].affinity(next))
             });
-            there + next_here > here + next_there
+            other_affinity + next_current > current_affinity + next_other
         } else {
             // The paragraph above is complete. To continue another story, this text must start inside a sentence or have
             // the topic of that story, or the story above must have ended.
@@ -240,12 +240,12 @@ impl<'a> ColumnJoiner<'a> {
                 kind => matches!(kind, BlockKind::Byline | BlockKind::Dateline | BlockKind::Editor),
             });
             let evidence = seam::starts_mid_sentence(&block.text)
-                + (there - here)
+                + (other_affinity - current_affinity)
                 + if has_ended { 4.0 } else { 0.0 }
                 + if self.resumed { 2.5 } else { 0.0 };
             evidence > 2.5 || self.uses_indents && block.indent == 0 && evidence > 0.0
         };
-        if continues_there { Some(likeliest) } else { current }
+        if continues_other { Some(likeliest) } else { current }
     }
 }
 

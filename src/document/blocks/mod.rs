@@ -123,13 +123,13 @@ fn classify(text: &str, hint: Option<MarkupHint>) -> BlockKind {
     }
     if furniture::is_furniture(text) || marks::is_contents_entry(text) {
         BlockKind::Furniture
-    } else if let Some(direction) = marks::whole_continuation(text) {
+    } else if let Some(direction) = marks::continuation_line(text) {
         BlockKind::Continuation(direction)
     } else if marks::is_editor(text) {
         BlockKind::Editor
     } else if caption::is_photographer(text) {
         BlockKind::Caption
-    } else if credit::whole(text).is_some() {
+    } else if credit::whole_line(text).is_some() {
         BlockKind::Dateline
     } else if byline::is_byline(text) {
         BlockKind::Byline

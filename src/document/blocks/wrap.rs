@@ -55,7 +55,7 @@ pub(crate) fn unwrap<'a>(lines: &[PageLine<'a>]) -> Vec<Block<'a>> {
 /// The unit of line widths.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum WidthMeasure {
-    /// FixedWidth of a terminal, two for a Chinese character.
+    /// Terminal columns, two for a Chinese character.
     FixedWidth,
     /// Characters, counted twice so that the same bounds apply.
     Characters,

@@ -9,10 +9,27 @@ use serde::Deserialize;
 use serde::de::{MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::record::{JsonString, RecordError};
+use super::record::RecordError;
 
 /// The fields that `yizhai segment` writes and that do not describe the text.
 const IGNORED: [&str; 3] = ["encoding", "others", "spans"];
+
+/// A JSON string and its spelling in the input.
+#[derive(Debug)]
+pub struct JsonString<'a> {
+    /// The string.
+    pub text: String,
+    /// The JSON of the string, with its quotation marks and escapes. It is a slice of the parsed line.
+    pub(super) json: &'a str,
+}
+
+impl<'a> JsonString<'a> {
+    /// Reads a JSON string; returns `None` for any other value.
+    pub(super) fn read(json: &'a RawValue) -> Option<Self> {
+        let text = serde_json::from_str(json.get()).ok()?;
+        Some(Self { text, json: json.get() })
+    }
+}
 
 /// The fields of a JSON object in their order, with the JSON of their values.
 pub(super) struct Fields<'a>(Vec<(String, &'a RawValue)>);

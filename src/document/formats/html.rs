@@ -1,7 +1,7 @@
 //! Reads web pages: the article of a page, without navigation, as lines with hints for `assemble`.
 //!
 //! `dom_smoothie`, a port of Mozilla's Readability, extracts the article but keeps no positions. So the page and the
-//! extracted article are both split into lines here, and the lines of the page that occur in the article are kept.
+//! extracted article are both split into lines range, and the lines of the page that occur in the article are kept.
 
 use std::collections::HashSet;
 use std::ops::Range;
@@ -16,7 +16,7 @@ const MAX_PAGE_BYTES: usize = 4 << 20;
 const MAX_DEPTH: usize = 200;
 const MAX_ENTITIES: usize = 20_000;
 
-/// A line of the page as a browser shows it.
+/// A line of the page as a browser displays it.
 #[derive(Debug, Default)]
 struct HtmlLine {
     fragments: Vec<TextFragment>,
@@ -279,10 +279,10 @@ impl LineCutter {
                 '&' => entity(rest).unwrap_or(('&', 1)),
                 other => (other, other.len_utf8()),
             };
-            let here = at..at + length;
-            at = here.end;
+            let range = at..at + length;
+            at = range.end;
             if read.is_whitespace() {
-                self.space.get_or_insert(here.clone()).end = here.end;
+                self.space.get_or_insert(range.clone()).end = range.end;
                 continue;
             }
             self.push_space(read);
@@ -290,11 +290,11 @@ impl LineCutter {
             self.last = Some(read);
             let verbatim = length == read.len_utf8() && character == read;
             match self.line.fragments.last_mut() {
-                Some(TextFragment::Verbatim(last)) if verbatim && last.end == here.start => {
-                    last.end = here.end
+                Some(TextFragment::Verbatim(last)) if verbatim && last.end == range.start => {
+                    last.end = range.end
                 }
-                _ if verbatim => self.line.fragments.push(TextFragment::Verbatim(here)),
-                _ => self.line.fragments.push(TextFragment::Escaped(read, here)),
+                _ if verbatim => self.line.fragments.push(TextFragment::Verbatim(range)),
+                _ => self.line.fragments.push(TextFragment::Escaped(read, range)),
             }
         }
     }

@@ -6,7 +6,8 @@
 use std::ops::Range;
 
 use super::builder::{CleanTextBuilder, SourceText, TextFragment};
-use super::record::{JsonString, Record, RecordArticle, RecordContent};
+use super::fields::JsonString;
+use super::record::{Record, RecordArticle, RecordContent};
 use crate::document::assemble::segment;
 use crate::document::decode::normalize::CleanText;
 use crate::document::{Article, Document, DocumentError, Region, Section, Text};

@@ -5,7 +5,7 @@
 
 mod builder;
 mod detect;
-mod fields;
+pub(super) mod fields;
 mod html;
 mod jsonl;
 mod lines;

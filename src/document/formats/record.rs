@@ -24,7 +24,7 @@
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use super::fields::{Fields, PathFields, invalid_json, quoted};
+use super::fields::{Fields, JsonString, PathFields, invalid_json, quoted};
 use crate::document::ElementRole;
 
 const TEXT: [&str; 3] = ["text", "content", "body"];
@@ -52,15 +52,6 @@ pub enum RecordContent<'a> {
     Page(Vec<JsonString<'a>>),
     /// Articles whose elements are known.
     Articles(Vec<RecordArticle<JsonString<'a>>>),
-}
-
-/// A JSON string and its spelling in the input.
-#[derive(Debug)]
-pub struct JsonString<'a> {
-    /// The string.
-    pub text: String,
-    /// The JSON of the string, with its quotation marks and escapes. It is a slice of the parsed line.
-    pub(super) json: &'a str,
 }
 
 /// An article of a [`Record`]; `T` is the type of its texts.
@@ -236,14 +227,6 @@ impl<'a> RecordSection<JsonString<'a>> {
             Some((name, json)) => fields.strings(name, json)?,
         };
         Ok(Self { heading, paragraphs })
-    }
-}
-
-impl<'a> JsonString<'a> {
-    /// Reads a JSON string; returns `None` for any other value.
-    pub(super) fn read(json: &'a RawValue) -> Option<Self> {
-        let text = serde_json::from_str(json.get()).ok()?;
-        Some(Self { text, json: json.get() })
     }
 }
 

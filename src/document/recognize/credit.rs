@@ -149,7 +149,7 @@ fn is_compiled(inside: &str) -> bool {
 }
 
 /// Returns the credit that takes up a whole line, with or without brackets.
-pub(crate) fn whole(text: &str) -> Option<Credit> {
+pub(crate) fn whole_line(text: &str) -> Option<Credit> {
     if text.len() > 400 {
         return None;
     }
@@ -197,7 +197,7 @@ pub(crate) fn at_end(text: &str) -> Option<StoryEnd> {
         }
         let shift = |range: Range<usize>| range.start + at..range.end + at;
         if let Some(credit) =
-            whole(inside).or_else(|| at_start(inside).filter(|credit| inside.len() - credit.end < 60))
+            whole_line(inside).or_else(|| at_start(inside).filter(|credit| inside.len() - credit.end < 60))
         {
             return Some(StoryEnd::Credit(Credit {
                 dateline: credit.dateline.map(shift),
@@ -218,7 +218,10 @@ pub(crate) fn at_end(text: &str) -> Option<StoryEnd> {
         return None;
     }
     // A byline after the last sentence: …早开了一个星期。本报记者 李强
-    if rest.len() <= 90 && !tail[stop..].starts_with('”') && whole(rest).is_none() && byline::is_byline(rest)
+    if rest.len() <= 90
+        && !tail[stop..].starts_with('”')
+        && whole_line(rest).is_none()
+        && byline::is_byline(rest)
     {
         return Some(StoryEnd::Credit(Credit {
             dateline: None,
@@ -226,7 +229,7 @@ pub(crate) fn at_end(text: &str) -> Option<StoryEnd> {
             end: text.len(),
         }));
     }
-    whole(rest).map(|credit| {
+    whole_line(rest).map(|credit| {
         let shift = |range: Range<usize>| range.start + start..range.end + start;
         StoryEnd::Credit(Credit {
             dateline: credit.dateline.map(shift),
@@ -299,9 +302,9 @@ mod tests {
 
     #[test]
     fn finds_credits_on_whole_lines_and_at_the_end_of_paragraphs() {
-        assert!(whole("新华社墨西哥城12月6日电").is_some());
-        assert!(whole("（据新华社北京12月6日电）").is_some());
-        assert!(whole("新华社北京12月6日电 今天").is_none());
+        assert!(whole_line("新华社墨西哥城12月6日电").is_some());
+        assert!(whole_line("（据新华社北京12月6日电）").is_some());
+        assert!(whole_line("新华社北京12月6日电 今天").is_none());
         let end_of = |text: &'static str| match at_end(text) {
             Some(StoryEnd::Credit(credit)) => {
                 (credit.dateline.map(|range| &text[range]), credit.byline.map(|range| &text[range]))

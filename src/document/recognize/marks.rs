@@ -38,7 +38,7 @@ fn continuation(text: &str) -> Option<Continuation> {
 }
 
 /// Returns the direction of a continuation mark that takes up the whole line.
-pub(crate) fn whole_continuation(text: &str) -> Option<Continuation> {
+pub(crate) fn continuation_line(text: &str) -> Option<Continuation> {
     if text.len() > 150 {
         return None;
     }
@@ -82,7 +82,7 @@ pub(crate) fn is_contents_entry(text: &str) -> bool {
     } else {
         head.ends_with(['▶', '►', '→', '>', '/', '…', '·', '>', '■'])
     };
-    (1..=4).contains(&number) && is_marked && whole_continuation(text).is_none()
+    (1..=4).contains(&number) && is_marked && continuation_line(text).is_none()
 }
 
 /// Returns `true` for the title of a table of contents: 今日导读, 要目.
@@ -210,11 +210,11 @@ mod tests {
             ("下转第十二版", Continuation::To),
             ("（下轉A5版）", Continuation::To),
         ] {
-            assert_eq!(whole_continuation(line), Some(direction), "{line}");
+            assert_eq!(continuation_line(line), Some(direction), "{line}");
         }
         for line in ["上接天际的山峰", "接第一个电话的人", "转发第三版方案的通知已经下发。", "（完）"]
         {
-            assert_eq!(whole_continuation(line), None, "{line}");
+            assert_eq!(continuation_line(line), None, "{line}");
         }
         assert_eq!(continuation_at_start("（上接一版）创新"), Some("（上接一版）".len()));
         assert_eq!(continuation_at_start("（中）创新"), None);

@@ -1,7 +1,6 @@
 //! Recognizes lines that look like a title: no full stop, not too long, balanced brackets, not cut off.
 //!
-//! Whether such a line really is a headline, a section heading or a kicker depends on its surroundings; `assemble`
-//! decides that.
+//! `assemble` decides from the surroundings which of them are headlines, section headings or kickers.
 
 use super::chars::{closer, is_closer, is_digit, is_han, is_stop};
 
