@@ -156,7 +156,7 @@ pub(in crate::cli) enum Order {
     /// In the order of the inputs
     #[default]
     Given,
-    /// As they are completed
+    /// In the order of completion
     Done,
 }
 

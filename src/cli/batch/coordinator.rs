@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// An item whose result is outstanding.
-struct PendingItem {
+struct OutstandingItem {
     header: ItemHeader,
     /// The permit of the reader.
     budget: OwnedSemaphorePermit,
@@ -28,7 +28,7 @@ pub(super) struct Coordinator {
     /// that is killed loses at most this number of results.
     in_flight: Arc<Semaphore>,
     /// Items that are sent or about to be, by the id of their work.
-    pending: HashMap<u64, PendingItem>,
+    pending: HashMap<u64, OutstandingItem>,
     /// Items with the same content as a pending item.
     duplicates: HashMap<ResultKey, Vec<(ItemHeader, OwnedSemaphorePermit)>>,
     to_writer: mpsc::Sender<WriterMessage>,
@@ -124,7 +124,7 @@ impl Coordinator {
         match plan {
             Planned::Send(header, input, budget) => {
                 let work = DigestItem { id: header.index, input: *input };
-                self.pending.insert(header.index, PendingItem { header, budget, in_flight: None });
+                self.pending.insert(header.index, OutstandingItem { header, budget, in_flight: None });
                 return Ok(Some(work));
             }
             Planned::Stored(header, budget) => {
@@ -151,7 +151,9 @@ impl Coordinator {
         id: u64,
         result: Result<Box<pb::DigestResponse>, ItemFailure>,
     ) -> Result<(), WriterGone> {
-        let Some(PendingItem { header, budget, in_flight }) = self.pending.remove(&id) else { return Ok(()) };
+        let Some(OutstandingItem { header, budget, in_flight }) = self.pending.remove(&id) else {
+            return Ok(());
+        };
         let duplicates = header.key.and_then(|key| self.duplicates.remove(&key)).unwrap_or_default();
         let outcome = result.map_or_else(ItemOutcome::Failed, ItemOutcome::Digest);
         let item = FinishedItem { header, outcome, is_new: true };

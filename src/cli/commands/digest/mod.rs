@@ -52,7 +52,7 @@ pub(in crate::cli) async fn run(args: DigestArgs) -> anyhow::Result<CommandOutco
     }
 }
 
-/// Digests one page and writes its sections as they are completed.
+/// Digests one page and writes each section when it is complete.
 async fn digest_page(
     args: &DigestArgs,
     options: pb::DigestOptions,

@@ -2,7 +2,7 @@
 (() => {
   const each = (selector, act, root = document) => root.querySelectorAll(selector).forEach(act);
 
-  // The choices of view and colours outlive the page where the browser lets them.
+  // Stores the chosen view and colors, if the browser allows it.
   const storage = (() => { try { return window.localStorage; } catch { return null; } })();
   each('.controls input', (input) => {
     const key = 'yizhai-' + input.name;
@@ -10,7 +10,7 @@
     input.addEventListener('change', () => { if (storage) storage.setItem(key, input.value); });
   });
 
-  // A number, a term or a sentence of a summary shows what belongs to it, under the pointer and under the focus.
+  // Highlights the counterparts of the number, term or summary sentence that is hovered or focused.
   const partners = (element) => {
     if (element.classList.contains('k')) {
       return element.closest('.pair').querySelectorAll('.k[data-k="' + element.dataset.k + '"]');
@@ -32,7 +32,7 @@
     document.addEventListener(type, (event) => show(event, on));
   }
 
-  // One stop of the tab key a paragraph; the arrow keys go on from there.
+  // Each paragraph is one tab stop; the arrow keys move between its links.
   each('.pair', (pair) => {
     const links = [...pair.querySelectorAll('.k')];
     links.forEach((link, index) => { link.tabIndex = index === 0 ? 0 : -1; });
@@ -47,7 +47,7 @@
     });
   });
 
-  // A link to its counterpart moves the focus there and does not fill the history.
+  // A link to a counterpart moves the focus without adding a history entry.
   document.addEventListener('click', (event) => {
     const link = event.target instanceof Element && event.target.closest('.k');
     const to = link && document.getElementById(link.hash.slice(1));
@@ -57,7 +57,7 @@
     to.focus({ preventScroll: true });
   });
 
-  // The table of contents says where one is, and is folded on a small screen.
+  // The table of contents marks the current position, and is collapsed on small screens.
   const contents = document.querySelector('.toc details');
   if (contents) {
     if (window.matchMedia('(max-width: 62rem)').matches) contents.open = false;
@@ -78,7 +78,7 @@
     }
   }
 
-  // The search of an index: every word must stand in the item, in any place and case.
+  // The search of the index shows items that contain every word, ignoring case.
   const query = document.getElementById('q');
   if (query) {
     const only = document.getElementById('only');
