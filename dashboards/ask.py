@@ -1,7 +1,7 @@
-"""Asks a Prometheus every query of a dashboard: ask.py URL DASHBOARD [FILE]. Called by `check`.
+"""Runs every query of a dashboard against a Prometheus server: ask.py URL DASHBOARD [FILE]. Called by `check`.
 
-Fails when a query cannot be read, or has no number in the whole range. FILE gets the answers, for whoever wants to
-draw them.
+Fails if a query is not valid or returns no number in the whole time range. Writes the answers to FILE, from which the
+panels can be drawn.
 """
 import json
 import math
@@ -11,19 +11,19 @@ import urllib.error
 import urllib.parse
 import urllib.request
 
-WINDOW_S = 600  # of the past
+WINDOW_S = 600  # the time range, up to now
 STEP_S = 1
-# What Grafana puts in for an interval of a second between scrapes, about.
+# The value that Grafana would substitute, approximately, for a scrape interval of one second.
 VARIABLES = {"$__rate_interval": "5s"}
 
 
 def ask(server, query):
-    """The series of a query over the window, as Prometheus tells them."""
+    """Returns the series of a query over the time range."""
     now = time.time()
     form = {"query": query, "start": now - WINDOW_S, "end": now, "step": STEP_S}
     try:
-        with urllib.request.urlopen(f"{server}/api/v1/query_range?{urllib.parse.urlencode(form)}") as answer:
-            return json.load(answer)["data"]["result"]
+        with urllib.request.urlopen(f"{server}/api/v1/query_range?{urllib.parse.urlencode(form)}") as response:
+            return json.load(response)["data"]["result"]
     except urllib.error.HTTPError as error:
         sys.exit(f"{query}\n{json.load(error)['error']}")
 
@@ -31,7 +31,7 @@ def ask(server, query):
 def main(server, dashboard, out=None):
     with open(dashboard, encoding="utf-8") as file:
         panels = [panel for panel in json.load(file)["panels"] if "targets" in panel]
-    told, empty = [], []
+    answers, empty = [], []
     for panel in panels:
         for target in panel["targets"]:
             query = target["expr"]
@@ -44,13 +44,13 @@ def main(server, dashboard, out=None):
             print(f"{panel['title']}: {target['legendFormat']}: {len(series)} series, {len(numbers)} numbers, {highest}")
             if not numbers:
                 empty.append(query)
-            told.append({"panel": panel["id"], "target": target["refId"], "series": series})
+            answers.append({"panel": panel["id"], "target": target["refId"], "series": series})
     if out:
         with open(out, "w", encoding="utf-8") as file:
-            json.dump(told, file)
+            json.dump(answers, file)
     if empty:
-        sys.exit("without a number:\n" + "\n".join(empty))
-    print(f"{len(told)} queries of {len(panels)} panels, all with numbers")
+        sys.exit("queries without a number:\n" + "\n".join(empty))
+    print(f"all {len(answers)} queries of {len(panels)} panels returned numbers")
 
 
 main(*sys.argv[1:])

@@ -1,4 +1,4 @@
-//! A Rust client: sends a page to `yizhai serve` and prints every section as soon as it is done.
+//! A Rust client: sends a page to `yizhai serve` and prints each section as soon as it is finished.
 //!
 //!     cargo run --example digest -- http://127.0.0.1:50051 PAGE.txt
 #![allow(clippy::print_stdout, clippy::print_stderr)]
@@ -24,10 +24,10 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut document = pb::Document::default();
     while let Some(event) = events.next().await {
         match event?.event {
-            Some(Event::Document(found)) => document = found,
+            Some(Event::Document(structure)) => document = structure,
             Some(Event::Section(section)) => print(&document, &section),
-            Some(Event::Statistics(sums)) => {
-                eprintln!("{} sections in {} ms", sums.sections, sums.total_time_ms)
+            Some(Event::Statistics(totals)) => {
+                eprintln!("{} sections in {} ms", totals.sections, totals.total_time_ms)
             }
             None => {}
         }

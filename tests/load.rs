@@ -1,5 +1,5 @@
-//! Load and faults over real sockets, against the scripted model of `support` (a fake: real tokens and steps, no weights).
-//! Nothing here asserts a speed; what is measured is printed.
+//! Load and faults over real sockets, against the scripted model of `support`, which has real tokens and steps but no
+//! weights. Measurements are printed; no test asserts a speed.
 //!
 //! ```sh
 //! YIZHAI_LOAD_SECONDS=600 cargo test --release --test load -- --ignored --nocapture --test-threads 1 NAME
@@ -44,13 +44,13 @@ use yizhai::{
     server::{Limits, ModelSlot, ResultCache, ServerConfig},
 };
 
-/// How long a run lasts: YIZHAI_LOAD_SECONDS, or two minutes.
+/// Returns the duration of a run: YIZHAI_LOAD_SECONDS, or two minutes.
 fn duration() -> Duration {
     let seconds = std::env::var("YIZHAI_LOAD_SECONDS").ok().and_then(|text| text.parse().ok());
     Duration::from_secs(seconds.unwrap_or(120))
 }
 
-/// The memory of this process, which holds server and clients, in MiB.
+/// Returns the resident memory of this process, which runs both server and clients, in MiB.
 fn resident_mib() -> f64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
@@ -66,13 +66,13 @@ fn input(text: &str) -> Option<pb::Input> {
     Some(pb::Input { source: Some(Source::PageText(text.to_owned())), page_format })
 }
 
-/// Two sections that nobody else asks for.
+/// Returns a page of two sections that no other request contains.
 fn page(number: u64) -> String {
     format!("编号{number}的稿件已经送到编辑部。\n编号{number}的照片也已经送到。")
 }
 
-/// Quotes the first clause as the summary; the translation tells the number.
-fn quoting() -> Script {
+/// Summarizes by quoting the first clause, and translates to a sentence with the number of the page.
+fn quoting_script() -> Script {
     Arc::new(|prompt| {
         let (instruction, text) = prompt.rsplit_once("\n\n").unwrap();
         let digits: String = text.chars().filter(char::is_ascii_digit).collect();
@@ -83,7 +83,8 @@ fn quoting() -> Script {
     })
 }
 
-/// Writes for ever, without drafts, which would guess what comes next and make steps long.
+/// Returns a model whose answers never end. Speculative drafts are off, because they would predict the answers and make
+/// steps long.
 fn endless() -> ModelSlot {
     let script: Script = Arc::new(|_| ScriptedReply::Forever("x "));
     let engine = EngineConfig { max_draft_rows: 0, ..EngineConfig::DEFAULT };
@@ -102,7 +103,7 @@ fn request(number: u64) -> pb::DigestRequest {
     }
 }
 
-/// Asks for a page, whole or as a stream, and returns its sections.
+/// Digests a page, with a stream if its number is odd, and returns its sections.
 async fn sections(
     client: &mut DigestServiceClient<Channel>,
     number: u64,
@@ -125,8 +126,8 @@ async fn sections(
     Ok(sections)
 }
 
-/// Whether these are the sections of this page: each once, and none of another.
-fn are_of(number: u64, mut sections: Vec<pb::SectionDigest>) -> bool {
+/// Returns `true` if these are exactly the sections of this page, each of them once.
+fn belong_to(number: u64, mut sections: Vec<pb::SectionDigest>) -> bool {
     sections.sort_by_key(|section| section.section_index);
     let is_own = |section: &pb::SectionDigest| {
         let summary = section.summary.as_ref().map(|summary| summary.text.as_str());
@@ -137,56 +138,54 @@ fn are_of(number: u64, mut sections: Vec<pb::SectionDigest>) -> bool {
     sections.iter().map(|section| section.section_index).eq([0, 1]) && sections.iter().all(is_own)
 }
 
-/// How often which number was seen, up to 60 000: of one size however long the run is, so that the driver's own memory
-/// does not grow.
-struct Counts(Vec<AtomicU64>);
+/// A histogram of numbers below 60 000. Its size is constant, so the memory of the test itself does not grow.
+struct FixedHistogram(Vec<AtomicU64>);
 
-impl Counts {
+impl FixedHistogram {
     fn new() -> Self {
         Self((0..60_000).map(|_| AtomicU64::new(0)).collect())
     }
 
     fn count(&self, number: u64) {
-        let at = usize::try_from(number).unwrap().min(self.0.len() - 1);
-        self.0[at].fetch_add(1, Ordering::Relaxed);
+        let index = usize::try_from(number).unwrap().min(self.0.len() - 1);
+        self.0[index].fetch_add(1, Ordering::Relaxed);
     }
 
     fn percentile(&self, percent: u64) -> usize {
         let counts = || self.0.iter().map(|count| count.load(Ordering::Relaxed));
-        let mut left = counts().sum::<u64>() * percent / 100;
+        let mut remaining = counts().sum::<u64>() * percent / 100;
         let reached = |count: u64| {
-            left = left.saturating_sub(count);
-            left == 0 && count > 0
+            remaining = remaining.saturating_sub(count);
+            remaining == 0 && count > 0
         };
         counts().position(reached).unwrap_or_default()
     }
 }
 
-/// Measures how long a thread that wants next to nothing is kept from running: what the machine does to any wait.
-fn watch_the_machine(end: Instant) -> std::thread::JoinHandle<Duration> {
+/// Measures the longest scheduling delay of a thread that only sleeps. The machine adds it to every measured wait.
+fn measure_scheduling_delay(end: Instant) -> std::thread::JoinHandle<Duration> {
     const NAP: Duration = Duration::from_millis(5);
     std::thread::spawn(move || {
         let mut longest = Duration::ZERO;
         while Instant::now() < end {
-            let began = Instant::now();
+            let start = Instant::now();
             std::thread::sleep(NAP);
-            longest = longest.max(began.elapsed().saturating_sub(NAP));
+            longest = longest.max(start.elapsed().saturating_sub(NAP));
         }
         longest
     })
 }
 
-/// A client whose connection remembers no headers. By default HTTP/2 keeps up to 4 KiB of them at both ends: some 60
-/// different `date`s, one of every second in which an answer came. Of what memory grows by in the first minute, that is a
-/// third.
-async fn forgetful(server: &Server) -> DigestServiceClient<Channel> {
+/// Connects a client without an HPACK header table. By default HTTP/2 keeps up to 4 KiB of headers at each end, about 60
+/// different `date`s: one for every second with an answer. That is a third of the memory growth in the first minute.
+async fn client_without_header_table(server: &Server) -> DigestServiceClient<Channel> {
     let endpoint = Channel::from_shared(server.url()).unwrap().http2_header_table_size(0);
     DigestServiceClient::new(endpoint.connect().await.unwrap())
 }
 
-/// What a client saw.
+/// The results of one client.
 #[derive(Default)]
-struct Seen {
+struct ClientResults {
     answers: u32,
     waited: Duration,
     refused: usize,
@@ -197,83 +196,85 @@ struct Seen {
 #[ignore = "takes minutes"]
 async fn two_hundred_clients_at_once() {
     const CLIENTS: usize = 200;
-    let server = Server::start(pipeline(quoting())).await;
+    let server = Server::start(pipeline(quoting_script())).await;
     let numbers = Arc::new(AtomicU64::new(1));
-    // In milliseconds, and in answers that others had meanwhile: that tells who is served out of turn on a machine whose
-    // speed changes during the run, too.
-    let (waits, turns) = (Arc::new(Counts::new()), Arc::new(Counts::new()));
+    // Waits in milliseconds, and in answers to other clients during the wait. The latter shows unfair scheduling even if the
+    // speed of the machine changes during the run.
+    let (waits, overtakes) = (Arc::new(FixedHistogram::new()), Arc::new(FixedHistogram::new()));
     let answered = Arc::new(AtomicU64::new(0));
     let end = Instant::now() + duration();
-    let machine = watch_the_machine(end);
-    let clients = join_all((0..CLIENTS).map(|_| forgetful(&server))).await;
+    let scheduling_delay = measure_scheduling_delay(end);
+    let clients = join_all((0..CLIENTS).map(|_| client_without_header_table(&server))).await;
     let tasks: Vec<_> = clients
         .into_iter()
         .map(|mut client| {
-            let (numbers, waits, turns, answered) =
-                (numbers.clone(), waits.clone(), turns.clone(), answered.clone());
+            let (numbers, waits, overtakes, answered) =
+                (numbers.clone(), waits.clone(), overtakes.clone(), answered.clone());
             tokio::spawn(async move {
-                let mut seen = Seen::default();
+                let mut results = ClientResults::default();
                 while Instant::now() < end {
                     let number = numbers.fetch_add(1, Ordering::Relaxed);
-                    let (asked, before) = (Instant::now(), answered.load(Ordering::Relaxed));
+                    let (start, before) = (Instant::now(), answered.load(Ordering::Relaxed));
                     match sections(&mut client, number).await {
-                        Ok(sections) if are_of(number, sections.clone()) => {
-                            let wait = asked.elapsed();
-                            seen.answers += 1;
-                            seen.waited += wait;
+                        Ok(sections) if belong_to(number, sections.clone()) => {
+                            let wait = start.elapsed();
+                            results.answers += 1;
+                            results.waited += wait;
                             waits.count(u64::try_from(wait.as_millis()).unwrap());
-                            turns.count(answered.fetch_add(1, Ordering::Relaxed) - before);
+                            overtakes.count(answered.fetch_add(1, Ordering::Relaxed) - before);
                         }
-                        Ok(sections) => seen.wrong.push(format!("{number}: {sections:?}")),
+                        Ok(sections) => results.wrong.push(format!("{number}: {sections:?}")),
                         Err(status) => match status.get_details_retry_info() {
-                            Some(_) if status.code() == Code::ResourceExhausted => seen.refused += 1,
-                            _ => seen.wrong.push(format!("{number}: {status:?}")),
+                            Some(_) if status.code() == Code::ResourceExhausted => results.refused += 1,
+                            _ => results.wrong.push(format!("{number}: {status:?}")),
                         },
                     }
                 }
-                seen
+                results
             })
         })
         .collect();
     for fifth in 1..=5 {
         tokio::time::sleep(duration() / 5).await;
         println!(
-            "{:.0?}: {:.1} MiB of memory, server and clients; {} answers a client",
+            "{:.0?}: {:.1} MiB of memory for server and clients; {} answers per client",
             duration() / 5 * fifth,
             resident_mib(),
             answered.load(Ordering::Relaxed) / CLIENTS as u64
         );
     }
-    let seen: Vec<Seen> = join_all(tasks).await.into_iter().map(|seen| seen.unwrap()).collect();
-    let wrong: Vec<&String> = seen.iter().flat_map(|seen| &seen.wrong).collect();
-    let answers: u32 = seen.iter().map(|seen| seen.answers).sum();
-    let refused: usize = seen.iter().map(|seen| seen.refused).sum();
-    let mut means: Vec<Duration> = seen.iter().map(|seen| seen.waited / seen.answers.max(1)).collect();
+    let results: Vec<ClientResults> =
+        join_all(tasks).await.into_iter().map(|results| results.unwrap()).collect();
+    let wrong: Vec<&String> = results.iter().flat_map(|client| &client.wrong).collect();
+    let answers: u32 = results.iter().map(|client| client.answers).sum();
+    let refused: usize = results.iter().map(|client| client.refused).sum();
+    let mut means: Vec<Duration> =
+        results.iter().map(|client| client.waited / client.answers.max(1)).collect();
     means.sort_unstable();
     println!(
-        "{CLIENTS} clients: {answers} answers, {refused} refused with RetryInfo, {} lost, doubled or failed",
+        "{CLIENTS} clients: {answers} answers, {refused} refused with RetryInfo, {} wrong or failed",
         wrong.len()
     );
-    let [median, most, longest] = [50, 99, 100].map(|percent| waits.percentile(percent));
-    println!("wait for an answer: median {median} ms, p99 {most} ms, longest {longest} ms");
+    let [median, p99, longest] = [50, 99, 100].map(|percent| waits.percentile(percent));
+    println!("wait for an answer: median {median} ms, p99 {p99} ms, maximum {longest} ms");
     let (median, longest) = (percentile(&means, 50), percentile(&means, 100));
-    println!("mean wait of a client: median {median:.1?}, longest {longest:.1?}");
-    let [median, most, longest] = [50, 99, 100].map(|percent| turns.percentile(percent));
-    println!("answers of others during a wait: median {median}, p99 {most}, most {longest}");
-    let answers = || seen.iter().map(|seen| seen.answers);
+    println!("mean wait per client: median {median:.1?}, maximum {longest:.1?}");
+    let [median, p99, most] = [50, 99, 100].map(|percent| overtakes.percentile(percent));
+    println!("answers to other clients during a wait: median {median}, p99 {p99}, maximum {most}");
+    let answers = || results.iter().map(|client| client.answers);
     let (fewest, most) = (answers().min().unwrap(), answers().max().unwrap());
-    println!("answers of a client: fewest {fewest}, most {most}");
-    println!("a thread that only sleeps was kept waiting for up to {:.0?}", machine.join().unwrap());
+    println!("answers per client: minimum {fewest}, maximum {most}");
+    println!("longest scheduling delay of an idle thread: {:.0?}", scheduling_delay.join().unwrap());
     assert!(wrong.is_empty(), "{:?}", &wrong[..wrong.len().min(5)]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "opens a thousand connections"]
-async fn a_thousand_clients_go_away_in_mid_stream() {
+async fn a_thousand_clients_disconnect_in_mid_stream() {
     const CLIENTS: usize = 1000;
     let limits = Limits { max_requests: CLIENTS, max_requests_per_client: CLIENTS, ..Limits::default() };
     let server = Server::start_with(endless(), limits).await;
-    let begun = join_all((0..CLIENTS).map(async |number| {
+    let streams = join_all((0..CLIENTS).map(async |number| {
         let mut client = server.raw_client().await;
         let request = pb::StreamDigestRequest {
             input: input(&page(number as u64)),
@@ -287,7 +288,7 @@ async fn a_thousand_clients_go_away_in_mid_stream() {
     .await;
     let full = format!("yizhai_engine_sequences_running {}\n", EngineConfig::DEFAULT.max_sequences);
     wait_until(|| server.metrics.text().contains(&full)).await;
-    let shown = |names: &[&str]| {
+    let values = |names: &[&str]| {
         let text = server.metrics.text();
         let lines =
             text.lines().filter(|line| names.iter().any(|name| line.starts_with(&format!("{name} "))));
@@ -300,19 +301,19 @@ async fn a_thousand_clients_go_away_in_mid_stream() {
         "yizhai_engine_kv_tokens_reserved",
         "yizhai_connections",
     ];
-    println!("{CLIENTS} streams: {}", shown(&BUSY));
-    let gone = Instant::now();
-    drop(begun);
+    println!("{CLIENTS} streams: {}", values(&BUSY));
+    let disconnected = Instant::now();
+    drop(streams);
     let free = BUSY.map(|name| format!("{name} 0")).join(", ");
     wait_until(|| {
-        let shown = shown(&BUSY);
-        free.split(", ").all(|line| shown.split(", ").any(|told| told == line))
+        let current = values(&BUSY);
+        free.split(", ").all(|line| current.split(", ").any(|value| value == line))
     })
     .await;
-    println!("{:.0?} after they went: {}", gone.elapsed(), shown(&BUSY));
+    println!("{:.0?} after they disconnected: {}", disconnected.elapsed(), values(&BUSY));
 }
 
-/// A repeatable source of bytes (a linear congruential generator).
+/// A reproducible source of random bytes (a linear congruential generator).
 struct Random(u64);
 
 impl Random {
@@ -330,7 +331,7 @@ impl Random {
 #[ignore = "takes minutes"]
 async fn random_bytes_and_mutated_messages() {
     let config = ServerConfig { web_origins: vec!["*".parse().unwrap()], ..server_config() };
-    let server = Server::start_config(ModelSlot::ready(pipeline(quoting())), config).await;
+    let server = Server::start_config(ModelSlot::ready(pipeline(quoting_script())), config).await;
     let end = Instant::now() + duration();
     let address = server.address;
     let bytes = tokio::spawn(async move {
@@ -341,7 +342,7 @@ async fn random_bytes_and_mutated_messages() {
             let mut bytes: Vec<u8> = (0..1 + random.below(2000)).map(|_| random.byte()).collect();
             match connections % 3 {
                 0 => {}
-                // As far as the frames of HTTP/2, or the headers of HTTP/1.1.
+                // A valid beginning, so that the random bytes are parsed as frames of HTTP/2 or headers of HTTP/1.1.
                 1 => drop(bytes.splice(..0, *b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0")),
                 _ => drop(bytes.splice(..0, *b"POST /yizhai.v1.DigestService/Digest HTTP/1.1\r\n")),
             }
@@ -365,7 +366,7 @@ async fn random_bytes_and_mutated_messages() {
         let article = Some(pb::Input { source: Some(Source::Article(article)), page_format: 0 });
         while Instant::now() < end {
             let rpc = ["Digest", "StreamDigest", "DigestMany", "Segment", "ListModels"][random.below(5)];
-            let whole = match rpc {
+            let valid = match rpc {
                 "ListModels" => {
                     pb::ListModelsRequest { page_size: 3, page_token: "1".to_owned() }.encode_to_vec()
                 }
@@ -384,19 +385,19 @@ async fn random_bytes_and_mutated_messages() {
                 }
                 .encode_to_vec(),
             };
-            let mut broken = whole;
+            let mut mutated = valid;
             for _ in 0..1 + random.below(4) {
-                let at = random.below(broken.len());
+                let at = random.below(mutated.len());
                 match random.below(3) {
-                    0 => broken[at] = random.byte(),
-                    1 => broken.truncate(at + 1),
-                    _ => broken.insert(at, random.byte()),
+                    0 => mutated[at] = random.byte(),
+                    1 => mutated.truncate(at + 1),
+                    _ => mutated.insert(at, random.byte()),
                 }
             }
             let mut client = tonic::client::Grpc::new(channel.clone());
             client.ready().await.unwrap();
             let path = format!("/yizhai.v1.DigestService/{rpc}").parse().unwrap();
-            let answered = client.server_streaming(Request::new(broken), path, RawCodec).await;
+            let answered = client.server_streaming(Request::new(mutated), path, RawCodec).await;
             let code = match answered {
                 Err(status) => status.code(),
                 Ok(answer) => {
@@ -408,35 +409,35 @@ async fn random_bytes_and_mutated_messages() {
         }
         codes
     });
-    // Somebody who does nothing wrong has every answer all the while.
-    let mut honest = server.raw_client().await;
+    // Meanwhile, a well-behaved client must receive every answer.
+    let mut well_behaved = server.raw_client().await;
     let mut answers = 0;
-    let begun = resident_mib();
+    let memory_before = resident_mib();
     while Instant::now() < end {
         answers += 1;
-        assert!(are_of(answers, sections(&mut honest, answers).await.unwrap()));
+        assert!(belong_to(answers, sections(&mut well_behaved, answers).await.unwrap()));
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     let (connections, codes) = (bytes.await.unwrap(), mutated.await.unwrap());
     println!("{:.0?}: {connections} connections with random bytes", duration());
     println!("{} mutated messages were answered with {codes:?}", codes.values().sum::<usize>());
     println!(
-        "{answers} answers beside them, all right; memory {begun:.1} MiB, then {:.1} MiB",
+        "{answers} correct answers to a well-behaved client; memory {memory_before:.1} MiB before, {:.1} MiB after",
         resident_mib()
     );
     let expected = ["Ok", "InvalidArgument", "NotFound", "DeadlineExceeded"];
     assert!(codes.keys().all(|code| expected.contains(&code.as_str())), "{codes:?}");
 }
 
-/// Answers every call with the same message: tonic and nothing else.
-struct Bare(pb::DigestResponse);
+/// Answers every call with the same message, to measure tonic alone.
+struct FixedResponse(pb::DigestResponse);
 
-type Silent<T> = futures::stream::Empty<Result<T, Status>>;
+type EmptyStream<T> = futures::stream::Empty<Result<T, Status>>;
 
 #[tonic::async_trait]
-impl DigestService for Bare {
-    type StreamDigestStream = Silent<pb::StreamDigestResponse>;
-    type DigestManyStream = Silent<pb::DigestManyResponse>;
+impl DigestService for FixedResponse {
+    type StreamDigestStream = EmptyStream<pb::StreamDigestResponse>;
+    type DigestManyStream = EmptyStream<pb::DigestManyResponse>;
 
     async fn digest(&self, _: Request<pb::DigestRequest>) -> Result<Response<pb::DigestResponse>, Status> {
         Ok(Response::new(self.0.clone()))
@@ -468,14 +469,15 @@ impl DigestService for Bare {
     }
 }
 
-/// Calls for a while, 8 calls at a time over each of 8 connections, and prints how many were answered and how fast.
+/// Measures calls per second for five seconds, with 8 concurrent calls over each of 8 connections, and prints the rate
+/// and latencies.
 async fn calls_per_second<F: Future<Output = ()> + Send>(
-    what: &str,
+    label: &str,
     address: std::net::SocketAddr,
     call: impl Fn(DigestServiceClient<Channel>) -> F + Send + Sync + 'static,
 ) -> f64 {
-    let begin = Instant::now();
-    let end = begin + Duration::from_secs(5);
+    let start = Instant::now();
+    let end = start + Duration::from_secs(5);
     let call = Arc::new(call);
     let mut tasks = Vec::new();
     for _ in 0..8 {
@@ -485,9 +487,9 @@ async fn calls_per_second<F: Future<Output = ()> + Send>(
             tasks.push(tokio::spawn(async move {
                 let mut waits = Vec::new();
                 while Instant::now() < end {
-                    let asked = Instant::now();
+                    let sent = Instant::now();
                     call(client.clone()).await;
-                    waits.push(asked.elapsed());
+                    waits.push(sent.elapsed());
                 }
                 waits
             }));
@@ -496,9 +498,9 @@ async fn calls_per_second<F: Future<Output = ()> + Send>(
     let mut waits: Vec<Duration> =
         join_all(tasks).await.into_iter().flat_map(|waits| waits.unwrap()).collect();
     waits.sort_unstable();
-    let rate = waits.len() as f64 / begin.elapsed().as_secs_f64();
+    let rate = waits.len() as f64 / start.elapsed().as_secs_f64();
     println!(
-        "{what:28} {rate:7.0} calls/s, p50 {:7.2?}, p99 {:7.2?}",
+        "{label:28} {rate:7.0} calls/s, p50 {:7.2?}, p99 {:7.2?}",
         percentile(&waits, 50),
         percentile(&waits, 99)
     );
@@ -506,16 +508,17 @@ async fn calls_per_second<F: Future<Output = ()> + Send>(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "measures"]
-async fn what_the_service_costs_beside_a_bare_echo() {
-    let slot = ModelSlot::ready(pipeline(quoting()));
+#[ignore = "prints measurements"]
+async fn overhead_of_the_service_over_bare_tonic() {
+    let slot = ModelSlot::ready(pipeline(quoting_script()));
     let config = server_config();
     let cache = Some(ResultCache::new(64 << 20, "", config.metrics.clone()));
     let server = Server::start_config(slot, ServerConfig { cache, ..config }).await;
     let answer = server.raw_client().await.digest(request(0)).await.unwrap().into_inner();
     let socket = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let bare = socket.local_addr().unwrap();
-    let echo = tonic::transport::Server::builder().add_service(DigestServiceServer::new(Bare(answer)));
+    let echo =
+        tonic::transport::Server::builder().add_service(DigestServiceServer::new(FixedResponse(answer)));
     tokio::spawn(echo.serve_with_incoming(TcpIncoming::from(socket).with_nodelay(Some(true))));
     let segment = |mut client: DigestServiceClient<Channel>| async move {
         client.segment(pb::SegmentRequest { input: input(&page(0)) }).await.map(drop).unwrap();
@@ -536,6 +539,6 @@ async fn what_the_service_costs_beside_a_bare_echo() {
         let echo = calls_per_second("bare tonic, Digest", bare, known).await;
         let ours = calls_per_second("yizhai, Digest from cache", server.address, known).await;
         println!("{:28} {:6.0} %", "", 100.0 * ours / echo);
-        calls_per_second("yizhai, Digest, fake model", server.address, new.clone()).await;
+        calls_per_second("yizhai, Digest, scripted", server.address, new.clone()).await;
     }
 }

@@ -1,10 +1,10 @@
 #!/usr/bin/env node
-// Uses every RPC of `yizhai serve` from Node: structure, models, a digest, a stream, a batch.
+// Calls every RPC of `yizhai serve` from Node.js: models, structure, a digest, a stream and a batch.
 //
 //   npm install --prefix examples/node
 //   node examples/node/digest.mjs 127.0.0.1:50051 [TEXT]
 //
-// Set TOKEN to send a bearer token, and CA to a PEM file to speak TLS.
+// Set TOKEN to send a bearer token, and CA to the path of a PEM file to use TLS.
 import { readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import grpc from "@grpc/grpc-js";
@@ -26,17 +26,17 @@ const metadata = () => {
   if (process.env.TOKEN) metadata.set("authorization", `Bearer ${process.env.TOKEN}`);
   return metadata;
 };
-// A caller that gives no deadline waits for ever when something on the way hangs.
+// Without a deadline, a call waits forever if the connection hangs.
 const deadline = () => ({ deadline: Date.now() + 300_000 });
 const unary = (rpc, request) => new Promise((resolve, reject) => {
-  client[rpc](request, metadata(), deadline(), (error, answer) => (error ? reject(error) : resolve(answer)));
+  client[rpc](request, metadata(), deadline(), (error, response) => (error ? reject(error) : resolve(response)));
 });
 
 const input = { page_text: text, page_format: "PAGE_FORMAT_LINES" };
 const options = { tasks: ["TASK_SUMMARY"] };
 
 const { models } = await unary("ListModels", {});
-console.log("runs", models.find((model) => model.running)?.id);
+console.log("running", models.find((model) => model.running)?.id);
 const { document } = await unary("Segment", { input });
 console.log("sections", document.articles.reduce((sum, article) => sum + article.sections.length, 0));
 const { sections } = await unary("Digest", { input, options });
@@ -49,5 +49,5 @@ for await (const event of client.StreamDigest({ input, options }, metadata(), de
 const batch = client.DigestMany(metadata(), deadline());
 for (const item_id of ["a", "b"]) batch.write({ item_id, input, options });
 batch.end();
-for await (const answer of batch) console.log("item", answer.item_id, answer.result);
+for await (const response of batch) console.log("item", response.item_id, response.result);
 client.close();

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Sends a page to `yizhai serve` and prints every section in the moment it is done.
+"""Sends a page to `yizhai serve` and prints each section as soon as it is finished.
 
   pip install -r examples/python/requirements.txt
   examples/python/generate generated
@@ -20,7 +20,7 @@ TASKS = {"summary": pb.TASK_SUMMARY, "translation": pb.TASK_TRANSLATION}
 
 
 def retry_seconds(error):
-    """How long the server wants us to wait before we ask again; None when we must not."""
+    """Returns the delay in seconds after which the server allows a retry, or None if it allows none."""
     status = rpc_status.from_call(error)
     for detail in status.details if status else []:
         info = error_details_pb2.RetryInfo()
@@ -30,7 +30,7 @@ def retry_seconds(error):
 
 
 def stream(stub, request):
-    """The events of a digest. A server that is still loading its model says when to come back."""
+    """Yields the events of a digest. Retries while the server is full or still loading its model."""
     for _ in range(60):
         started = False
         try:
@@ -58,7 +58,7 @@ def main():
         input=pb.Input(page_bytes=page),
         options=pb.DigestOptions(tasks=[TASKS[task] for task in args.tasks.split(",")]),
     )
-    # The server is started by whoever calls this, so give its socket a moment.
+    # The server may have been started just now, so wait for its socket.
     channel = grpc.insecure_channel(args.server, options=[("grpc.max_receive_message_length", -1)])
     grpc.channel_ready_future(channel).result(timeout=30)
     stub = digest_pb2_grpc.DigestServiceStub(channel)
@@ -90,7 +90,7 @@ def main():
         else:
             statistics = response.statistics
             print(f"\n{statistics.sections} sections in {statistics.total_time_ms / 1000:.1f} s, "
-                  f"{statistics.completion_tokens} tokens written")
+                  f"{statistics.completion_tokens} tokens generated")
     sys.exit(1 if failed else 0)
 
 

@@ -1,7 +1,8 @@
-//! Arbitrary bytes as requests: decoding and conversion must not panic, and what they take must be within the bounds.
+//! Fuzzes requests: decoding and validation must not panic, and an accepted request must be within all limits.
 //!
-//! The first byte says which message the others are. The conversion is compiled from its source, without the rest of the
-//! crate, so that the engine is not built with it; what it takes from tonic's and the engine's side stands in below.
+//! The first byte selects the message type, the others are the message. The conversion is compiled from its source
+//! without the rest of the crate, so the engine need not be built; the types that it uses from tonic, the engine and the
+//! pipeline are replaced by stubs below.
 
 #![no_main]
 
@@ -23,7 +24,7 @@ mod glossary;
 #[path = "../../src/task.rs"]
 mod task;
 
-/// What a job takes from the engine.
+/// Stubs for the types of the engine that a job contains.
 #[allow(dead_code)]
 mod engine {
     #[derive(Debug, Clone, Copy)]
@@ -52,12 +53,12 @@ mod pipeline {
         pub id: String,
     }
 
-    /// A pipeline with one model, which can be asked for everything.
+    /// A stub of a pipeline that runs no models and supports every task.
     #[derive(Clone)]
     pub struct Pipeline;
 
     impl Pipeline {
-        pub fn only(&self, _: &str) -> Option<Self> {
+        pub fn restricted_to(&self, _: &str) -> Option<Self> {
             None
         }
 
@@ -65,13 +66,13 @@ mod pipeline {
             Vec::new()
         }
 
-        pub fn cannot(&self, _: Tasks) -> Option<(Task, &Model)> {
+        pub fn unsupported_task(&self, _: Tasks) -> Option<(Task, &Model)> {
             None
         }
     }
 }
 
-/// The conversion and its checks, which have to stand where it can be seen.
+/// The conversion, in a module of the name that its imports expect.
 #[allow(dead_code, unreachable_pub)]
 #[path = "../../src/server"]
 mod server {
@@ -103,7 +104,7 @@ mod server {
     pub mod status {
         use crate::document::DocumentError;
 
-        /// As in the server, without what the conversion never says.
+        /// The refusals of the server that the conversion can return.
         #[derive(Debug, PartialEq, Eq)]
         pub enum Refusal {
             InvalidField { field: String, reason: String },
@@ -125,10 +126,10 @@ mod server {
         }
     }
 
-    /// Small, so that short inputs reach them.
+    /// Low limits, so that short inputs reach them.
     const LIMITS: Limits = Limits { max_page_bytes: 1000, max_sections: 8, max_terms: 4 };
 
-    pub fn take(choice: u8, bytes: &[u8]) {
+    pub fn process(choice: u8, bytes: &[u8]) {
         match choice % 4 {
             0 => {
                 let Some(pb::DigestRequest { input, options, request_id }) = decoded(bytes) else { return };
@@ -158,12 +159,12 @@ mod server {
         }
     }
 
-    /// A message; written again it must be the same message.
+    /// Decodes a message and checks that it survives a round trip.
     fn decoded<M: Message + Default>(bytes: &[u8]) -> Option<M> {
         let message = M::decode(bytes).ok()?;
-        let written = message.encode_to_vec();
-        let again = M::decode(written.as_slice()).expect("what was written is a message");
-        assert_eq!(again.encode_to_vec(), written);
+        let encoded = message.encode_to_vec();
+        let again = M::decode(encoded.as_slice()).expect("an encoded message decodes");
+        assert_eq!(again.encode_to_vec(), encoded);
         Some(message)
     }
 
@@ -174,7 +175,7 @@ mod server {
         let _ = job(input, options, Priority::Interactive);
     }
 
-    /// Whether an id can stand in a log line.
+    /// Returns `true` if an id is safe to log.
     fn is_id(id: &str) -> bool {
         (1..=128).contains(&id.len()) && id.bytes().all(|byte| (b' '..=b'~').contains(&byte))
     }
@@ -217,6 +218,6 @@ mod server {
 
 fuzz_target!(|data: &[u8]| {
     if let Some((choice, bytes)) = data.split_first() {
-        server::take(*choice, bytes);
+        server::process(*choice, bytes);
     }
 });
