@@ -83,7 +83,7 @@ fn provider(collector: &str) -> anyhow::Result<SdkTracerProvider> {
 }
 
 /// Makes a span a child of the caller's span if the headers contain a `traceparent`.
-pub fn adopt_remote_parent(span: &tracing::Span, headers: &http::HeaderMap) {
+pub(crate) fn adopt_remote_parent(span: &tracing::Span, headers: &http::HeaderMap) {
     if headers.contains_key("traceparent") {
         let parent = TraceContextPropagator::new().extract(&Headers(headers));
         // Fails if tracing is off, where there is nothing to link.

@@ -41,7 +41,7 @@ use yizhai::{
         input::Source,
         stream_digest_response::Event,
     },
-    server::{Limits, ModelSlot, ResultCache, ServerConfig},
+    server::{ModelSlot, RequestLimits, ResultCache, ServerConfig},
 };
 
 /// Returns the duration of a run: YIZHAI_LOAD_SECONDS, or two minutes.
@@ -272,7 +272,8 @@ async fn two_hundred_clients_at_once() {
 #[ignore = "opens a thousand connections"]
 async fn a_thousand_clients_disconnect_in_mid_stream() {
     const CLIENTS: usize = 1000;
-    let limits = Limits { max_requests: CLIENTS, max_requests_per_client: CLIENTS, ..Limits::default() };
+    let limits =
+        RequestLimits { max_requests: CLIENTS, max_requests_per_client: CLIENTS, ..RequestLimits::default() };
     let server = Server::start_with(endless(), limits).await;
     let streams = join_all((0..CLIENTS).map(async |number| {
         let mut client = server.raw_client().await;

@@ -27,7 +27,7 @@ use tonic_types::StatusExt;
 use yizhai::{
     engine::EngineConfig,
     pb::{self, digest_many_response::Result as ItemResult, input::Source, stream_digest_response::Event},
-    server::{Limits, ModelSlot},
+    server::{ModelSlot, RequestLimits},
 };
 
 fn page(text: &str) -> Option<pb::Input> {
@@ -168,7 +168,7 @@ async fn an_invalid_item_of_a_batch_does_not_affect_the_others() {
 
 #[tokio::test]
 async fn segments_a_page_without_a_model() {
-    let server = Server::start_with(ModelSlot::loading(), Limits::default()).await;
+    let server = Server::start_with(ModelSlot::loading(), RequestLimits::default()).await;
     let document = server.client().await.segment(page(PAGE).unwrap()).await.unwrap();
     let headlines: Vec<_> =
         document.articles.iter().map(|a| a.headline.as_ref().unwrap().text.as_str()).collect();
@@ -414,7 +414,7 @@ async fn an_invalid_request_is_refused_with_the_name_of_the_field() {
 
 #[tokio::test]
 async fn undecodable_bytes_and_pages_over_a_limit_are_refused() {
-    let limits = Limits { max_page_bytes: 1000, max_sections: 3, ..Limits::default() };
+    let limits = RequestLimits { max_page_bytes: 1000, max_sections: 3, ..RequestLimits::default() };
     let server = Server::start_with(ModelSlot::ready(pipeline(faithful_script())), limits).await;
     let bytes = |bytes: Vec<u8>| Some(pb::Input { source: Some(Source::PageBytes(bytes)), page_format: 0 });
     let article = pb::Article {
@@ -459,7 +459,7 @@ async fn health(server: &Server) -> ServingStatus {
 
 #[tokio::test]
 async fn requests_are_unavailable_with_retry_info_while_the_model_loads() {
-    let server = Server::start_with(ModelSlot::loading(), Limits::default()).await;
+    let server = Server::start_with(ModelSlot::loading(), RequestLimits::default()).await;
     let status =
         server.raw_client().await.digest(digest(page("文。"), Default::default())).await.unwrap_err();
     assert_eq!(status.code(), Code::Unavailable);
@@ -476,7 +476,7 @@ async fn requests_are_unavailable_with_retry_info_while_the_model_loads() {
 
 #[tokio::test]
 async fn a_full_server_refuses_requests_of_all_connections_at_once() {
-    let limits = Limits { max_requests: 1, max_queued: 0, ..Limits::default() };
+    let limits = RequestLimits { max_requests: 1, max_queued: 0, ..RequestLimits::default() };
     let slow = pipeline_with(
         Arc::new(|_| ScriptedReply::Forever("x ")),
         Duration::from_millis(5),

@@ -24,7 +24,7 @@ use yizhai::{
         self, digest_many_response::Result as ItemResult, digest_service_client::DigestServiceClient,
         input::Source,
     },
-    server::{Access, Http2, Limits, ListenConfig, ModelSlot, ServerConfig, Tls, TlsFiles, Tokens},
+    server::{Access, Http2, ListenConfig, ModelSlot, RequestLimits, ServerConfig, Tls, TlsFiles, Tokens},
 };
 
 fn lines(text: &str) -> Option<pb::Input> {
@@ -65,7 +65,8 @@ async fn running_stream(
 
 #[tokio::test]
 async fn an_oversized_or_malformed_message_is_an_invalid_argument() {
-    let limits = Limits { max_page_bytes: 1000, max_message_bytes: Some(5000), ..Limits::default() };
+    let limits =
+        RequestLimits { max_page_bytes: 1000, max_message_bytes: Some(5000), ..RequestLimits::default() };
     let server = Server::start_with(ready(), limits).await;
     let status = server.raw_client().await.digest(digest(&"文".repeat(100_000))).await.unwrap_err();
     assert_eq!((status.code(), reason(&status).as_str()), (Code::InvalidArgument, "MESSAGE_TOO_LARGE"));
@@ -106,7 +107,7 @@ async fn call_path(channel: Channel, path: &'static str, bytes: Vec<u8>) -> Resu
 
 #[tokio::test]
 async fn messages_share_a_byte_budget_that_finished_items_release() {
-    let limits = Limits { max_bytes_in_flight: 3000, ..Limits::default() };
+    let limits = RequestLimits { max_bytes_in_flight: 3000, ..RequestLimits::default() };
     let server = Server::start_with(ready(), limits).await;
     let status = server.raw_client().await.digest(digest(&"文".repeat(2000))).await.unwrap_err();
     assert_eq!((status.code(), reason(&status).as_str()), (Code::ResourceExhausted, "TOO_MANY_BYTES"));
@@ -133,7 +134,8 @@ async fn messages_share_a_byte_budget_that_finished_items_release() {
 
 #[tokio::test]
 async fn a_stream_over_the_item_limit_answers_the_items_within_it() {
-    let server = Server::start_with(ready(), Limits { max_items: 2, ..Limits::default() }).await;
+    let server =
+        Server::start_with(ready(), RequestLimits { max_items: 2, ..RequestLimits::default() }).await;
     let item = |id: i32| pb::DigestManyRequest {
         item_id: id.to_string(),
         input: lines("文。"),
@@ -149,7 +151,7 @@ async fn a_stream_over_the_item_limit_answers_the_items_within_it() {
 
 #[tokio::test]
 async fn requests_wait_in_the_queue_and_are_refused_beyond_it() {
-    let limits = Limits { max_requests: 1, max_queued: 1, ..Limits::default() };
+    let limits = RequestLimits { max_requests: 1, max_queued: 1, ..RequestLimits::default() };
     let server = Server::start_with(endless(), limits).await;
     let first = running_stream(&mut server.raw_client().await).await;
     let mut waiting = server.raw_client().await;
@@ -166,7 +168,7 @@ async fn requests_wait_in_the_queue_and_are_refused_beyond_it() {
 
 #[tokio::test]
 async fn a_client_over_its_rate_receives_a_retry_delay() {
-    let limits = Limits { requests_per_minute: NonZeroU32::new(2), ..Limits::default() };
+    let limits = RequestLimits { requests_per_minute: NonZeroU32::new(2), ..RequestLimits::default() };
     let server = Server::start_with(ready(), limits).await;
     let mut client = server.raw_client().await;
     for _ in 0..2 {
@@ -181,7 +183,8 @@ async fn a_client_over_its_rate_receives_a_retry_delay() {
 #[tokio::test]
 async fn a_message_that_does_not_arrive_releases_its_permit() {
     let receive_timeout = Duration::from_millis(100);
-    let limits = Limits { max_requests: 1, max_queued: 0, receive_timeout, ..Limits::default() };
+    let limits =
+        RequestLimits { max_requests: 1, max_queued: 0, receive_timeout, ..RequestLimits::default() };
     let server = Server::start_with(ready(), limits).await;
     // A batch whose first item never arrives.
     let silent = futures::stream::pending::<pb::DigestManyRequest>();
@@ -193,11 +196,11 @@ async fn a_message_that_does_not_arrive_releases_its_permit() {
 
 #[tokio::test]
 async fn work_for_a_client_that_reads_nothing_is_cancelled() {
-    let limits = Limits {
+    let limits = RequestLimits {
         max_requests: 1,
         max_queued: 0,
         stall_timeout: Duration::from_millis(200),
-        ..Limits::default()
+        ..RequestLimits::default()
     };
     let server = Server::start_with(ready(), limits).await;
     // Long enough to fill all buffers between server and client.
@@ -214,7 +217,7 @@ async fn work_for_a_client_that_reads_nothing_is_cancelled() {
 
 #[tokio::test]
 async fn a_malformed_timeout_is_refused() {
-    let server = Server::start_with(ready(), Limits::default()).await;
+    let server = Server::start_with(ready(), RequestLimits::default()).await;
     let mut request = Request::new(digest("文。"));
     request.metadata_mut().insert("grpc-timeout", "soon".parse().unwrap());
     let status = server.raw_client().await.digest(request).await.unwrap_err();
@@ -311,7 +314,7 @@ async fn an_unknown_rpc_is_unimplemented_before_it_needs_a_token_or_a_permit() {
     token_file(&path, &[("news", "one", "")]);
     let access = Access { tokens: Some(Tokens::load(&path).unwrap()), health_open: true };
     // Without permits, an admitted call would wait for one.
-    let limits = Limits { max_requests: 0, ..Limits::default() };
+    let limits = RequestLimits { max_requests: 0, ..RequestLimits::default() };
     let server = Server::start_config(ready(), ServerConfig { access, limits, ..server_config() }).await;
     for path in ["/yizhai.v1.DigestService/Dance", "/yizhai.v2.DigestService/Digest", "/Digest"] {
         let status = call_path(server.channel().await, path, Vec::new()).await.unwrap_err();
@@ -429,7 +432,7 @@ async fn a_flood_of_headers_is_refused_and_other_calls_succeed() {
 
 #[tokio::test]
 async fn random_bytes_do_not_affect_other_clients() {
-    let server = Server::start_with(ready(), Limits::default()).await;
+    let server = Server::start_with(ready(), RequestLimits::default()).await;
     let mut state = 7u64;
     let mut random = move || {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);

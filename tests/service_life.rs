@@ -27,7 +27,7 @@ use yizhai::{
     engine::EngineConfig,
     pb::{self, input::Source, stream_digest_response::Event},
     pipeline::Pipeline,
-    server::{self, Limits, Metrics, ModelSlot, Readiness, RestartPolicy, ResultCache, ServerConfig},
+    server::{self, Metrics, ModelSlot, Readiness, RequestLimits, RestartPolicy, ResultCache, ServerConfig},
 };
 
 fn lines(text: &str) -> Option<pb::Input> {
@@ -52,7 +52,7 @@ const QUICK_RESTARTS: RestartPolicy = RestartPolicy {
 
 /// Starts a server whose model is loaded by `load`, and again after a failure.
 async fn supervised(load: impl Fn() -> Result<Pipeline, String> + Send + Sync + 'static) -> Server {
-    let server = Server::start_with(ModelSlot::loading(), Limits::default()).await;
+    let server = Server::start_with(ModelSlot::loading(), RequestLimits::default()).await;
     tokio::spawn(server::supervise(server.slot.clone(), QUICK_RESTARTS, server.metrics.clone(), load));
     server
 }
@@ -287,7 +287,7 @@ async fn metrics_readiness_and_liveness_are_served_over_http() {
 #[tokio::test]
 async fn a_full_server_serves_clients_fairly() {
     const CLIENTS: usize = 40;
-    let limits = Limits { max_requests: 4, max_queued: CLIENTS, ..Limits::default() };
+    let limits = RequestLimits { max_requests: 4, max_queued: CLIENTS, ..RequestLimits::default() };
     let engine = EngineConfig { max_draft_rows: 0, ..EngineConfig::DEFAULT };
     let slow = pipeline_with(faithful_script(), Duration::from_millis(1), Arc::default(), engine);
     let server = Server::start_with(ModelSlot::ready(slow), limits).await;

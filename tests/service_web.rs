@@ -20,7 +20,7 @@ use tonic::transport::{ClientTlsConfig, Endpoint};
 use yizhai::{
     engine::EngineConfig,
     pb::{self, digest_service_client::DigestServiceClient, input::Source, stream_digest_response::Event},
-    server::{Access, Limits, ListenConfig, ModelSlot, ServerConfig, Tls, Tokens},
+    server::{Access, ListenConfig, ModelSlot, RequestLimits, ServerConfig, Tls, Tokens},
 };
 
 const OURS: &str = "https://news.example";
@@ -240,7 +240,7 @@ async fn tokens_deadlines_and_limits_apply_to_calls_from_pages() {
         ModelSlot::ready(pipeline_with(script, Duration::from_millis(2), std::sync::Arc::default(), engine));
     let server = server(slot, |config| {
         config.access = Access { tokens: Some(Tokens::load(&path).unwrap()), health_open: true };
-        config.limits = Limits { max_requests: 1, max_queued: 0, ..Limits::default() };
+        config.limits = RequestLimits { max_requests: 1, max_queued: 0, ..RequestLimits::default() };
     })
     .await;
     let without_token = post(&server, &call("Digest", OURS, ""), &digest("文。")).await;

@@ -95,7 +95,7 @@ mod server {
 
     pub type Glossaries = BTreeMap<String, Arc<Glossary>>;
 
-    pub struct Limits {
+    pub struct RequestLimits {
         pub max_page_bytes: usize,
         pub max_sections: usize,
         pub max_terms: usize,
@@ -127,7 +127,7 @@ mod server {
     }
 
     /// Low limits, so that short inputs reach them.
-    const LIMITS: Limits = Limits { max_page_bytes: 1000, max_sections: 8, max_terms: 4 };
+    const LIMITS: RequestLimits = RequestLimits { max_page_bytes: 1000, max_sections: 8, max_terms: 4 };
 
     pub fn process(choice: u8, bytes: &[u8]) {
         match choice % 4 {

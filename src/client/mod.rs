@@ -144,7 +144,7 @@ impl Client {
     /// Digests many inputs over one stream.
     ///
     /// # Errors
-    /// Returns the server's error. The call is not retried, because the requests are consumed as they are sent.
+    /// Returns the server's error. The call is not retried, because its requests are consumed when they are sent.
     pub async fn digest_many(
         &self,
         requests: impl futures::Stream<Item = pb::DigestManyRequest> + Send + 'static,

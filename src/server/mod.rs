@@ -25,7 +25,7 @@ use tokio_stream::Stream;
 use tonic::transport::server::Connected;
 
 pub use convert::{MAX_ATTEMPTS, NO_GLOSSARY, SUMMARY_CHARS};
-pub use gate::{Access, Limits, Tokens, TokensError};
+pub use gate::{Access, RequestLimits, Tokens, TokensError};
 pub use model::{ModelSlot, Readiness, RestartPolicy, supervise};
 pub use observe::{Metrics, serve_metrics};
 pub use status::to_rpc_status;
@@ -49,7 +49,7 @@ pub type Glossaries = BTreeMap<String, Arc<Glossary>>;
 /// The configuration of a server, apart from its model.
 pub struct ServerConfig {
     /// The limits on requests.
-    pub limits: Limits,
+    pub limits: RequestLimits,
     /// The limits on a connection.
     pub http2: Http2,
     /// The rules that decide who may call.
@@ -76,7 +76,7 @@ impl ServerConfig {
     /// Returns the default configuration: everyone may call, within the default limits.
     pub fn new(known_models: Box<dyn Fn() -> Vec<pb::Model> + Send + Sync>) -> Self {
         Self {
-            limits: Limits::default(),
+            limits: RequestLimits::default(),
             http2: Http2::default(),
             access: Access::open(),
             reload_interval: Duration::from_secs(30),

@@ -15,10 +15,10 @@ pub(in crate::server) enum Rpc {
     ReflectionV1Alpha,
 }
 
-/// How the layers in front of the service treat the calls of an RPC.
+/// The treatment of an RPC by the layers in front of the service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::server) struct RpcPolicy {
-    /// How the body is received, and the level at which the end of a call is logged.
+    /// The kind of RPC, which decides the limits on the body and the log level of a finished call.
     pub(in crate::server) class: RpcClass,
     /// A call needs a permit from admission, so it may be queued or refused.
     pub(in crate::server) needs_permit: bool,
@@ -55,7 +55,7 @@ impl Rpc {
     const STANDARD: [Self; 4] =
         [Self::HealthCheck, Self::HealthWatch, Self::ReflectionV1, Self::ReflectionV1Alpha];
 
-    /// Returns how calls of this RPC are treated.
+    /// Returns the policy for calls of this RPC.
     #[rustfmt::skip]
     pub(in crate::server) const fn policy(self) -> RpcPolicy {
         use self::RpcClass::{Health, ItemStream, Reflection, Unary};

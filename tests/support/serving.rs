@@ -8,7 +8,7 @@ use yizhai::{
     client::Client,
     pb::digest_service_client::DigestServiceClient,
     pipeline::Pipeline,
-    server::{self, Limits, ListenConfig, Metrics, ModelSlot, ServerConfig, ServerError},
+    server::{self, ListenConfig, Metrics, ModelSlot, RequestLimits, ServerConfig, ServerError},
 };
 
 /// Returns the default configuration of a test's server.
@@ -43,10 +43,10 @@ pub struct Server {
 
 impl Server {
     pub async fn start(pipeline: Pipeline) -> Self {
-        Self::start_with(ModelSlot::ready(pipeline), Limits::default()).await
+        Self::start_with(ModelSlot::ready(pipeline), RequestLimits::default()).await
     }
 
-    pub async fn start_with(slot: ModelSlot, limits: Limits) -> Self {
+    pub async fn start_with(slot: ModelSlot, limits: RequestLimits) -> Self {
         Self::start_config(slot, ServerConfig { limits, ..server_config() }).await
     }
 

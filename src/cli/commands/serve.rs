@@ -12,7 +12,7 @@ use crate::{
         setup::{glossary, model},
     },
     config::ModelConfig,
-    server::{self, Http2, Limits, Metrics, ModelSlot, RestartPolicy, ServerConfig},
+    server::{self, Http2, Metrics, ModelSlot, RequestLimits, RestartPolicy, ServerConfig},
     shutdown,
 };
 
@@ -24,7 +24,7 @@ pub(in crate::cli) async fn run(args: ServeArgs) -> anyhow::Result<CommandOutcom
     let model_config = ModelConfig::from(args.model.clone());
     let model_id = model::display_id(&model_config)?;
     let server_config = ServerConfig {
-        limits: Limits::from(&args.limits),
+        limits: RequestLimits::from(&args.limits),
         http2: Http2::from(&args.connections),
         access: args.access()?,
         reload_interval: args.reload_interval(),

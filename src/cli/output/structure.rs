@@ -126,7 +126,7 @@ impl<'a> SectionJson<'a> {
 }
 
 impl<'a> OtherJson<'a> {
-    fn new(labeled: &'a pb::LabelledText) -> Self {
+    fn new(labeled: &'a pb::LabeledText) -> Self {
         let element = labeled.text.as_ref();
         Self {
             label: &labeled.label,
@@ -136,7 +136,7 @@ impl<'a> OtherJson<'a> {
     }
 }
 
-fn others(labeled: &[pb::LabelledText]) -> Vec<OtherJson<'_>> {
+fn others(labeled: &[pb::LabeledText]) -> Vec<OtherJson<'_>> {
     labeled.iter().map(OtherJson::new).collect()
 }
 

@@ -4,7 +4,10 @@ use crate::{
     document::{Article, Document, ElementRole, LabeledText, Span, Text},
     fidelity::{Alignment, AlignmentKind, Finding, FindingKind, NumberCounts, TermCounts},
     pb,
-    pipeline::{ModelsUsed, Pipeline, SectionDigest, SectionFinding, SectionOutcome},
+    pipeline::{
+        ModelsUsed, ParagraphTranslation, Pipeline, SectionDigest, SectionFinding, SectionOutcome,
+        SourceSentence, Summary, SummarySentence, Translation,
+    },
     server::status::{pipeline_status, to_rpc_status},
     task::{Task, Tasks},
 };
@@ -32,7 +35,7 @@ pub(in crate::server) fn document_message(document: &Document) -> pb::Document {
     pb::Document {
         encoding: document.encoding.to_owned(),
         articles: document.articles.iter().map(article_message).collect(),
-        others: document.notes.iter().map(labelled_message).collect(),
+        others: document.notes.iter().map(labeled_message).collect(),
     }
 }
 
@@ -54,12 +57,12 @@ fn article_message(article: &Article) -> pb::Article {
                 paragraphs: section.paragraphs.iter().map(text_message).collect(),
             })
             .collect(),
-        others: article.notes.iter().map(labelled_message).collect(),
+        others: article.notes.iter().map(labeled_message).collect(),
     }
 }
 
-fn labelled_message(note: &LabeledText) -> pb::LabelledText {
-    pb::LabelledText { label: role_label(note.role).to_owned(), text: Some(text_message(&note.text)) }
+fn labeled_message(note: &LabeledText) -> pb::LabeledText {
+    pb::LabeledText { label: role_label(note.role).to_owned(), text: Some(text_message(&note.text)) }
 }
 
 fn role_label(role: ElementRole) -> &'static str {
@@ -114,63 +117,21 @@ pub(in crate::server) fn outcome_message(
     message
 }
 
+/// Sets the results of a section.
 fn fill(message: &mut pb::SectionDigest, digest: SectionDigest) {
-    let reason = |whole: bool| match whole {
-        true => pb::FinishReason::Stop.into(),
-        false => pb::FinishReason::Length.into(),
-    };
-    let translation = digest.translation.as_ref();
-    let attempts = [translation.map(|t| t.attempts), digest.summary.as_ref().map(|s| s.attempts)];
-    let verdict = pb::Verdict {
+    let attempts = [
+        digest.translation.as_ref().map(|translation| translation.attempts),
+        digest.summary.as_ref().map(|summary| summary.attempts),
+    ];
+    message.verdict = Some(pb::Verdict {
         passed: digest.findings.is_empty(),
         findings: digest.findings.iter().map(finding_message).collect(),
-        numbers: translation.map(|t| numbers_message(t.numbers)),
-        terms: translation.map(|t| terms_message(t.terms)),
+        numbers: digest.translation.as_ref().map(|translation| numbers_message(translation.numbers)),
+        terms: digest.translation.as_ref().map(|translation| terms_message(translation.terms)),
         attempts: index(attempts.into_iter().flatten().max().unwrap_or_default()),
-    };
-    message.summary = digest.summary.map(|summary| pb::Summary {
-        finish_reason: if summary.generated {
-            reason(summary.complete)
-        } else {
-            pb::FinishReason::Unspecified.into()
-        },
-        text: summary.text,
-        language_code: "zh".to_owned(),
-        sentences: summary
-            .sentences
-            .into_iter()
-            .map(|sentence| pb::SummarySentence {
-                text: sentence.text,
-                sources: sentence
-                    .sources
-                    .into_iter()
-                    .map(|source| pb::SourceSentence {
-                        paragraph_index: index(source.paragraph),
-                        sentence_index: index(source.sentence),
-                        text: source.text,
-                    })
-                    .collect(),
-            })
-            .collect(),
-        attempts: index(summary.attempts),
     });
-    message.translation = digest.translation.map(|translation| pb::Translation {
-        language_code: "en".to_owned(),
-        heading: translation.heading,
-        paragraphs: translation
-            .paragraphs
-            .into_iter()
-            .enumerate()
-            .map(|(paragraph, translated)| pb::TranslatedParagraph {
-                paragraph_index: index(paragraph),
-                text: translated.text,
-                finish_reason: reason(translated.complete),
-                attempts: index(translated.attempts),
-                alignments: translated.alignments.into_iter().map(alignment_message).collect(),
-            })
-            .collect(),
-    });
-    message.verdict = Some(verdict);
+    message.summary = digest.summary.map(summary_message);
+    message.translation = digest.translation.map(translation_message);
     message.provenance = Some(provenance(&digest.models_used, digest.prompt_version, digest.glossary_sha256));
     message.timings = Some(pb::Timings {
         queue_time_ms: millis(digest.timings.queue_time_ms),
@@ -179,6 +140,51 @@ fn fill(message: &mut pb::SectionDigest, digest: SectionDigest) {
         cached_tokens: signed(digest.timings.cached_tokens),
         completion_tokens: signed(digest.timings.completion_tokens),
     });
+}
+
+fn summary_message(summary: Summary) -> pb::Summary {
+    let source = |source: SourceSentence| pb::SourceSentence {
+        paragraph_index: index(source.paragraph),
+        sentence_index: index(source.sentence),
+        text: source.text,
+    };
+    let sentence = |sentence: SummarySentence| pb::SummarySentence {
+        text: sentence.text,
+        sources: sentence.sources.into_iter().map(source).collect(),
+    };
+    let reason = match summary.generated {
+        true => finish_reason(summary.complete),
+        false => pb::FinishReason::Unspecified,
+    };
+    pb::Summary {
+        text: summary.text,
+        language_code: "zh".to_owned(),
+        sentences: summary.sentences.into_iter().map(sentence).collect(),
+        finish_reason: reason.into(),
+        attempts: index(summary.attempts),
+    }
+}
+
+fn translation_message(translation: Translation) -> pb::Translation {
+    let paragraph = |(number, paragraph): (usize, ParagraphTranslation)| pb::TranslatedParagraph {
+        paragraph_index: index(number),
+        text: paragraph.text,
+        finish_reason: finish_reason(paragraph.complete).into(),
+        attempts: index(paragraph.attempts),
+        alignments: paragraph.alignments.into_iter().map(alignment_message).collect(),
+    };
+    pb::Translation {
+        language_code: "en".to_owned(),
+        heading: translation.heading,
+        paragraphs: translation.paragraphs.into_iter().enumerate().map(paragraph).collect(),
+    }
+}
+
+fn finish_reason(is_complete: bool) -> pb::FinishReason {
+    match is_complete {
+        true => pb::FinishReason::Stop,
+        false => pb::FinishReason::Length,
+    }
 }
 
 /// Returns the API's kind of a finding.

@@ -8,7 +8,7 @@ use crate::{
     glossary::{Glossary, Term},
     pb,
     pipeline::{DEFAULT_MAX_ATTEMPTS, DEFAULT_SUMMARY_CHARS, Job, Pipeline},
-    server::{Glossaries, Limits, status::Refusal},
+    server::{Glossaries, RequestLimits, status::Refusal},
     task::{Task, Tasks},
 };
 
@@ -39,7 +39,10 @@ pub(in crate::server) fn check_id(field: &str, id: &str) -> Result<(), Refusal> 
 }
 
 /// Parses an input. Must not run on a runtime thread if the input is large.
-pub(in crate::server) fn document(input: Option<pb::Input>, limits: &Limits) -> Result<Document, Refusal> {
+pub(in crate::server) fn document(
+    input: Option<pb::Input>,
+    limits: &RequestLimits,
+) -> Result<Document, Refusal> {
     use pb::input::Source;
     let input = input.ok_or_else(|| Refusal::field("input", "is required"))?;
     let format = format(input.page_format)?;
@@ -79,7 +82,7 @@ fn format(value: i32) -> Result<InputFormat, Refusal> {
 }
 
 /// Converts an article whose structure the caller knows.
-fn structured(article: pb::Article, limits: &Limits) -> Result<Document, Refusal> {
+fn structured(article: pb::Article, limits: &RequestLimits) -> Result<Document, Refusal> {
     let bytes = prost::Message::encoded_len(&article);
     if bytes > limits.max_page_bytes {
         let limit_bytes = limits.max_page_bytes;
@@ -146,7 +149,7 @@ pub(in crate::server) fn job(
     document: Document,
     options: Option<pb::DigestOptions>,
     glossaries: &Glossaries,
-    limits: &Limits,
+    limits: &RequestLimits,
     priority: Priority,
     deadline: Option<Instant>,
 ) -> Result<Job, Refusal> {
@@ -229,7 +232,7 @@ fn sampling(given: Option<pb::Sampling>) -> Result<Sampling, Refusal> {
     })
 }
 
-fn terms(given: Vec<pb::Term>, limits: &Limits) -> Result<Vec<Term>, Refusal> {
+fn terms(given: Vec<pb::Term>, limits: &RequestLimits) -> Result<Vec<Term>, Refusal> {
     if given.len() > limits.max_terms {
         let reason = format!("contains {} terms; the limit is {}", given.len(), limits.max_terms);
         return Err(Refusal::field("options.terms", reason));
@@ -282,7 +285,7 @@ mod tests {
     /// Decodes and validates a request. Returns `None` if the bytes are not a message.
     fn parse_request(bytes: &[u8]) -> Option<Result<Job, Refusal>> {
         let pb::DigestRequest { input, options, request_id: id } = pb::DigestRequest::decode(bytes).ok()?;
-        let limits = Limits::default();
+        let limits = RequestLimits::default();
         let parsed = request_id(&id, "call").and_then(|_| document(input, &limits));
         let glossaries = Glossaries::new();
         Some(
@@ -295,7 +298,8 @@ mod tests {
     #[test]
     fn rejects_a_page_without_text_under_its_titles() {
         let source = Some(pb::input::Source::PageText("广告\n".to_owned()));
-        let refusal = document(Some(pb::Input { source, page_format: 1 }), &Limits::default()).unwrap_err();
+        let refusal =
+            document(Some(pb::Input { source, page_format: 1 }), &RequestLimits::default()).unwrap_err();
         assert!(refusal.to_string().contains("input: contains no text apart from titles"), "{refusal}");
     }
 
@@ -303,7 +307,8 @@ mod tests {
     fn reports_a_title_without_text_next_to_an_article() {
         let page = "省图书馆新馆开放\n　　本报讯 省图书馆新馆今天开放，首日迎来读者3万人次。\n\n广告\n";
         let source = Some(pb::input::Source::PageText(page.to_owned()));
-        let document = document(Some(pb::Input { source, page_format: 1 }), &Limits::default()).unwrap();
+        let document =
+            document(Some(pb::Input { source, page_format: 1 }), &RequestLimits::default()).unwrap();
         assert_eq!(document.articles.len(), 1);
         let notes: Vec<_> = document.notes.iter().map(|note| (note.role, note.text.text.as_str())).collect();
         assert_eq!(notes, [(document::ElementRole::Headline, "广告")]);

@@ -24,7 +24,7 @@ const MAX_REMEMBERED_CALLERS: usize = 10_000;
 
 /// The limits on requests. A request that exceeds one is refused at once with an error that names the limit.
 #[derive(Debug, Clone, Copy)]
-pub struct Limits {
+pub struct RequestLimits {
     /// Maximum size of a page or an article, in bytes.
     pub max_page_bytes: usize,
     /// Maximum size of a message, in bytes. `None` means twice `max_page_bytes`, but at least 4 MiB.
@@ -53,7 +53,7 @@ pub struct Limits {
     pub stall_timeout: Duration,
 }
 
-impl Default for Limits {
+impl Default for RequestLimits {
     fn default() -> Self {
         Self {
             max_page_bytes: crate::document::Limits::default().max_bytes,
@@ -73,7 +73,7 @@ impl Default for Limits {
     }
 }
 
-impl Limits {
+impl RequestLimits {
     /// Returns the maximum size of a message, in bytes.
     pub(crate) fn message_bytes(&self) -> usize {
         self.max_message_bytes.unwrap_or_else(|| self.max_page_bytes.saturating_mul(2).max(4 << 20))
@@ -98,7 +98,7 @@ pub(in crate::server) struct Admission {
 }
 
 struct Inner {
-    limits: Limits,
+    limits: RequestLimits,
     permits: Arc<Semaphore>,
     queued: AtomicUsize,
     /// The sum of all reservations.
@@ -133,11 +133,11 @@ pub(in crate::server) struct ByteReservation {
     bytes: AtomicUsize,
 }
 
-/// The place of a request in the queue, given up on drop.
+/// The place of a request in the queue, released on drop.
 struct QueuePosition<'a>(&'a Inner);
 
 impl Admission {
-    pub(in crate::server) fn new(limits: Limits, metrics: Metrics) -> Self {
+    pub(in crate::server) fn new(limits: RequestLimits, metrics: Metrics) -> Self {
         let inner = Inner {
             permits: Arc::new(Semaphore::new(limits.max_requests)),
             limits,
@@ -291,13 +291,13 @@ mod tests {
         Caller { name: name.into(), max_requests: None, requests_per_minute: None }
     }
 
-    fn admission(limits: Limits) -> Admission {
+    fn admission(limits: RequestLimits) -> Admission {
         Admission::new(limits, Metrics::default())
     }
 
     #[tokio::test]
     async fn queued_requests_are_admitted_in_order_and_the_queue_is_bounded() {
-        let limits = Limits { max_requests: 1, max_queued: 2, ..Limits::default() };
+        let limits = RequestLimits { max_requests: 1, max_queued: 2, ..RequestLimits::default() };
         let admission = admission(limits);
         let first = admission.admit(&caller("a"), None).await.unwrap();
         let order = Arc::new(Mutex::new(Vec::new()));
@@ -326,8 +326,11 @@ mod tests {
     #[tokio::test]
     async fn quotas_and_rates_apply_to_each_caller_separately() {
         let per_minute = NonZeroU32::new(3);
-        let limits =
-            Limits { max_requests_per_client: 1, requests_per_minute: per_minute, ..Limits::default() };
+        let limits = RequestLimits {
+            max_requests_per_client: 1,
+            requests_per_minute: per_minute,
+            ..RequestLimits::default()
+        };
         let admission = admission(limits);
         let held = admission.admit(&caller("a"), None).await.unwrap();
         assert_eq!(admission.admit(&caller("a"), None).await.err(), Some(Refusal::ClientBusy { limit: 1 }));
@@ -346,7 +349,7 @@ mod tests {
 
     #[test]
     fn reservations_share_one_budget_and_released_bytes_can_be_reserved_again() {
-        let admission = admission(Limits { max_bytes_in_flight: 100, ..Limits::default() });
+        let admission = admission(RequestLimits { max_bytes_in_flight: 100, ..RequestLimits::default() });
         let (first, second) = (admission.reserve_bytes(), admission.reserve_bytes());
         first.grow(60).unwrap();
         second.grow(30).unwrap();
@@ -362,7 +365,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_queued_request_waits_no_longer_than_its_deadline() {
-        let admission = admission(Limits { max_requests: 1, ..Limits::default() });
+        let admission = admission(RequestLimits { max_requests: 1, ..RequestLimits::default() });
         let _held = admission.admit(&caller("a"), None).await.unwrap();
         let soon = Instant::now() + Duration::from_millis(20);
         assert_eq!(admission.admit(&caller("b"), Some(soon)).await.err(), Some(Refusal::DeadlineInQueue));

@@ -16,7 +16,7 @@ pub(in crate::server) fn from_headers(headers: &HeaderMap) -> Result<Option<Inst
     let timeout = value.to_str().ok().and_then(parse).ok_or_else(|| {
         Refusal::field("grpc-timeout", "must be at most eight digits followed by one of H, M, S, m, u, n")
     })?;
-    // A deadline beyond the range of the clock is no deadline.
+    // A deadline beyond the range of the clock counts as none.
     Ok(Instant::now().checked_add(timeout.saturating_sub(MARGIN.min(timeout / 10))))
 }
 

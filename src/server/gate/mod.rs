@@ -22,7 +22,7 @@ use http::{HeaderMap, Request, Response};
 use tonic::{Code, Status, body::Body};
 use tower::{Layer, Service};
 
-pub use admission::Limits;
+pub use admission::RequestLimits;
 pub use auth::{Access, Tokens, TokensError};
 
 use self::{
@@ -63,7 +63,7 @@ pub(in crate::server) struct Arrival {
 pub(in crate::server) struct GateLayer {
     pub(in crate::server) access: Access,
     pub(in crate::server) admission: Admission,
-    pub(in crate::server) limits: Limits,
+    pub(in crate::server) limits: RequestLimits,
     pub(in crate::server) web: Option<Web>,
 }
 

@@ -17,7 +17,7 @@ use crate::{
     pb::{self, digest_many_response::Result as ItemResult},
     server::{
         convert,
-        gate::{CallContext, Limits, deadline, refused_by_transport},
+        gate::{CallContext, RequestLimits, deadline, refused_by_transport},
         status::{Refusal, to_rpc_status},
     },
 };
@@ -78,7 +78,7 @@ async fn digest_item(
 /// polled after all items, which are answered first.
 fn items(
     requests: Streaming<pb::DigestManyRequest>,
-    limits: Limits,
+    limits: RequestLimits,
     call: &CallContext,
 ) -> (impl Stream<Item = pb::DigestManyRequest> + Send + use<>, impl Stream<Item = Status> + Send + use<>) {
     let (id, deadline) = (call.id.clone(), call.deadline);

@@ -33,7 +33,7 @@ pub enum TlsError {
     /// A file cannot be read or is not PEM.
     #[error("cannot read {what} from {path}: {reason}")]
     File {
-        /// What the file should contain.
+        /// The expected content of the file, such as `the private key`.
         what: &'static str,
         /// The path of the file.
         path: PathBuf,

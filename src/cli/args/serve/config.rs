@@ -8,10 +8,10 @@ use anyhow::{bail, ensure};
 use super::{CacheArgs, ConnectionArgs, LimitArgs, ServeArgs};
 use crate::{
     config::ModelConfig,
-    server::{Access, Http2, Limits, ListenConfig, Metrics, ResultCache, Tls, TlsFiles, Tokens},
+    server::{Access, Http2, ListenConfig, Metrics, RequestLimits, ResultCache, Tls, TlsFiles, Tokens},
 };
 
-impl From<&LimitArgs> for Limits {
+impl From<&LimitArgs> for RequestLimits {
     fn from(args: &LimitArgs) -> Self {
         let LimitArgs {
             max_requests,
@@ -124,7 +124,7 @@ impl ServeArgs {
 
     /// Checks settings that depend on each other.
     pub(in crate::cli) fn check(&self) -> anyhow::Result<()> {
-        let limits = Limits::from(&self.limits);
+        let limits = RequestLimits::from(&self.limits);
         if let Some(message) = limits.max_message_bytes {
             ensure!(
                 message >= limits.max_page_bytes,

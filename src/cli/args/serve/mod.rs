@@ -10,7 +10,7 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 use clap::ArgAction;
 
 use super::{ModelArgs, positive, seconds};
-use crate::server::{Http2, Limits, Origin, RestartPolicy};
+use crate::server::{Http2, Origin, RequestLimits, RestartPolicy};
 
 pub(super) const AFTER_HELP: &str = "\
 Configuration:
@@ -83,20 +83,20 @@ pub(in crate::cli) struct ServerArgs {
 #[derive(Debug, clap::Args)]
 pub(in crate::cli) struct LimitArgs {
     /// Maximum concurrent requests, over all connections
-    #[arg(long, env = "YIZHAI_MAX_REQUESTS", default_value_t = Limits::default().max_requests,
+    #[arg(long, env = "YIZHAI_MAX_REQUESTS", default_value_t = RequestLimits::default().max_requests,
           value_parser = positive, value_name = "N")]
     max_requests: usize,
 
     /// Maximum requests waiting for admission; more are refused with RESOURCE_EXHAUSTED
     ///
     /// Waiting requests are admitted in the order in which they arrived.
-    #[arg(long, env = "YIZHAI_MAX_QUEUED", default_value_t = Limits::default().max_queued, value_name = "N")]
+    #[arg(long, env = "YIZHAI_MAX_QUEUED", default_value_t = RequestLimits::default().max_queued, value_name = "N")]
     max_queued: usize,
 
     /// Maximum admitted and waiting requests per client
     ///
     /// A client is identified by its token, its certificate or its address.
-    #[arg(long, env = "YIZHAI_MAX_REQUESTS_PER_CLIENT", default_value_t = Limits::default().max_requests_per_client,
+    #[arg(long, env = "YIZHAI_MAX_REQUESTS_PER_CLIENT", default_value_t = RequestLimits::default().max_requests_per_client,
           value_parser = positive, value_name = "N")]
     max_requests_per_client: usize,
 
@@ -105,7 +105,7 @@ pub(in crate::cli) struct LimitArgs {
     requests_per_minute: u32,
 
     /// Maximum size of a page; larger pages are refused with INVALID_ARGUMENT
-    #[arg(long, env = "YIZHAI_MAX_PAGE_BYTES", default_value_t = Limits::default().max_page_bytes,
+    #[arg(long, env = "YIZHAI_MAX_PAGE_BYTES", default_value_t = RequestLimits::default().max_page_bytes,
           value_parser = positive, value_name = "BYTES")]
     max_page_bytes: usize,
 
@@ -114,26 +114,26 @@ pub(in crate::cli) struct LimitArgs {
     max_message_bytes: Option<usize>,
 
     /// Byte budget of all requests being received or processed; beyond it, RESOURCE_EXHAUSTED
-    #[arg(long, env = "YIZHAI_MAX_BYTES_IN_FLIGHT", default_value_t = Limits::default().max_bytes_in_flight,
+    #[arg(long, env = "YIZHAI_MAX_BYTES_IN_FLIGHT", default_value_t = RequestLimits::default().max_bytes_in_flight,
           value_parser = positive, value_name = "BYTES")]
     max_bytes_in_flight: usize,
 
     /// Maximum sections per request
-    #[arg(long, env = "YIZHAI_MAX_SECTIONS", default_value_t = Limits::default().max_sections,
+    #[arg(long, env = "YIZHAI_MAX_SECTIONS", default_value_t = RequestLimits::default().max_sections,
           value_parser = positive, value_name = "N")]
     max_sections: usize,
 
     /// Maximum glossary terms per request
-    #[arg(long, env = "YIZHAI_MAX_TERMS", default_value_t = Limits::default().max_terms, value_name = "N")]
+    #[arg(long, env = "YIZHAI_MAX_TERMS", default_value_t = RequestLimits::default().max_terms, value_name = "N")]
     max_terms: usize,
 
     /// Maximum concurrent items per DigestMany call
-    #[arg(long, env = "YIZHAI_MAX_ITEMS_IN_FLIGHT", default_value_t = Limits::default().max_items_in_flight,
+    #[arg(long, env = "YIZHAI_MAX_ITEMS_IN_FLIGHT", default_value_t = RequestLimits::default().max_items_in_flight,
           value_parser = positive, value_name = "N")]
     max_items_in_flight: usize,
 
     /// Maximum items per DigestMany call
-    #[arg(long, env = "YIZHAI_MAX_ITEMS", default_value_t = Limits::default().max_items,
+    #[arg(long, env = "YIZHAI_MAX_ITEMS", default_value_t = RequestLimits::default().max_items,
           value_parser = positive, value_name = "N")]
     max_items: usize,
 
