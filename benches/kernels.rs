@@ -8,7 +8,8 @@ use criterion::{BenchmarkId, Criterion, SamplingMode, Throughput, criterion_grou
 use std::time::Duration;
 use yizhai::kernels::{
     AttentionBatch, AttentionSequence, CpuFeatures, GgufMatrix, InstructionSet, KV_BLOCK_TOKENS, Kernels,
-    KvShape, KvStore, KvType, QuantMatrix, QuantType, RopeStyle, RopeTable, attention, rms_norm, silu_mul,
+    KvShape, KvStore, KvType, LowRank, Product, QuantMatrix, QuantType, RopeStyle, RopeTable, RowUpdate,
+    attention, matmul_group, rms_norm, silu_mul,
 };
 
 /// Returns the data of a valid tensor with arbitrary quants and small factors.
@@ -57,6 +58,72 @@ fn gemm(c: &mut Criterion) {
                 let mut weights = matrices.iter().cycle();
                 group.bench_function(BenchmarkId::from_parameter(m), |b| {
                     b.iter(|| weights.next().expect("endless").matmul(&kernels, &x, m, &mut out));
+                });
+            }
+        }
+    }
+}
+
+/// Measures the linear layers of one transformer layer with and without an adapter of rank 16 on all rows, by instruction set
+/// and number of rows.
+fn low_rank(c: &mut Criterion) {
+    const RANK: usize = 16;
+    /// The groups of matrices that share their input: `(columns, rows of each matrix)`.
+    const GROUPS: [(usize, &[usize]); 4] =
+        [(1536, &[1536, 256, 256]), (1536, &[1536]), (1536, &[8960, 8960]), (8960, &[1536])];
+    let f16 = |rows: usize, columns: usize| -> Vec<u8> {
+        floats(rows * columns).iter().flat_map(|x| half::f16::from_f32(x * 0.05).to_le_bytes()).collect()
+    };
+    for cpu in CpuFeatures::available() {
+        if cpu.instruction_set() == InstructionSet::Portable {
+            continue;
+        }
+        let kernels = Kernels::new(cpu, 0);
+        // Several layers, so that the weights come from memory.
+        let layers: Vec<Vec<Vec<(QuantMatrix, LowRank)>>> = (0..8)
+            .map(|_| {
+                let layer = GROUPS.iter().map(|&(columns, all_rows)| {
+                    let group = all_rows.iter().map(|&rows| {
+                        let ty = QuantType::Q4_K;
+                        let data = tensor(ty, rows, columns);
+                        let weights = GgufMatrix { ty, rows, columns, data: &data };
+                        let ty = QuantType::F16;
+                        let a = GgufMatrix { ty, rows: RANK, columns, data: &f16(RANK, columns) };
+                        let b = GgufMatrix { ty, rows, columns: RANK, data: &f16(rows, RANK) };
+                        let weights = QuantMatrix::from_gguf(&kernels, weights).expect("a valid tensor");
+                        (weights, LowRank::from_gguf(a, b, 2.0).expect("valid tensors"))
+                    });
+                    group.collect()
+                });
+                layer.collect()
+            })
+            .collect();
+        let mut group = c.benchmark_group(format!("low_rank/{cpu}"));
+        group.sampling_mode(SamplingMode::Flat).sample_size(10).measurement_time(Duration::from_secs(4));
+        for m in [1, 8, 16, 256] {
+            let all_rows: Vec<u32> = (0..m as u32).collect();
+            for (name, rows) in [("base", &all_rows[..0]), ("adapter", &all_rows[..])] {
+                let mut layers = layers.iter().cycle();
+                let x = floats(m * 8960);
+                let mut outs: Vec<Vec<f32>> = (0..3).map(|_| vec![0.0; m * 8960]).collect();
+                group.bench_function(BenchmarkId::new(name, m), |b| {
+                    b.iter(|| {
+                        for (matrices, (columns, _)) in layers.next().expect("endless").iter().zip(GROUPS) {
+                            let updates: Vec<[RowUpdate<'_>; 1]> =
+                                matrices.iter().map(|(_, low_rank)| [RowUpdate { low_rank, rows }]).collect();
+                            let mut products: Vec<Product<'_>> = matrices
+                                .iter()
+                                .zip(&mut outs)
+                                .zip(&updates)
+                                .map(|(((weights, _), out), updates)| Product {
+                                    weights,
+                                    out: &mut out[..m * weights.rows()],
+                                    updates: if rows.is_empty() { &[] } else { updates },
+                                })
+                                .collect();
+                            matmul_group(&kernels, &x[..m * columns], m, &mut products);
+                        }
+                    });
                 });
             }
         }
@@ -123,5 +190,5 @@ fn row_operations(c: &mut Criterion) {
     c.bench_function("pool/empty job", |b| b.iter(|| kernels.pool().run(8, &|_| ())));
 }
 
-criterion_group!(benches, row_operations, attend, gemm);
+criterion_group!(benches, row_operations, attend, gemm, low_rank);
 criterion_main!(benches);

@@ -32,13 +32,14 @@ mod pool;
 mod rows;
 #[cfg(test)]
 pub(crate) mod testing;
+mod widen;
 
 pub use attention::{
     AttentionBatch, AttentionSequence, KV_BLOCK_TOKENS, KvShape, KvStore, KvType, attention,
 };
 pub use cpu::{CpuFeatures, InstructionSet};
 pub use error::KernelError;
-pub use gemm::{GgufMatrix, Product, QuantMatrix, QuantType, matmul_group};
+pub use gemm::{GgufMatrix, LowRank, Product, QuantMatrix, QuantType, RowUpdate, matmul_group};
 pub use pool::Pool;
 pub use rows::{RopeStyle, RopeTable, add_bias, add_rms_norm, gelu_mul, rms_norm, scale, silu_mul};
 

@@ -5,21 +5,6 @@
 use super::kv_store::KV_BLOCK_TOKENS;
 use std::arch::x86_64::*;
 
-/// Widens f16 values; the length of `to` must be a multiple of 8.
-///
-/// # Safety
-/// The CPU has AVX2, FMA and F16C.
-#[target_feature(enable = "avx2,fma,f16c")]
-pub(super) unsafe fn widen_f16(from: &[u16], to: &mut [f32]) {
-    for (from, to) in from.as_chunks::<8>().0.iter().zip(to.as_chunks_mut::<8>().0) {
-        // SAFETY: references to 16 and 32 bytes.
-        unsafe {
-            let half = _mm_loadu_si128(from.as_ptr().cast());
-            _mm256_storeu_ps(to.as_mut_ptr(), _mm256_cvtph_ps(half));
-        }
-    }
-}
-
 /// Widens int8 keys `(dim, 16)` times the scale of their column, and values `(16, dim)` times the scale of their row.
 ///
 /// # Safety

@@ -5,21 +5,6 @@
 use super::kv_store::KV_BLOCK_TOKENS;
 use std::arch::x86_64::*;
 
-/// Widens f16 values; the length of `to` must be a multiple of 16.
-///
-/// # Safety
-/// The CPU has AVX-512 F and F16C.
-#[target_feature(enable = "avx512f,f16c")]
-pub(super) unsafe fn widen_f16(from: &[u16], to: &mut [f32]) {
-    for (from, to) in from.as_chunks::<16>().0.iter().zip(to.as_chunks_mut::<16>().0) {
-        // SAFETY: references to 32 and 64 bytes.
-        unsafe {
-            let half = _mm256_loadu_si256(from.as_ptr().cast());
-            _mm512_storeu_ps(to.as_mut_ptr(), _mm512_cvtph_ps(half));
-        }
-    }
-}
-
 /// Widens int8 keys `(dim, 16)` times the scale of their column, and values `(16, dim)` times the scale of their row.
 ///
 /// # Safety

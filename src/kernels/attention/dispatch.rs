@@ -8,7 +8,7 @@ use super::kv_store::KvCells;
 #[cfg(target_arch = "x86_64")]
 use super::{avx2, avx512};
 use crate::kernels::cpu::{CpuFeatures, InstructionSet};
-use half::f16;
+use crate::kernels::widen::widen_f16;
 
 /// Widens a cell to f32: keys `(dim, 16)` and values `(16, dim)`.
 pub(super) fn widen(
@@ -67,19 +67,6 @@ fn widen_int8(
                 v.iter_mut().zip(vals).for_each(|(v, &quant)| *v = f32::from(quant) * scale);
             }
         }
-    }
-}
-
-/// Widens f16 values.
-fn widen_f16(cpu: CpuFeatures, from: &[u16], to: &mut [f32]) {
-    match cpu.instruction_set() {
-        #[cfg(target_arch = "x86_64")]
-        // SAFETY: `cpu` is the proof that this machine has these features.
-        InstructionSet::Avx2 => unsafe { avx2::widen_f16(from, to) },
-        #[cfg(target_arch = "x86_64")]
-        // SAFETY: as above.
-        InstructionSet::Avx512 | InstructionSet::Amx => unsafe { avx512::widen_f16(from, to) },
-        _ => to.iter_mut().zip(from).for_each(|(to, &from)| *to = f16::from_bits(from).to_f32()),
     }
 }
 

@@ -256,7 +256,6 @@ fn fifth_bits32(bytes: &[u8], q: &mut [u8; 256]) {
 }
 
 /// Dequantizes one row, given its blocks.
-#[cfg(test)]
 pub(super) fn dequantize_row(ty: QuantType, bytes: &[u8], out: &mut [f32]) {
     match ty {
         QuantType::F32 | QuantType::F16 | QuantType::BF16 => {
@@ -277,7 +276,6 @@ pub(super) fn dequantize_row(ty: QuantType, bytes: &[u8], out: &mut [f32]) {
     }
 }
 
-#[cfg(test)]
 impl DecodedBlock {
     /// Dequantizes the value `i`.
     fn value(&self, ty: QuantType, i: usize) -> f32 {

@@ -99,7 +99,7 @@ impl QuantMatrix {
     /// # Panics
     /// If the length of a slice does not match the shapes.
     pub fn matmul(&self, kernels: &Kernels, x: &[f32], m: usize, out: &mut [f32]) {
-        matmul_group(kernels, x, m, &mut [Product { weights: self, out }]);
+        matmul_group(kernels, x, m, &mut [Product { weights: self, out, updates: &[] }]);
     }
 
     /// Looks up embeddings: `out[i] = W[ids[i]]`, dequantized; `out` is `(ids, columns)`.

@@ -14,6 +14,9 @@
 mod activations;
 mod dispatch;
 mod gguf_blocks;
+mod low_rank;
+#[cfg(test)]
+mod low_rank_tests;
 mod matrix;
 mod panel;
 mod portable;
@@ -24,12 +27,14 @@ mod tests;
 mod x86_64;
 
 pub use gguf_blocks::{GgufMatrix, QuantType};
+pub use low_rank::{LowRank, RowUpdate};
 pub use matrix::QuantMatrix;
 #[cfg(target_arch = "x86_64")]
 pub(super) use x86_64::amx_is_present;
 
 use self::activations::{ActivationBlock, Activations2x32, Activations256, ActivationsF32, fill};
 use self::dispatch::MultiplyPanel;
+use self::low_rank::{LowRankTerm, down_project};
 use self::matrix::{Panels, with_panels};
 use self::panel::LANES;
 use crate::kernels::Kernels;
@@ -62,21 +67,25 @@ const PADDING: usize = x86_64::amx::PADDING;
 #[cfg(not(target_arch = "x86_64"))]
 const PADDING: usize = 0;
 
-/// One product of a group: `out = x · weightsᵀ`.
+/// One product of a group: `out = x · weightsᵀ`, plus the low-rank updates of some rows.
 #[derive(Debug)]
 pub struct Product<'a> {
     /// `(rows, columns)`; all matrices of a group have the same number of columns.
     pub weights: &'a QuantMatrix,
     /// `(m, rows)`, row-major.
     pub out: &'a mut [f32],
+    /// Low-rank updates. A row may be in several of them, which are added in this order, or in none.
+    pub updates: &'a [RowUpdate<'a>],
 }
 
-/// The activations of the current product in packed form, kept to reuse their memory.
+/// The intermediate results of the current product, kept to reuse their memory.
 #[derive(Default)]
 pub(super) struct GemmScratch {
     activations_256: Vec<Activations256>,
     activations_2x32: Vec<Activations2x32>,
     activations_f32: Vec<ActivationsF32>,
+    /// The activations after the first matrix of each low-rank update.
+    projected: Vec<f32>,
 }
 
 /// [`GemmScratch`] behind a lock; a second concurrent caller allocates its own.
@@ -86,7 +95,8 @@ pub(super) type SharedGemmScratch = Mutex<GemmScratch>;
 /// values, or gate and up. The activations are quantized once, and the threads synchronize once.
 ///
 /// # Panics
-/// If the length of a slice does not match the shapes, or the matrices differ in their number of columns.
+/// If the length of a slice does not match the shapes, the matrices differ in their number of columns, or a low-rank update
+/// does not match its matrix.
 pub fn matmul_group(kernels: &Kernels, x: &[f32], m: usize, products: &mut [Product<'_>]) {
     let Some(columns) = products.first().map(|p| p.weights.columns()) else { return };
     assert_eq!(x.len(), m * columns, "activations of a product");
@@ -112,7 +122,11 @@ pub fn matmul_group(kernels: &Kernels, x: &[f32], m: usize, products: &mut [Prod
     }) {
         fill(kernels, x, columns, &mut scratch.activations_2x32);
     }
-    multiply_all(kernels, scratch, m, columns, products);
+    let mut projected = std::mem::take(&mut scratch.projected);
+    let terms = down_project(kernels, x, columns, products, &mut projected);
+    multiply_all(kernels, scratch, m, columns, products, &terms);
+    drop(terms);
+    scratch.projected = projected;
 }
 
 /// Multiplies the activations of `scratch` by all panels of all products, as one job of the pool.
@@ -122,6 +136,7 @@ fn multiply_all(
     m: usize,
     columns: usize,
     products: &mut [Product<'_>],
+    terms: &[Vec<LowRankTerm<'_>>],
 ) {
     let (cpu, pool) = (kernels.cpu(), kernels.pool());
     let total: usize = products.iter().map(|p| p.weights.rows().div_ceil(LANES)).sum();
@@ -141,7 +156,8 @@ fn multiply_all(
         let (first_task, weights, out) = &outputs[product];
         let first_panel = (task - first_task) * group;
         let end_panel = (first_panel + group).min(weights.rows().div_ceil(LANES));
-        let panels = PanelGroup { cpu, m, columns, rows: weights.rows(), first_panel, end_panel, out };
+        let (rows, terms) = (weights.rows(), &terms[product]);
+        let panels = PanelGroup { cpu, m, columns, rows, first_panel, end_panel, terms, out };
         with_panels!(weights, all => panels.multiply(all, scratch));
     });
 }
@@ -156,6 +172,8 @@ struct PanelGroup<'a> {
     rows: usize,
     first_panel: usize,
     end_panel: usize,
+    /// Of the product.
+    terms: &'a [LowRankTerm<'a>],
     out: &'a SharedMut<'a, f32>,
 }
 
@@ -177,6 +195,9 @@ impl PanelGroup<'_> {
                         let panel = &panels[panel * blocks..][block..end_block];
                         P::multiply(self.cpu, panel, x, self.m, row, sums);
                     }
+                }
+                for term in self.terms {
+                    term.add(self.cpu, self.first_panel..self.end_panel, row, rows, sums);
                 }
                 self.write(row, rows, sums);
             }

@@ -126,3 +126,15 @@ pub(super) fn float<T: FloatValue>(
         }
     }
 }
+
+/// Multiplies a panel of widened weights, `(columns, 16)`, by rows of `columns` values; see `low_rank::dot_rows`.
+pub(super) fn dot_rows(weights: &[[f32; LANES]], x: &[&[f32]], sums: &mut [[f32; LANES]]) {
+    for (x, sums) in x.iter().zip(sums) {
+        *sums = [0.0; LANES];
+        for (x, weights) in x.iter().zip(weights) {
+            for lane in 0..LANES {
+                sums[lane] = weights[lane].mul_add(*x, sums[lane]);
+            }
+        }
+    }
+}

@@ -241,8 +241,11 @@ fn a_group_equals_its_separate_products() {
             })
             .collect();
         let mut outs: Vec<Vec<f32>> = matrices.iter().map(|w| vec![0.0; m * w.rows()]).collect();
-        let mut products: Vec<Product<'_>> =
-            matrices.iter().zip(&mut outs).map(|(weights, out)| Product { weights, out }).collect();
+        let mut products: Vec<Product<'_>> = matrices
+            .iter()
+            .zip(&mut outs)
+            .map(|(weights, out)| Product { weights, out, updates: &[] })
+            .collect();
         matmul_group(&kernels, &x, m, &mut products);
         for (weights, out) in matrices.iter().zip(&outs) {
             assert_eq!(*out, product(&kernels, weights, &x, m));

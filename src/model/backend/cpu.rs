@@ -195,7 +195,7 @@ impl Backend for Cpu {
         let mut products: Vec<Product<'_>> = matrices
             .iter()
             .zip(&mut outs)
-            .map(|(weights, out)| Product { weights, out: &mut out.values })
+            .map(|(weights, out)| Product { weights, out: &mut out.values, updates: &[] })
             .collect();
         kernels::matmul_group(&self.kernels, &x.values, x.count(), &mut products);
         Ok(outs)

@@ -7,6 +7,7 @@ pub(super) mod avx2;
 pub(super) mod avx2_unpack;
 pub(super) mod avx512;
 pub(super) mod avx512_unpack;
+pub(super) mod low_rank;
 mod prefetch;
 
 pub(in crate::kernels) use amx_tiles::is_present as amx_is_present;
