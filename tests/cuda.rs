@@ -29,8 +29,8 @@ fn options(device: DeviceChoice) -> ModelOptions {
     ModelOptions { device, ..ModelOptions::default() }
 }
 
-/// Returns the logits after each token of the completion, for all prompts in one batch: `[step][prompt]`. The completion is
-/// given, so that a near tie does not make two devices continue differently.
+/// Returns the logits after each token of the completion, for all prompts in one batch: `[step][prompt]`. The
+/// completion is given, so that a near tie does not make two devices continue differently.
 fn logits(path: &Path, device: DeviceChoice, prompts: &[Vec<u32>], completion: &[u32]) -> Vec<Vec<Vec<f32>>> {
     let (_, mut model) = model::load_path(path, &options(device)).unwrap();
     let blocks_of = |prompt: &Vec<u32>| (prompt.len() + completion.len()).div_ceil(KV_BLOCK_TOKENS) as u32;
@@ -67,8 +67,8 @@ fn rms(values: impl Iterator<Item = f32>) -> f32 {
     (sum / count as f32).sqrt()
 }
 
-/// Asserts that the logits of both devices agree within `tolerance`. Both quantize activations to 8 bits, but in different
-/// blocks; `tests/engine.rs` explains the tolerance.
+/// Asserts that the logits of both devices agree within `tolerance`. Both quantize activations to 8 bits, but in
+/// different blocks; `tests/engine.rs` explains the tolerance.
 fn assert_logits_agree(path: &Path, prompts: &[Vec<u32>], completion: &[u32], tolerance: f32) {
     let [cpu, gpu] = DEVICES.map(|device| logits(path, device, prompts, completion));
     let (mut same, mut worst) = (0, 0.0f32);
@@ -137,6 +137,7 @@ fn prompt(tokens: Vec<u32>, sampling: Sampling, allowed: Option<Arc<TokenMask>>)
         stop_tokens: vec![IM_END],
         sampling,
         allowed,
+        adapter: None,
         priority: Priority::Interactive,
         order: QueueOrder::default(),
         deadline: None,

@@ -22,7 +22,10 @@ use yizhai::{
         Engine, EngineConfig, FinishReason, Generation, GenerationEvent, Health, Priority, Prompt,
         QueueOrder, Sampling, SubmitError,
     },
-    model::{self, BackendChoice, Batch, DeviceChoice, GgufFile, KV_BLOCK_TOKENS, KvType, ModelOptions},
+    model::{
+        self, AdapterFile, AdapterId, BackendChoice, Batch, DeviceChoice, GgufFile, KV_BLOCK_TOKENS, KvType,
+        ModelOptions,
+    },
 };
 
 fn engine(config: EngineConfig) -> Engine {
@@ -42,6 +45,7 @@ fn prompt(tokens: Vec<u32>, max_new_tokens: usize) -> Prompt {
         stop_tokens: vec![IM_END],
         sampling: Sampling::Greedy,
         allowed: None,
+        adapter: None,
         priority: Priority::Interactive,
         order: QueueOrder::default(),
         deadline: None,
@@ -196,6 +200,67 @@ async fn a_shared_prefix_uses_kv_blocks_once() {
     assert_eq!(cached(&mut second).await, shared * KV_BLOCK_TOKENS);
     second.next().await;
     assert_eq!(engine.running(), 2, "the second sequence waits for the end of the first");
+}
+
+/// Starts an engine with the tiny Qwen2 of `tests/data/families` and its two adapters.
+fn engine_with_adapters(config: EngineConfig) -> (Engine, [Option<AdapterId>; 3]) {
+    let directory = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/families");
+    let options = ModelOptions::default();
+    let (_, mut model) = model::load_path(&directory.join("qwen2.gguf"), &options).unwrap();
+    let mut adapters = [None; 3];
+    for (adapter, name) in adapters[1..].iter_mut().zip(["a", "b"]) {
+        let file = AdapterFile::open(&directory.join(format!("qwen2.{name}.lora.gguf"))).unwrap();
+        *adapter = Some(model.add_adapter(&file).unwrap());
+    }
+    (Engine::start(model, config).unwrap(), adapters)
+}
+
+#[tokio::test]
+async fn sequences_with_different_adapters_share_steps_but_not_the_prefix_cache() {
+    let tokens: Vec<u32> = (0..3 * KV_BLOCK_TOKENS as u32 + 3).map(|i| i * 7 % 64).collect();
+    let (mixed, adapters) = engine_with_adapters(EngineConfig::default());
+    let with = |adapter| Prompt { adapter, stop_tokens: vec![], ..prompt(tokens.clone(), 12) };
+    let mut alone = Vec::new();
+    for adapter in adapters {
+        let (engine, _) = engine_with_adapters(EngineConfig { max_sequences: 1, ..EngineConfig::default() });
+        alone.push(collect(engine.submit(with(adapter)).await.unwrap()).await);
+    }
+    assert!(alone[0] != alone[1] && alone[1] != alone[2] && alone[0] != alone[2], "{alone:?}");
+    for round in 0..2 {
+        let mut together = Vec::new();
+        for adapter in adapters.into_iter().chain(adapters) {
+            together.push(mixed.submit(with(adapter)).await.unwrap());
+        }
+        let mut counts = Vec::new();
+        for (index, mut generation) in together.into_iter().enumerate() {
+            counts.push(cached(&mut generation).await);
+            assert_eq!(collect(generation).await, alone[index % 3], "round {round}, sequence {index}");
+        }
+        // The second sequence with the same adapter uses the prefix of the first one, or waits for it.
+        let first = if round == 0 { 0 } else { 3 * KV_BLOCK_TOKENS };
+        assert_eq!(counts, [[first; 3], [3 * KV_BLOCK_TOKENS; 3]].concat());
+    }
+}
+
+#[tokio::test]
+async fn adapters_apply_to_scoring_and_unknown_ones_are_rejected() {
+    let (engine, adapters) = engine_with_adapters(EngineConfig::default());
+    assert_eq!(engine.adapters().len(), 2);
+    let with = |adapter| Prompt { adapter, ..prompt(vec![1, 2, 3], 4) };
+    let mut scores = Vec::new();
+    for adapter in adapters {
+        let mut generation = engine.score(with(adapter), vec![5, 6, 7]).await.unwrap();
+        let mut sum = 0.0;
+        while let Some(event) = generation.next().await {
+            if let GenerationEvent::Token { log_probability, .. } = event {
+                sum += log_probability;
+            }
+        }
+        scores.push(sum);
+    }
+    assert!(scores[0] != scores[1] && scores[1] != scores[2], "{scores:?}");
+    let bare = self::engine(EngineConfig::default());
+    assert_eq!(bare.submit(with(adapters[1])).await.unwrap_err(), SubmitError::UnknownAdapter);
 }
 
 #[tokio::test]
@@ -420,9 +485,9 @@ fn logits(backend: BackendChoice, kv_type: KvType) -> Vec<Vec<f32>> {
     model.forward(&batch, &mut cache).unwrap().to_vec2().unwrap()
 }
 
-/// Kernels and candle both round activations to 8 bits before every product, in different ways. The error is 0.6 % of the
-/// root mean square per product; the two layers and the softmax of this random model amplify it, because it has no structure
-/// that would dampen it. A wrong formula anywhere gives an error of the size of the logits themselves.
+/// Kernels and candle both round activations to 8 bits before every product, in different ways. The error is 0.6 % of
+/// the root mean square per product; the two layers and the softmax of this random model amplify it, because it has no
+/// structure that would dampen it. A wrong formula anywhere gives an error of the size of the logits themselves.
 #[test]
 fn logits_of_the_kernels_match_candle_within_8_bit_rounding_noise() {
     let expected = logits(BackendChoice::Candle, KvType::F16);

@@ -1,5 +1,5 @@
-//! Tests with corrupt and malicious model files: each is rejected with an error that names the culprit, without a panic and
-//! without allocating memory for sizes that a header merely claims.
+//! Tests with corrupt and malicious model files: each is rejected with an error that names the culprit, without a panic
+//! and without allocating memory for sizes that a header merely claims.
 #![allow(clippy::unwrap_used)]
 
 mod support;
@@ -13,11 +13,14 @@ use std::{
 
 use candle_core::{
     Device, Tensor,
-    quantized::{GgmlDType, QTensor, gguf_file::Value},
+    quantized::{
+        GgmlDType, QTensor,
+        gguf_file::{self, Value},
+    },
 };
 use support::tiny_gguf::{self, Metadata, Tensors};
 use yizhai::{
-    model::{self, BackendChoice, Batch, GgufFile, ModelError, ModelOptions},
+    model::{self, AdapterFile, BackendChoice, Batch, GgufFile, ModelError, ModelOptions},
     tokenizer::Tokenizer,
 };
 
@@ -121,6 +124,109 @@ fn rejects_inconsistent_files_with_the_name_of_the_culprit() {
 #[test]
 fn accepts_the_unchanged_tiny_model() {
     assert_eq!(load_and_run(tiny_gguf::path()), Ok(()));
+}
+
+/// Writes an adapter of rank 2 for the tiny model, changed by `change`.
+fn write_adapter(path: &Path, change: Change) {
+    let mut metadata: Metadata = [
+        ("general.architecture", Value::String("qwen2".to_owned())),
+        ("general.type", Value::String("adapter".to_owned())),
+        ("adapter.type", Value::String("lora".to_owned())),
+        ("adapter.lora.alpha", Value::F32(4.0)),
+    ]
+    .map(|(key, value)| (key.to_owned(), value))
+    .into();
+    let mut tensors: Tensors = Vec::new();
+    for (name, out, input) in [("attn_q", 256, 256), ("attn_k", 128, 256), ("ffn_down", 256, 512)] {
+        for layer in 0..2 {
+            tensors.push((format!("blk.{layer}.{name}.weight.lora_a"), zeros(&[2, input])));
+            tensors.push((format!("blk.{layer}.{name}.weight.lora_b"), zeros(&[out, 2])));
+        }
+    }
+    change(&mut metadata, &mut tensors);
+    let metadata: Vec<(&str, &Value)> = metadata.iter().map(|(k, v)| (k.as_str(), v)).collect();
+    let tensors: Vec<(&str, &QTensor)> = tensors.iter().map(|(k, v)| (k.as_str(), v)).collect();
+    gguf_file::write(&mut File::create(path).unwrap(), &metadata, &tensors).unwrap();
+}
+
+/// Loads an adapter for the tiny model and computes the logits of one token with it.
+fn load_and_run_adapter(path: &Path) -> Result<(), String> {
+    let text = |error: ModelError| error.to_string();
+    let adapter = AdapterFile::open(path).map_err(text)?;
+    let options = ModelOptions { threads: 1, max_positions: 64, ..ModelOptions::default() };
+    let (_, mut model) = model::load_path(tiny_gguf::path(), &options).map_err(text)?;
+    let id = model.add_adapter(&adapter).map_err(text)?;
+    let mut batch = Batch::default();
+    batch.push_with_adapter(Arc::new([0]), 0, &[65], 1, Some(id));
+    let mut cache = model.new_cache(1).map_err(text)?;
+    model.forward(&batch, &mut cache).map(|_| ()).map_err(text)
+}
+
+fn replace(tensors: &mut Tensors, name: &str, shape: Option<&[usize]>) {
+    tensors.retain(|(other, _)| other != name);
+    tensors.extend(shape.map(|shape| (name.to_owned(), zeros(shape))));
+}
+
+/// Adapters that cannot be used, and a part of the expected error.
+const UNUSABLE_ADAPTERS: [(&str, Change); 18] = [
+    ("metadata general.type is missing", |m, _| m.retain(|(key, _)| key != "general.type")),
+    ("metadata general.type is `model`; expected `adapter`", |m, _| {
+        set(m, "general.type", Value::String("model".to_owned()));
+    }),
+    ("metadata general.type is not a string", |m, _| set(m, "general.type", Value::U32(1))),
+    ("metadata adapter.type is `ia3`; expected `lora`", |m, _| {
+        set(m, "adapter.type", Value::String("ia3".to_owned()));
+    }),
+    ("metadata adapter.alora.invocation_tokens", |m, _| {
+        set(m, "adapter.alora.invocation_tokens", Value::Array(vec![Value::U32(1)]));
+    }),
+    ("metadata adapter.lora.alpha is NaN", |m, _| set(m, "adapter.lora.alpha", Value::F32(f32::NAN))),
+    ("metadata adapter.lora.alpha is -1", |m, _| set(m, "adapter.lora.alpha", Value::F32(-1.0))),
+    ("general.architecture is missing", |m, _| m.retain(|(key, _)| key != "general.architecture")),
+    ("general.architecture is `llama`, but the model's architecture is `qwen2`", |m, _| {
+        set(m, "general.architecture", Value::String("llama".to_owned()));
+    }),
+    ("it has no tensors", |_, t| t.clear()),
+    ("tensor blk.0.attn_q.weight.lora_b is missing", |_, t| replace(t, "blk.0.attn_q.weight.lora_b", None)),
+    ("tensor blk.1.ffn_down.weight.lora_a is missing", |_, t| {
+        replace(t, "blk.1.ffn_down.weight.lora_a", None);
+    }),
+    ("tensor blk.0.attn_q.weight.dora ends with neither", |_, t| {
+        replace(t, "blk.0.attn_q.weight.dora", Some(&[2, 256]));
+    }),
+    ("tensor blk.0.attn_q.weight.lora_a has the shape [2, 128]; the model needs [2, 256]", |_, t| {
+        replace(t, "blk.0.attn_q.weight.lora_a", Some(&[2, 128]));
+    }),
+    ("tensor blk.0.attn_q.weight.lora_b has the shape [256, 3]; the model needs [256, 2]", |_, t| {
+        replace(t, "blk.0.attn_q.weight.lora_b", Some(&[256, 3]));
+    }),
+    ("tensor blk.0.attn_q.weight.lora_a has the shape [512]", |_, t| {
+        replace(t, "blk.0.attn_q.weight.lora_a", Some(&[512]));
+    }),
+    ("tensor blk.0.attn_q.weight.lora_a has the shape [1025, 256]", |_, t| {
+        replace(t, "blk.0.attn_q.weight.lora_a", Some(&[1025, 256]));
+    }),
+    ("tensor blk.2.attn_q.weight.lora_a: the model has no matrix blk.2.attn_q.weight", |_, t| {
+        replace(t, "blk.2.attn_q.weight.lora_a", Some(&[2, 256]));
+        replace(t, "blk.2.attn_q.weight.lora_b", Some(&[256, 2]));
+    }),
+];
+
+#[test]
+fn rejects_unusable_adapters_with_the_name_of_the_culprit() {
+    let directory = tempfile::tempdir().unwrap();
+    for (number, (expected, change)) in UNUSABLE_ADAPTERS.into_iter().enumerate() {
+        let path = directory.path().join(format!("adapter-{number}.gguf"));
+        write_adapter(&path, change);
+        let error = load_and_run_adapter(&path).expect_err(expected);
+        assert!(error.contains(expected) && error.lines().count() == 1, "{expected}: {error}");
+        assert!(error.contains(&format!("adapter-{number}.gguf")), "{error}");
+    }
+    let path = directory.path().join("adapter.gguf");
+    write_adapter(&path, |_, _| {});
+    assert_eq!(load_and_run_adapter(&path), Ok(()));
+    write_adapter(&path, |m, _| m.retain(|(key, _)| key != "adapter.lora.alpha"));
+    assert_eq!(load_and_run_adapter(&path), Ok(()));
 }
 
 /// Returns the length of a file's header, which the tensors follow.

@@ -175,6 +175,7 @@ async fn batched_searches_find_the_same_completions_as_transformers() {
                     stop_tokens: vec![end],
                     sampling: Sampling::Greedy,
                     allowed: None,
+                    adapter: None,
                     priority: Priority::Interactive,
                     order: QueueOrder::default(),
                     deadline: None,

@@ -1,5 +1,5 @@
-//! Passes arbitrary bytes to the reader of GGUF headers: it must not panic, and all ranges that it returns must lie within
-//! the bytes.
+//! Passes arbitrary bytes to the reader of GGUF headers: it must not panic, and all ranges that it returns must lie
+//! within the bytes.
 //!
 //! The reader is compiled from its source, so that the fuzz target does not have to build the engine.
 

@@ -1,8 +1,8 @@
 //! Beam search: finds the most likely completions of a source, following several candidates at a time.
 //!
-//! Pure bookkeeping over rows of logits; the encoder-decoder worker owns one search per source. Which candidates are kept,
-//! when a completion counts as ended and when the search stops follow transformers (`GenerationMixin._beam_search`), because
-//! the published quality of the models was measured with it.
+//! Pure bookkeeping over rows of logits; the encoder-decoder worker owns one search per source. Which candidates are
+//! kept, when a completion counts as ended and when the search stops follow transformers
+//! (`GenerationMixin._beam_search`), because the published quality of the models was measured with it.
 
 use std::cmp::Ordering;
 

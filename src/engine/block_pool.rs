@@ -1,22 +1,24 @@
 //! The pool of KV cache blocks and the prefix cache over them.
 //!
-//! Owned by the decoder worker, which allocates the blocks of a sequence when the scheduler admits it. A block of a prompt
-//! that the model has read completely is registered under its tokens and the prefix before it; a prompt that starts with the
-//! same tokens (instructions, a glossary) shares the block and skips its prefill. Registered blocks that no sequence uses
-//! stay cached until their memory is needed, and are evicted in the order of their release.
+//! Owned by the decoder worker, which allocates the blocks of a sequence when the scheduler admits it. A block of a
+//! prompt that the model has read completely is registered under its tokens, its adapter and the prefix before it; a
+//! prompt with the same adapter that starts with the same tokens (instructions, a glossary) shares the block and skips
+//! its prefill. Registered blocks that no sequence uses stay cached until their memory is needed, and are evicted in
+//! the order of their release.
 
 use std::{
     collections::{BTreeMap, HashMap},
     sync::Arc,
 };
 
-use crate::model::KV_BLOCK_TOKENS;
+use crate::model::{AdapterId, KV_BLOCK_TOKENS};
 
-/// The key of a registered block: its tokens and the id of the prefix before them. Ids are never reused, so a block is
-/// never found behind a prefix that was evicted.
+/// The key of a registered block: its tokens, the id of the prefix before them, and the adapter, because keys and
+/// values depend on it. Ids are never reused, so a block is never found behind a prefix that was evicted.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct PrefixKey {
     parent: u64,
+    adapter: Option<AdapterId>,
     tokens: Box<[u32]>,
 }
 
@@ -29,7 +31,7 @@ struct PoolBlock {
     users: usize,
     /// Its key if it is registered, and the id of the prefix that ends with it.
     registration: Option<(PrefixKey, u64)>,
-    /// When it was last released; meaningful if it is registered and unused.
+    /// The time of its last release; meaningful if it is registered and unused.
     released_at: u64,
 }
 
@@ -68,9 +70,15 @@ impl BlockPool {
         }
     }
 
-    /// Allocates blocks for `tokens` tokens of a sequence that starts with `prompt`; returns `None` if there are too few.
-    pub(super) fn allocate(&mut self, prompt: &[u32], tokens: usize) -> Option<BlockLease> {
-        let mut blocks = self.find_prefix(&prompt[..prompt.len().saturating_sub(1)]);
+    /// Allocates blocks for `tokens` tokens of a sequence that starts with `prompt` and uses `adapter`; returns `None`
+    /// if there are too few.
+    pub(super) fn allocate(
+        &mut self,
+        prompt: &[u32],
+        adapter: Option<AdapterId>,
+        tokens: usize,
+    ) -> Option<BlockLease> {
+        let mut blocks = self.find_prefix(&prompt[..prompt.len().saturating_sub(1)], adapter);
         let missing = tokens.div_ceil(KV_BLOCK_TOKENS).saturating_sub(blocks.len());
         let reused = blocks.iter().filter(|&&block| self.blocks[block as usize].users == 0).count();
         if self.free.len() + self.evictable.len() - reused < missing {
@@ -93,15 +101,15 @@ impl BlockPool {
     }
 
     /// Returns the number of leading tokens of a prompt that are in the prefix cache.
-    pub(super) fn cached_prefix(&self, prompt: &[u32]) -> usize {
-        self.find_prefix(&prompt[..prompt.len().saturating_sub(1)]).len() * KV_BLOCK_TOKENS
+    pub(super) fn cached_prefix(&self, prompt: &[u32], adapter: Option<AdapterId>) -> usize {
+        self.find_prefix(&prompt[..prompt.len().saturating_sub(1)], adapter).len() * KV_BLOCK_TOKENS
     }
 
     /// Registers the complete blocks of the part of a prompt that the model has read.
-    pub(super) fn register(&mut self, read: &[u32], blocks: &[u32]) {
+    pub(super) fn register(&mut self, read: &[u32], adapter: Option<AdapterId>, blocks: &[u32]) {
         let mut parent = EMPTY_PREFIX;
         for (tokens, &block) in read.chunks_exact(KV_BLOCK_TOKENS).zip(blocks) {
-            let key = PrefixKey { parent, tokens: tokens.into() };
+            let key = PrefixKey { parent, adapter, tokens: tokens.into() };
             // If two sequences read the same prefix at the same time, the first one's block stays registered.
             let holder = *self.registered.entry(key.clone()).or_insert(block);
             if holder == block && self.blocks[block as usize].registration.is_none() {
@@ -134,11 +142,11 @@ impl BlockPool {
     }
 
     /// Returns the registered blocks of the longest cached prefix of `tokens`.
-    fn find_prefix(&self, tokens: &[u32]) -> Vec<u32> {
+    fn find_prefix(&self, tokens: &[u32], adapter: Option<AdapterId>) -> Vec<u32> {
         let mut parent = EMPTY_PREFIX;
         let mut found = Vec::new();
         for tokens in tokens.chunks_exact(KV_BLOCK_TOKENS) {
-            let key = PrefixKey { parent, tokens: tokens.into() };
+            let key = PrefixKey { parent, adapter, tokens: tokens.into() };
             let Some(&block) = self.registered.get(&key) else { break };
             found.push(block);
             parent = self.prefix_id(block);
@@ -189,49 +197,65 @@ mod tests {
     #[test]
     fn reuses_released_blocks_and_never_allocates_one_twice() {
         let mut pool = BlockPool::new(4);
-        let first = pool.allocate(&[1], BLOCK + 1).unwrap();
-        let second = pool.allocate(&[1], 2 * BLOCK).unwrap();
+        let first = pool.allocate(&[1], None, BLOCK + 1).unwrap();
+        let second = pool.allocate(&[1], None, 2 * BLOCK).unwrap();
         assert_eq!((first.blocks.len(), second.blocks.len(), first.cached), (2, 2, 0));
-        assert!(pool.allocate(&[1], 1).is_none());
+        assert!(pool.allocate(&[1], None, 1).is_none());
         assert!(first.blocks.iter().all(|block| !second.blocks.contains(block)));
         pool.release(&first.blocks);
-        assert_eq!(pool.allocate(&[1], 2 * BLOCK), Some(first));
+        assert_eq!(pool.allocate(&[1], None, 2 * BLOCK), Some(first));
     }
 
     #[test]
     fn shares_complete_blocks_of_a_prefix_but_not_the_last_token() {
         let mut pool = BlockPool::new(16);
         let prompt = tokens(0, 3 * BLOCK);
-        let first = pool.allocate(&prompt, 4 * BLOCK).unwrap();
-        assert_eq!(pool.allocate(&prompt, 4 * BLOCK).unwrap().cached, 0, "nothing has been read yet");
-        pool.register(&prompt[..2 * BLOCK + 3], &first.blocks);
-        let second = pool.allocate(&prompt, 4 * BLOCK).unwrap();
+        let first = pool.allocate(&prompt, None, 4 * BLOCK).unwrap();
+        assert_eq!(pool.allocate(&prompt, None, 4 * BLOCK).unwrap().cached, 0, "nothing has been read yet");
+        pool.register(&prompt[..2 * BLOCK + 3], None, &first.blocks);
+        let second = pool.allocate(&prompt, None, 4 * BLOCK).unwrap();
         assert_eq!((second.cached, &second.blocks[..2]), (2 * BLOCK, &first.blocks[..2]));
         assert_ne!(second.blocks[2], first.blocks[2]);
-        pool.register(&prompt, &first.blocks);
-        assert_eq!(pool.allocate(&prompt, 3 * BLOCK).unwrap().cached, 2 * BLOCK);
+        pool.register(&prompt, None, &first.blocks);
+        assert_eq!(pool.allocate(&prompt, None, 3 * BLOCK).unwrap().cached, 2 * BLOCK);
     }
 
     #[test]
     fn does_not_share_a_block_behind_another_prefix() {
         let mut pool = BlockPool::new(8);
         let prompt = tokens(0, 2 * BLOCK + 1);
-        let first = pool.allocate(&prompt, prompt.len()).unwrap();
-        pool.register(&prompt, &first.blocks);
+        let first = pool.allocate(&prompt, None, prompt.len()).unwrap();
+        pool.register(&prompt, None, &first.blocks);
         let other = [tokens(500, BLOCK), prompt[BLOCK..].to_vec()].concat();
-        assert_eq!(pool.allocate(&other, other.len()).unwrap().cached, 0);
+        assert_eq!(pool.allocate(&other, None, other.len()).unwrap().cached, 0);
+    }
+
+    #[test]
+    fn does_not_share_blocks_between_different_adapters() {
+        let mut pool = BlockPool::new(8);
+        let prompt = tokens(0, 2 * BLOCK + 1);
+        let adapters = [None, Some(AdapterId::new(0)), Some(AdapterId::new(1))];
+        for (index, adapter) in adapters.into_iter().enumerate() {
+            let lease = pool.allocate(&prompt, adapter, 2 * BLOCK).unwrap();
+            assert_eq!(lease.cached, 0);
+            pool.register(&prompt, adapter, &lease.blocks);
+            let cached = adapters.map(|adapter| pool.cached_prefix(&prompt, adapter));
+            let expected: Vec<usize> =
+                (0..3).map(|other| if other <= index { 2 * BLOCK } else { 0 }).collect();
+            assert_eq!(cached.as_slice(), expected);
+        }
     }
 
     #[test]
     fn evicts_the_end_of_a_prefix_before_its_start() {
         let mut pool = BlockPool::new(4);
         let prompt = tokens(0, 2 * BLOCK + 1);
-        let first = pool.allocate(&prompt, 2 * BLOCK).unwrap();
-        pool.register(&prompt, &first.blocks);
+        let first = pool.allocate(&prompt, None, 2 * BLOCK).unwrap();
+        pool.register(&prompt, None, &first.blocks);
         pool.release(&first.blocks);
-        let other = pool.allocate(&tokens(900, 1), 3 * BLOCK).unwrap();
+        let other = pool.allocate(&tokens(900, 1), None, 3 * BLOCK).unwrap();
         assert_eq!(
-            pool.allocate(&prompt, BLOCK).unwrap().cached,
+            pool.allocate(&prompt, None, BLOCK).unwrap().cached,
             BLOCK,
             "the start of the prefix is still cached"
         );
@@ -244,37 +268,39 @@ mod tests {
             steps in prop::collection::vec((0u32..3, 1usize..70, 1usize..100, any::<bool>()), 1..80),
         ) {
             let mut pool = BlockPool::new(12);
-            let mut held: Vec<(Vec<u32>, BlockLease)> = Vec::new();
+            let mut held: Vec<(Vec<u32>, Option<AdapterId>, BlockLease)> = Vec::new();
             for (kind, prompt, completion, ends) in steps {
-                // Three kinds of prompts that share their first 20 tokens.
-                let prompt: Vec<u32> = (0..prompt as u32).map(|n| if n < 20 { n } else { n + 1000 * kind }).collect();
-                if let Some(lease) = pool.allocate(&prompt, prompt.len() + completion) {
+                // Three kinds of prompts that share their first 20 tokens; the second and third differ by the adapter.
+                let adapter = (kind == 2).then(|| AdapterId::new(0));
+                let prompt: Vec<u32> = (0..prompt as u32).map(|n| if n < 20 { n } else { n + 1000 * kind.min(1) }).collect();
+                if let Some(lease) = pool.allocate(&prompt, adapter, prompt.len() + completion) {
                     prop_assert!(lease.cached < prompt.len());
                     let unique: HashSet<_> = lease.blocks.iter().collect();
                     prop_assert_eq!(unique.len(), lease.blocks.len());
-                    for (other, theirs) in &held {
+                    for (other, other_adapter, theirs) in &held {
                         // Blocks that it will write to are its own; shared blocks hold the same prefix.
                         let own = &lease.blocks[lease.cached / BLOCK..];
                         prop_assert!(own.iter().all(|block| !theirs.blocks.contains(block)));
                         for (at, block) in lease.blocks[..lease.cached / BLOCK].iter().enumerate() {
                             if theirs.blocks.contains(block) {
+                                prop_assert_eq!(*other_adapter, adapter);
                                 prop_assert_eq!(&other[..(at + 1) * BLOCK], &prompt[..(at + 1) * BLOCK]);
                             }
                         }
                     }
-                    pool.register(&prompt, &lease.blocks);
-                    held.push((prompt, lease));
+                    pool.register(&prompt, adapter, &lease.blocks);
+                    held.push((prompt, adapter, lease));
                 }
                 if ends && !held.is_empty() {
-                    pool.release(&held.remove(0).1.blocks);
+                    pool.release(&held.remove(0).2.blocks);
                 }
             }
-            for (_, lease) in held {
+            for (_, _, lease) in held {
                 pool.release(&lease.blocks);
             }
             prop_assert_eq!(pool.in_use(), 0);
             prop_assert_eq!(pool.registered.len(), pool.evictable.len());
-            prop_assert_eq!(pool.allocate(&[7], 12 * BLOCK).unwrap().blocks.len(), 12);
+            prop_assert_eq!(pool.allocate(&[7], None, 12 * BLOCK).unwrap().blocks.len(), 12);
         }
     }
 }

@@ -1,9 +1,9 @@
 //! Drafts the next tokens of a sequence: speculative decoding by prompt lookup.
 //!
-//! A summary quotes its source. If the last tokens occurred earlier in the sequence, the tokens that followed them then are
-//! a good draft. One step reads several drafted tokens in little more than the time of one, as long as reading the weights
-//! dominates its time. Called by the decoder worker, which keeps only the tokens that the sampler would have chosen anyway,
-//! so drafting does not change the completion.
+//! A summary quotes its source. If the last tokens occurred earlier in the sequence, the tokens that followed them then
+//! are a good draft. One step reads several drafted tokens in little more than the time of one, as long as reading the
+//! weights dominates its time. Called by the decoder worker, which keeps only the tokens that the sampler would have
+//! chosen anyway, so drafting does not change the completion.
 //!
 //! Source: A. Saxena, "Prompt Lookup Decoding" (2023).
 
@@ -14,7 +14,8 @@ const MAX_DRAFT: usize = 6;
 /// Maximum number of tokens of given completions per step: each of them needs logits as large as the vocabulary.
 pub(super) const MAX_GIVEN: usize = 64;
 
-/// Returns the tokens that followed the most recent earlier occurrence of the last [`MATCH_TOKENS`] tokens, up to `limit`.
+/// Returns the tokens that followed the most recent earlier occurrence of the last [`MATCH_TOKENS`] tokens, up to
+/// `limit`.
 pub(super) fn draft(tokens: &[u32], limit: usize) -> &[u32] {
     let Some(end) = tokens.len().checked_sub(MATCH_TOKENS) else { return &[] };
     let (before, last) = (&tokens[..tokens.len() - 1], &tokens[end..]);

@@ -13,7 +13,7 @@ use std::{
 use tokio::sync::{mpsc, watch};
 
 use super::{EngineConfig, EngineMetrics, FinishReason, Prompt, QueueOrder, worker};
-use crate::model::{Model, ModelError, seq2seq::Seq2Seq};
+use crate::model::{AdapterInfo, Model, ModelError, seq2seq::Seq2Seq};
 
 /// Space that a tokenizer may need around a source for its prefix and end token, in tokens.
 const SOURCE_MARGIN: usize = 8;
@@ -55,6 +55,9 @@ pub enum SubmitError {
     /// The prompt is empty, or asks for no new tokens.
     #[error("a prompt needs at least one token and at least one new token")]
     Empty,
+    /// The prompt uses an adapter that the model does not have.
+    #[error("the model has no such adapter")]
+    UnknownAdapter,
     /// The engine has stopped.
     #[error("the engine has stopped: {0}")]
     Stopped(String),
@@ -122,7 +125,7 @@ pub(super) struct Submission {
     /// A given completion to be scored instead of generated.
     pub(super) given: Option<Vec<u32>>,
     pub(super) events: mpsc::Sender<GenerationEvent>,
-    /// When it was submitted.
+    /// The time of submission.
     pub(super) at: Instant,
 }
 
@@ -146,6 +149,7 @@ pub struct Engine {
     metrics: EngineMetrics,
     config: EngineConfig,
     length_limit: LengthLimit,
+    adapters: Arc<[AdapterInfo]>,
     /// Completions that a beam search returns at most.
     beams: usize,
     /// The next value of [`QueueOrder`].
@@ -162,7 +166,7 @@ enum LengthLimit {
 }
 
 impl Engine {
-    /// Starts the worker thread that owns `model`.
+    /// Starts the worker thread that owns `model`, with the adapters that were added to it.
     ///
     /// # Errors
     /// If the KV cache does not fit into memory, or the operating system cannot create a thread.
@@ -176,9 +180,10 @@ impl Engine {
             ..config
         };
         let limit = LengthLimit::Total(config.max_model_len);
+        let adapters = model.adapters().into();
         let new_worker =
             |inbox, metrics| worker::DecoderWorker::new(model, config, kv_tokens, inbox, metrics);
-        Self::spawn(config, limit, 1, new_worker)
+        Self::spawn(config, limit, adapters, 1, new_worker)
     }
 
     /// Starts the worker thread that owns an encoder-decoder.
@@ -193,12 +198,13 @@ impl Engine {
         let config = EngineConfig { max_model_len: longest, kv_tokens: Some(kv_tokens), ..config };
         let new_worker =
             |inbox, metrics| Ok(worker::Seq2SeqWorker::new(model, config, kv_tokens, inbox, metrics));
-        Self::spawn(config, LengthLimit::Each(longest), beams, new_worker)
+        Self::spawn(config, LengthLimit::Each(longest), Arc::new([]), beams, new_worker)
     }
 
     fn spawn<W: worker::EngineWorker + Send + 'static>(
         config: EngineConfig,
         length_limit: LengthLimit,
+        adapters: Arc<[AdapterInfo]>,
         beams: usize,
         new_worker: impl FnOnce(mpsc::Receiver<Submission>, EngineMetrics) -> Result<W, ModelError>,
     ) -> Result<Self, StartError> {
@@ -206,12 +212,21 @@ impl Engine {
         let (health_sender, health) = watch::channel(Health::Ready);
         let metrics = EngineMetrics::default();
         let worker = new_worker(inbox, metrics.clone())?;
-        // The thread ends by itself when the last handle closes the channel. Nothing joins it, because that handle may be
-        // dropped on a runtime thread in the middle of a step.
+        // The thread ends by itself when the last handle closes the channel. Nothing joins it, because that handle may
+        // be dropped on a runtime thread in the middle of a step.
         std::thread::Builder::new()
             .name("engine".to_owned())
             .spawn(move || worker::run(worker, &health_sender))?;
-        Ok(Self { submissions, health, metrics, config, length_limit, beams, orders: Arc::default() })
+        Ok(Self {
+            submissions,
+            health,
+            metrics,
+            config,
+            length_limit,
+            adapters,
+            beams,
+            orders: Arc::default(),
+        })
     }
 
     /// Returns the queue order for a unit of work that starts now. Submit all of its prompts with this order.
@@ -222,7 +237,7 @@ impl Engine {
     /// Submits a prompt; waits while the queue is full.
     ///
     /// # Errors
-    /// If the prompt exceeds a limit, or the engine has stopped.
+    /// If the prompt exceeds a limit or uses an unknown adapter, or the engine has stopped.
     pub async fn submit(&self, prompt: Prompt) -> Result<Generation, SubmitError> {
         self.send(prompt, None).await
     }
@@ -240,6 +255,9 @@ impl Engine {
     async fn send(&self, prompt: Prompt, given: Option<Vec<u32>>) -> Result<Generation, SubmitError> {
         if prompt.tokens.is_empty() || prompt.max_new_tokens == 0 {
             return Err(SubmitError::Empty);
+        }
+        if prompt.adapter.is_some_and(|adapter| adapter.index() >= self.adapters.len()) {
+            return Err(SubmitError::UnknownAdapter);
         }
         let (prompt_tokens, completion) = (prompt.tokens.len(), prompt.max_new_tokens);
         match self.length_limit {
@@ -277,6 +295,12 @@ impl Engine {
             LengthLimit::Total(limit) => limit / 2,
             LengthLimit::Each(limit) => limit - limit.min(SOURCE_MARGIN),
         }
+    }
+
+    /// Returns the adapters that prompts can use; the index of an [`AdapterId`](crate::model::AdapterId) refers to
+    /// them.
+    pub fn adapters(&self) -> &[AdapterInfo] {
+        &self.adapters
     }
 
     /// Returns the maximum number of sequences decoded together.

@@ -1,7 +1,7 @@
 //! The metrics of an engine.
 //!
-//! Created by [`super::Engine`], updated by the worker, registered by `server`. They belong to one engine: a new one starts
-//! at zero, as scrapers expect after a restart.
+//! Created by [`super::Engine`], updated by the worker, registered by `server`. They belong to one engine: a new one
+//! starts at zero, as scrapers expect after a restart.
 
 use std::time::{Duration, Instant};
 

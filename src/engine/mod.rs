@@ -11,8 +11,8 @@
 //! One OS thread owns the model and the KV cache; callers hold an [`Engine`] and submit prompts. Dropping a
 //! [`Generation`] cancels its sequence at the next step. The engine handles token ids, never text.
 //!
-//! An encoder-decoder has its own worker behind the same handle: its prompts are sources that are encoded once, and it may
-//! decode them with beam search.
+//! An encoder-decoder has its own worker behind the same handle: its prompts are sources that are encoded once, and it
+//! may decode them with beam search.
 
 mod beam;
 mod block_pool;
@@ -30,10 +30,13 @@ use std::{sync::Arc, time::Instant};
 pub use handle::{Engine, Generation, GenerationEvent, Health, StartError, SubmitError};
 pub use metrics::EngineMetrics;
 
-/// How the next token is chosen from the logits.
+use crate::model::AdapterId;
+
+/// The method of choosing the next token from the logits.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub enum Sampling {
-    /// The most likely completion: the most likely token at each step, or a beam search if the model's files ask for one.
+    /// The most likely completion: the most likely token at each step, or a beam search if the model's files ask for
+    /// one.
     #[default]
     Greedy,
     /// Random sampling, reproducible per seed.
@@ -89,15 +92,17 @@ pub struct Prompt {
     pub max_new_tokens: usize,
     /// Tokens that end the completion; they are not part of it.
     pub stop_tokens: Vec<u32>,
-    /// How tokens are chosen.
+    /// The method of choosing tokens.
     pub sampling: Sampling,
     /// The tokens that may be generated; `None` allows all.
     pub allowed: Option<Arc<TokenMask>>,
+    /// The adapter to use, one of the engine's adapters.
+    pub adapter: Option<AdapterId>,
     /// The priority class.
     pub priority: Priority,
     /// The position in the queue of its priority class.
     pub order: QueueOrder,
-    /// When the completion stops being useful.
+    /// The time after which the completion is no longer needed.
     pub deadline: Option<Instant>,
 }
 
@@ -121,8 +126,8 @@ pub struct EngineConfig {
     pub max_step_tokens: usize,
     /// Steps with fewer tokens than this are filled up with drafted tokens; 0 disables drafting.
     pub max_draft_rows: usize,
-    /// Capacity of the KV cache in tokens, over all sequences. `None` means 16,384 in main memory; on a device with its own
-    /// memory, as many as fit into it and `max_sequences` can use.
+    /// Capacity of the KV cache in tokens, over all sequences. `None` means 16,384 in main memory; on a device with its
+    /// own memory, as many as fit into it and `max_sequences` can use.
     pub kv_tokens: Option<usize>,
     /// Maximum length of a sequence, prompt and completion together, in tokens.
     pub max_model_len: usize,

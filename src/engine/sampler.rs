@@ -94,8 +94,8 @@ pub(super) fn largest(logits: &[f32]) -> f32 {
     lanes.into_iter().fold(f32::NEG_INFINITY, f32::max)
 }
 
-/// Returns the id of the largest allowed logit, the first one of several. Scans only chunks whose maximum exceeds the best
-/// so far.
+/// Returns the id of the largest allowed logit, the first one of several. Scans only chunks whose maximum exceeds the
+/// best so far.
 fn most_likely(logits: &[f32], tops: &[f32], is_allowed: impl Fn(usize) -> bool) -> Result<u32, Error> {
     let (mut best, mut most) = (None, f32::NEG_INFINITY);
     for ((chunk, top), first) in logits.chunks(CHUNK).zip(tops).zip((0..).step_by(CHUNK)) {

@@ -1,16 +1,16 @@
 //! Iteration-level scheduling: decides which tokens of which sequences go into the next step.
 //!
-//! Pure bookkeeping over ids and counts, owned by the decoder worker and the encoder-decoder worker. It never sees a token,
-//! a tensor or a clock, so that its rules can be tested as tables and with properties:
+//! Pure bookkeeping over ids and counts, owned by the decoder worker and the encoder-decoder worker. It never sees a
+//! token, a tensor or a clock, so that its rules can be tested as tables and with properties:
 //!
 //! 1. Sequences in decode go first, with one token each.
 //! 2. The rest of the step's token budget goes to prefill, in chunks, first come first served.
-//! 3. Sequences wait in queue order, those with the same order in the order of arrival. So a repair, which has the order of
-//!    the chunk that it repairs, goes before work that started later.
-//! 4. A waiting sequence is admitted if a slot is free and the KV cache can hold all of it. No sequence of the same class
-//!    with a later order overtakes the head of the queue, so none starves for lack of memory.
-//! 5. Interactive sequences are admitted before batch ones, but after [`BATCH_INTERVAL`] of them in a row a waiting batch
-//!    sequence is admitted.
+//! 3. Sequences wait in queue order, those with the same order in the order of arrival. So a repair, which has the
+//!    order of the chunk that it repairs, goes before work that started later.
+//! 4. A waiting sequence is admitted if a slot is free and the KV cache can hold all of it. No sequence of the same
+//!    class with a later order overtakes the head of the queue, so none starves for lack of memory.
+//! 5. Interactive sequences are admitted before batch ones, but after [`BATCH_INTERVAL`] of them in a row a waiting
+//!    batch sequence is admitted.
 
 use std::collections::VecDeque;
 
@@ -124,9 +124,10 @@ impl Scheduler {
 
     /// Plans the next step, in packed order, and marks the planned tokens as read.
     ///
-    /// `admit` is called with a sequence that could start now and the tokens of the KV cache that it needs. It returns the
-    /// number of prompt tokens in the prefix cache, fewer than the prompt has, or `None` if the sequence has to keep
-    /// waiting, either for memory or for a prefix that another one is reading. It must return `Some` if nothing else runs.
+    /// `admit` is called with a sequence that could start now and the tokens of the KV cache that it needs. It returns
+    /// the number of prompt tokens in the prefix cache, fewer than the prompt has, or `None` if the sequence has to
+    /// keep waiting, either for memory or for a prefix that another one is reading. It must return `Some` if nothing
+    /// else runs.
     pub(super) fn plan(
         &mut self,
         mut admit: impl FnMut(SequenceId, usize) -> Option<usize>,
@@ -321,7 +322,7 @@ mod tests {
                 let (unread, _, required) = self.active.get_mut(&id).unwrap();
                 assert_eq!(*required, kv);
                 assert!(self.running.insert(id), "{id:?} was admitted twice");
-                // Some of every prompt is cached, of some prompts all but one token.
+                // A part of every prompt is cached; of some prompts, all but one token is.
                 let cached = (id.0 as usize * 3).min(*unread - 1);
                 *unread -= cached;
                 Some(cached)

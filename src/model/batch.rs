@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{KV_BLOCK_TOKENS, ModelError};
+use super::{AdapterId, KV_BLOCK_TOKENS, ModelError};
 
 /// The part of one sequence in a step: `len` tokens that follow the `start` tokens already in the KV cache.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,6 +15,8 @@ pub struct Segment {
     pub len: usize,
     /// Number of its last tokens for which the step returns logits, at most `len`.
     pub logits: usize,
+    /// The adapter that the sequence uses.
+    pub adapter: Option<AdapterId>,
 }
 
 /// The packed tokens of several sequences for one step.
@@ -29,8 +31,20 @@ pub struct Batch {
 impl Batch {
     /// Appends the next tokens of a sequence; the step returns logits for the last `logits` of them.
     pub fn push(&mut self, blocks: Arc<[u32]>, start: usize, tokens: &[u32], logits: usize) {
+        self.push_with_adapter(blocks, start, tokens, logits, None);
+    }
+
+    /// Like [`Self::push`], for a sequence that may use an adapter.
+    pub fn push_with_adapter(
+        &mut self,
+        blocks: Arc<[u32]>,
+        start: usize,
+        tokens: &[u32],
+        logits: usize,
+        adapter: Option<AdapterId>,
+    ) {
         self.tokens.extend_from_slice(tokens);
-        self.segments.push(Segment { blocks, start, len: tokens.len(), logits });
+        self.segments.push(Segment { blocks, start, len: tokens.len(), logits, adapter });
     }
 
     /// Returns the number of tokens for which the step returns logits.
@@ -53,9 +67,13 @@ impl Batch {
         rows.collect()
     }
 
-    /// Checks that every segment fits into its blocks and requests logits for its own tokens only.
-    pub(super) fn check(&self) -> Result<(), ModelError> {
-        for Segment { blocks, start, len, logits } in &self.segments {
+    /// Checks that every segment fits into its blocks, requests logits for its own tokens only, and uses one of
+    /// `adapters` adapters.
+    pub(super) fn check(&self, adapters: usize) -> Result<(), ModelError> {
+        for Segment { blocks, start, len, logits, adapter } in &self.segments {
+            if adapter.is_some_and(|adapter| adapter.index() >= adapters) {
+                return Err(ModelError::step("a sequence uses an adapter that the model does not have"));
+            }
             if logits > len {
                 return Err(ModelError::step(format!("{logits} rows of logits requested for {len} tokens")));
             }

@@ -32,6 +32,14 @@ pub enum ModelError {
         /// The reason, with the file and the setting or tensor.
         detail: String,
     },
+    /// An adapter cannot be used, or not with this model.
+    #[error("the adapter {path} cannot be used: {detail}")]
+    Adapter {
+        /// The file.
+        path: PathBuf,
+        /// The reason, with the key or tensor.
+        detail: String,
+    },
     /// The file is valid, but this program does not support it.
     #[error("the model file {path} is not supported: {detail}")]
     Unsupported {

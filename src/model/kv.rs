@@ -1,7 +1,7 @@
 //! The KV cache: the keys and values of every running sequence, in blocks.
 //!
-//! Created by [`super::Model::new_cache`], owned by the engine's worker, read and written by the backend that created it.
-//! The engine's block pool assigns the blocks to sequences.
+//! Created by [`super::Model::new_cache`], owned by the engine's worker, read and written by the backend that created
+//! it. The engine's block pool assigns the blocks to sequences.
 
 use candle_core::Tensor;
 
@@ -13,7 +13,8 @@ use crate::kernels::KvStore;
 pub enum KvCache {
     /// The cache of the CPU kernels.
     Cpu(KvStore),
-    /// The cache of the candle backend: keys and values of each layer, `(blocks * KV_BLOCK_TOKENS, kv_heads, head_dim)`.
+    /// The cache of the candle backend: keys and values of each layer,
+    /// `(blocks * KV_BLOCK_TOKENS, kv_heads, head_dim)`.
     Candle(Vec<(Tensor, Tensor)>),
     /// The cache on a GPU.
     Cuda(CudaKv),

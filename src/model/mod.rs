@@ -9,6 +9,7 @@
 //! Owns the [`Model`] trait, the packed [`Batch`] of one step, and the storage of the KV cache. Called by the engine's
 //! worker thread; never schedules, samples or sees text.
 
+mod adapter;
 mod backend;
 mod batch;
 mod decoder;
@@ -22,6 +23,7 @@ use std::path::Path;
 
 use candle_core::Tensor;
 
+pub use adapter::{AdapterFile, AdapterId, AdapterInfo};
 pub use batch::{Batch, Segment};
 pub use decoder::load;
 pub use error::ModelError;
@@ -40,13 +42,27 @@ pub trait Model: Send {
     /// Returns the maximum length of a sequence, in tokens.
     fn max_positions(&self) -> usize;
 
-    /// Returns the number of KV cache tokens that fit into the device's memory beside the weights and the activations of a
-    /// step, or `None` if the cache is in main memory, which other programs share.
+    /// Returns the number of KV cache tokens that fit into the device's memory beside the weights and the activations
+    /// of a step, or `None` if the cache is in main memory, which other programs share.
     ///
     /// # Errors
     /// If the device does not report its free memory.
     fn available_kv_tokens(&self) -> Result<Option<usize>, ModelError> {
         Ok(None)
+    }
+
+    /// Adds an adapter, which sequences can then use. The weights stay as they are.
+    ///
+    /// # Errors
+    /// If the adapter was made for another architecture, or a tensor does not fit the model; the error names it.
+    fn add_adapter(&mut self, adapter: &AdapterFile) -> Result<AdapterId, ModelError> {
+        let detail = "the model does not support adapters".to_owned();
+        Err(ModelError::Adapter { path: adapter.info().path.clone(), detail })
+    }
+
+    /// Returns the adapters in the order in which they were added.
+    fn adapters(&self) -> &[AdapterInfo] {
+        &[]
     }
 
     /// Creates an empty KV cache of `blocks` blocks.
@@ -59,7 +75,7 @@ pub trait Model: Send {
     /// `(logit_rows, vocab_size)` as f32, in the order of the tokens, on the model's device.
     ///
     /// # Errors
-    /// If blocks are missing, a token id is out of range, or the device fails.
+    /// If blocks are missing, a token id or an adapter is unknown, or the device fails.
     fn forward(&mut self, batch: &Batch, cache: &mut KvCache) -> Result<Tensor, ModelError>;
 }
 

@@ -1,4 +1,5 @@
-//! Options for loading a model: device, backend, threads and limits. Filled by the command line, read by [`super::load`].
+//! Options for loading a model: device, backend, threads and limits. Filled by the command line, read by
+//! [`super::load`].
 
 use candle_core::Device;
 

@@ -194,6 +194,7 @@ impl TaskModel {
             stop_tokens: self.tokenizer.stop_tokens().to_vec(),
             sampling: Sampling::Greedy,
             allowed: None,
+            adapter: None,
             priority: job.priority,
             order: queue_order,
             deadline: job.deadline,

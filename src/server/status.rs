@@ -152,7 +152,7 @@ pub(super) fn pipeline_status(error: &PipelineError, request_id: &str) -> Status
         PipelineError::Submit(SubmitError::TooLong { .. } | SubmitError::SourceTooLong { .. }) => {
             (Code::InvalidArgument, "PROMPT_TOO_LONG")
         }
-        PipelineError::Submit(SubmitError::Empty | SubmitError::Stopped(_))
+        PipelineError::Submit(SubmitError::Empty | SubmitError::UnknownAdapter | SubmitError::Stopped(_))
         | PipelineError::Engine(_)
         | PipelineError::Model(_)
         | PipelineError::Tokenizer(_)

@@ -1,7 +1,7 @@
 //! Chat formats: the layout of a conversation in tokens.
 //!
-//! A format is data: the start of a conversation, the layout of a message, and the start of the model's reply. Markers are
-//! inserted as token ids, so no text can forge one; the text between two markers is encoded as a unit.
+//! A format is data: the start of a conversation, the layout of a message, and the start of the model's reply. Markers
+//! are inserted as token ids, so no text can forge one; the text between two markers is encoded as a unit.
 
 use super::TokenizerError;
 

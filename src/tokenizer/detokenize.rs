@@ -1,4 +1,5 @@
-//! Incremental conversion of token ids to text, with stop strings. Called by `pipeline` for every token of a completion.
+//! Incremental conversion of token ids to text, with stop strings. Called by `pipeline` for every token of a
+//! completion.
 
 use tokenizers::{
     DecodeStream, DecoderWrapper, ModelWrapper, NormalizerWrapper, PostProcessorWrapper, PreTokenizerWrapper,

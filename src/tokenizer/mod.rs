@@ -1,4 +1,5 @@
-//! Conversion between text and token ids, including the form in which a model takes its input: a conversation or a source.
+//! Conversion between text and token ids, including the form in which a model takes its input: a conversation or a
+//! source.
 //!
 //! Called by `pipeline`. Wraps the tokenizer from the model's files; independent of models and the engine.
 

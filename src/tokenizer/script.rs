@@ -3,12 +3,12 @@
 use tokenizers::{ModelWrapper, Tokenizer};
 
 /// The UTF-8 lead byte of U+3000, where CJK punctuation starts. Han, kana, Hangul, full-width forms and all four-byte
-/// characters have this lead byte or a larger one; Latin, Greek, Cyrillic and the quotation marks, dashes and currency signs
-/// of English have a smaller one.
+/// characters have this lead byte or a larger one; Latin, Greek, Cyrillic and the quotation marks, dashes and currency
+/// signs of English have a smaller one.
 const FIRST_CJK_BYTE: u8 = 0xe3;
 
-/// Returns, for every token id, `true` if none of its bytes is the lead byte of a character from U+3000 on. A token may hold
-/// only some bytes of a character; the lead byte decides, because no such character can be written without it.
+/// Returns, for every token id, `true` if none of its bytes is the lead byte of a character from U+3000 on. A token may
+/// hold only some bytes of a character; the lead byte decides, because no such character can be written without it.
 pub(super) fn tokens_without_chinese(tokenizer: &Tokenizer) -> Vec<bool> {
     let size = tokenizer.get_vocab_size(true);
     // SentencePiece tokens are text, or a byte of a character outside its vocabulary; all other tokens are bytes.
@@ -36,8 +36,8 @@ fn byte_piece(token: &str) -> Option<u8> {
 }
 
 /// Returns the byte that a character of a byte-level vocabulary represents. As in GPT-2, printable Latin-1 characters
-/// represent themselves, and the characters from U+0100 on represent the remaining bytes in order. Returns `None` for other
-/// characters, which occur in markers only.
+/// represent themselves, and the characters from U+0100 on represent the remaining bytes in order. Returns `None` for
+/// other characters, which occur in markers only.
 fn byte_level_byte(c: char) -> Option<u8> {
     let is_plain = |byte: u8| matches!(byte, b'!'..=b'~' | 0xa1..=0xac | 0xae..=0xff);
     match u32::from(c) {

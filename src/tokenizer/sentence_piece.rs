@@ -1,7 +1,7 @@
 //! SentencePiece unigram vocabularies: splits a text into the most likely sequence of pieces.
 //!
-//! Parses a SentencePiece model file (a protobuf), normalizes a text by its rules, and leaves the search for the pieces to
-//! the `tokenizers` library. Called by [`super::Tokenizer`]; independent of a model's token ids.
+//! Parses a SentencePiece model file (a protobuf), normalizes a text by its rules, and leaves the search for the pieces
+//! to the `tokenizers` library. Called by [`super::Tokenizer`]; independent of a model's token ids.
 
 use prost::Message;
 use tokenizers::models::unigram::Unigram;
@@ -186,8 +186,8 @@ impl NormalizationRules {
         Some(Self { units, texts: String::from_utf8(texts.to_vec()).ok()? })
     }
 
-    /// Returns the number of bytes at the start of a text that the longest matching rule replaces, and the replacement. A
-    /// unit that points beyond the array ends the search, because the file is not trusted.
+    /// Returns the number of bytes at the start of a text that the longest matching rule replaces, and the replacement.
+    /// A unit that points beyond the array ends the search, because the file is not trusted.
     fn longest_match(&self, text: &str) -> Option<(usize, &str)> {
         let offset = |unit: u32| ((unit >> 10) << ((unit & (1 << 9)) >> 6)) as usize;
         let mut at = offset(*self.units.first()?);

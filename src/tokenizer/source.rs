@@ -1,7 +1,7 @@
 //! Encodes the sources of an encoder-decoder, which come without a conversation around them.
 //!
-//! Called by [`super::Tokenizer`]. Marian maps the pieces of a SentencePiece vocabulary to ids with a separate file; for T5,
-//! the indices of the pieces are the ids.
+//! Called by [`super::Tokenizer`]. Marian maps the pieces of a SentencePiece vocabulary to ids with a separate file;
+//! for T5, the indices of the pieces are the ids.
 
 use std::collections::HashMap;
 

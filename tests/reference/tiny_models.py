@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
-"""Writes a tiny random model of each family as a GGUF file, and the logits that PyTorch's transformers computes with it,
-for tests/families.rs.
+"""Writes a tiny random model of each family as a GGUF file with two adapters (LoRA), and the logits that PyTorch's
+transformers computes with it, for tests/families.rs. The reference for an adapter is the model with merged weights,
+W + alpha / rank * B A.
 
     pip install torch transformers gguf numpy
     tiny_models.py tests/data/families
@@ -38,6 +39,11 @@ CONFIGS = {
             sliding_attention=dict(rope_type="default", rope_theta=1e4),
         ),
     ),
+}
+# The rank, alpha and layers of each adapter: the first updates every matrix, the second one only some.
+ADAPTERS = {
+    "a": dict(rank=4, alpha=8.0, dtype=np.float16, keep=lambda name: ".layers." in name),
+    "b": dict(rank=3, alpha=1.5, dtype=np.float32, keep=lambda name: "q_proj" in name or "down_proj" in name or "lm_head" in name),
 }
 NAMES = {
     "model.embed_tokens": "token_embd", "model.norm": "output_norm", "lm_head": "output",
@@ -105,9 +111,7 @@ def write(path, arch, model):
         data = weight.detach().numpy()
         if arch == "gemma3" and "norm" in name:
             data = data + 1
-        if arch == "llama" and ("q_proj" in name or "k_proj" in name):
-            heads = config.num_attention_heads if "q_proj" in name else config.num_key_value_heads
-            data = neighbours(data, heads)
+        data = in_gguf_order(name, arch, config, data)
         writer.add_tensor(gguf_name(name, arch), data.astype(np.float16 if data.ndim == 2 else np.float32))
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
@@ -115,10 +119,55 @@ def write(path, arch, model):
     writer.close()
 
 
+def in_gguf_order(name, arch, config, rows):
+    """Reorders the output rows of a weight, or of the matrix B of its update, as in the GGUF file."""
+    if arch == "llama" and ("q_proj" in name or "k_proj" in name):
+        heads = config.num_attention_heads if "q_proj" in name else config.num_key_value_heads
+        return neighbours(rows, heads)
+    return rows
+
+
+def random_updates(model, rank, keep, seed, **_):
+    generator = torch.Generator().manual_seed(seed)
+    updates = {}
+    for name, weight in model.named_parameters():
+        if weight.dim() == 2 and "embed" not in name and keep(name):
+            a = 0.2 * torch.randn((rank, weight.shape[1]), generator=generator)
+            b = 0.2 * torch.randn((weight.shape[0], rank), generator=generator)
+            updates[name] = (a.half().float(), b.half().float())
+    return updates
+
+
+def write_adapter(path, arch, config, updates, rank, alpha, dtype, **_):
+    writer = gguf.GGUFWriter(path, arch)
+    writer.add_type("adapter")
+    writer.add_string("adapter.type", "lora")
+    writer.add_float32("adapter.lora.alpha", alpha)
+    writer.add_name(f"tiny {path.stem}")
+    for name, (a, b) in updates.items():
+        writer.add_tensor(gguf_name(name, arch) + ".lora_a", a.numpy().astype(dtype))
+        writer.add_tensor(gguf_name(name, arch) + ".lora_b", in_gguf_order(name, arch, config, b.numpy()).astype(dtype))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+
+def merged_logits(model, updates, prompt, rank, alpha, **_):
+    with torch.no_grad():
+        weights = dict(model.named_parameters())
+        for name, (a, b) in updates.items():
+            weights[name] += alpha / rank * (b @ a)
+        logits = model(torch.tensor([prompt])).logits[0]
+        for name, (a, b) in updates.items():
+            weights[name] -= alpha / rank * (b @ a)
+    return [[round(float(x), 5) for x in logits[row]] for row in ROWS]
+
+
 out = Path(sys.argv[1])
 out.mkdir(parents=True, exist_ok=True)
 prompt = [(n * 29 + 3) % VOCAB for n in range(PROMPT)]
-reference = {"from": f"transformers {hf.__version__}", "prompt": prompt, "rows": ROWS, "logits": {}}
+reference = {"from": f"transformers {hf.__version__}", "prompt": prompt, "rows": ROWS, "logits": {}, "adapters": {}}
 for arch, config in CONFIGS.items():
     model = hf.AutoModelForCausalLM.from_config(config, attn_implementation="eager").float().eval()
     random_weights(model)
@@ -126,5 +175,10 @@ for arch, config in CONFIGS.items():
     with torch.no_grad():
         logits = model(torch.tensor([prompt])).logits[0]
     reference["logits"][arch] = [[round(float(x), 5) for x in logits[row]] for row in ROWS]
+    reference["adapters"][arch] = {}
+    for seed, (name, adapter) in enumerate(ADAPTERS.items()):
+        updates = random_updates(model, seed=seed, **adapter)
+        write_adapter(out / f"{arch}.{name}.lora.gguf", arch, config, updates, **adapter)
+        reference["adapters"][arch][name] = merged_logits(model, updates, prompt, **adapter)
     print(arch, float(logits.std()), file=sys.stderr)
 (out / "logits.json").write_text(json.dumps(reference).replace("]], ", "]],\n").replace("], [", "],\n[") + "\n")

@@ -1,7 +1,8 @@
 //! Token sampling on a GPU with the kernel `kernels/cuda/choose.cu`. Called by the decoder worker.
 //!
-//! Logits never leave the device. The host uploads 24 bytes per row (the request) and each mask once; it downloads 8 bytes
-//! per row, the token and its log-probability. Random sampling is reproducible per seed, but differs from the CPU's.
+//! Logits never leave the device. The host uploads 24 bytes per row (the request) and each mask once; it downloads 8
+//! bytes per row, the token and its log-probability. Random sampling is reproducible per seed, but differs from the
+//! CPU's.
 
 #[cfg(test)]
 mod tests;
@@ -23,11 +24,11 @@ const CHOICE_WORDS: usize = 2;
 /// The value for no token and no mask.
 const NONE: u32 = u32::MAX;
 
-/// How to sample the token after one row of logits.
+/// A request for the token after one row of logits.
 pub(super) struct ChoiceRequest<'a> {
     /// A given token, to be scored instead of sampled.
     pub(super) given: Option<u32>,
-    /// How to sample if no token is given.
+    /// The method of choosing the token if none is given.
     pub(super) sampling: Sampling,
     /// The tokens that may be sampled; `None` allows all.
     pub(super) allowed: Option<&'a Arc<TokenMask>>,
@@ -69,7 +70,8 @@ fn decode_results(words: &[u32]) -> Result<Vec<SampledToken>, Error> {
 struct UploadedMasks(Vec<Weak<TokenMask>>);
 
 impl UploadedMasks {
-    /// Adds new masks and removes those that are no longer in use. Returns `true` if the bits have to be uploaded again.
+    /// Adds new masks and removes those that are no longer in use. Returns `true` if the bits have to be uploaded
+    /// again.
     fn update(&mut self, requests: &[ChoiceRequest<'_>]) -> bool {
         let count = self.0.len();
         for mask in requests.iter().filter_map(|request| request.allowed) {

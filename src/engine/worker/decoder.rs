@@ -1,7 +1,7 @@
 //! The worker of decoder models: owns the model and the KV cache and runs step after step.
 //!
-//! Driven by [`super::run`] on the engine's thread. The scheduler decides what goes into a step, the block pool where keys
-//! and values are stored, and the sampler which token comes next.
+//! Driven by [`super::run`] on the engine's thread. The scheduler decides what goes into a step, the block pool where
+//! keys and values are stored, and the sampler which token comes next.
 
 use std::{collections::HashMap, sync::Arc, time::Instant};
 
@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 use super::{EngineWorker, gauge};
 use crate::{
     engine::{
-        EngineConfig, EngineMetrics, FinishReason, GenerationEvent,
+        EngineConfig, EngineMetrics, FinishReason, GenerationEvent, Prompt,
         block_pool::{BlockPool, round_up_to_blocks, shared_prefix},
         draft::{self, draft},
         handle::Submission,
@@ -166,14 +166,19 @@ impl DecoderWorker {
         let mut in_prefill: Vec<SequenceId> =
             sequences.iter().filter(|(_, s)| is_in_prefill(s)).map(|(&id, _)| id).collect();
         scheduler.plan(|id, kv_tokens| {
-            let prompt = &sequences.get(&id).expect("the scheduler knows the worker's sequences only").tokens;
-            let worth_waiting = blocks.cached_prefix(prompt) + MIN_SHARED_TOKENS;
-            let shared = |other| shared_prefix(prompt, &sequences[other].submission.prompt.tokens);
+            let Sequence { tokens, submission, .. } =
+                sequences.get(&id).expect("the scheduler knows the worker's sequences only");
+            let adapter = submission.prompt.adapter;
+            let worth_waiting = blocks.cached_prefix(tokens, adapter) + MIN_SHARED_TOKENS;
+            let shared = |other| {
+                let other = &sequences[other].submission.prompt;
+                if other.adapter == adapter { shared_prefix(tokens, &other.tokens) } else { 0 }
+            };
             if in_prefill.iter().any(|other| shared(other) >= worth_waiting) {
                 return None;
             }
             let sequence = sequences.get_mut(&id)?;
-            let lease = blocks.allocate(&sequence.tokens, kv_tokens)?;
+            let lease = blocks.allocate(&sequence.tokens, adapter, kv_tokens)?;
             sequence.blocks = lease.blocks;
             sequence.read = lease.cached;
             in_prefill.push(id);
@@ -204,7 +209,8 @@ impl DecoderWorker {
             }
             let tokens = &sequence.tokens[start..end + sequence.drafted];
             let logits = if share.samples { 1 + sequence.drafted } else { 0 };
-            batch.push(sequence.blocks.clone(), start, tokens, logits);
+            let adapter = sequence.submission.prompt.adapter;
+            batch.push_with_adapter(sequence.blocks.clone(), start, tokens, logits, adapter);
         }
         batch
     }
@@ -213,15 +219,16 @@ impl DecoderWorker {
     fn register_prefixes(&mut self, plan: &[StepShare]) {
         for share in plan {
             let Some(sequence) = self.sequences.get(&share.id) else { continue };
-            let prompt = &sequence.submission.prompt.tokens;
-            if sequence.read - share.tokens < prompt.len() {
-                self.blocks.register(&prompt[..sequence.read.min(prompt.len())], &sequence.blocks);
+            let Prompt { tokens, adapter, .. } = &sequence.submission.prompt;
+            if sequence.read - share.tokens < tokens.len() {
+                let read = &tokens[..sequence.read.min(tokens.len())];
+                self.blocks.register(read, *adapter, &sequence.blocks);
             }
         }
     }
 
-    /// Appends the next token of a sequence, and those after it as long as they confirm the draft; ends the sequence when
-    /// it is complete.
+    /// Appends the next token of a sequence, and those after it as long as they confirm the draft; ends the sequence
+    /// when it is complete.
     fn append_tokens(&mut self, id: SequenceId, outputs: &[StepOutput<'_>]) -> Result<(), ModelError> {
         let Some(sequence) = self.sequences.get_mut(&id) else { return Ok(()) };
         let draft = sequence.tokens.split_off(sequence.tokens.len() - sequence.drafted);
@@ -331,7 +338,8 @@ impl EngineWorker for DecoderWorker {
 }
 
 impl Sequence {
-    /// Appends up to `limit` drafted tokens, or the next tokens of a given completion, within the maximum of new tokens.
+    /// Appends up to `limit` drafted tokens, or the next tokens of a given completion, within the maximum of new
+    /// tokens.
     fn append_draft(&mut self, limit: usize) {
         let prompt = &self.submission.prompt;
         // The step yields one more token after the last drafted one.

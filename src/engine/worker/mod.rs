@@ -55,7 +55,8 @@ pub(super) fn run(mut worker: impl EngineWorker, health: &watch::Sender<Health>)
     }
 }
 
-/// Accepts all prompts that have arrived; blocks while the worker is idle. Returns `false` when the last handle is gone.
+/// Accepts all prompts that have arrived; blocks while the worker is idle. Returns `false` when the last handle is
+/// gone.
 fn receive(worker: &mut impl EngineWorker) -> bool {
     if worker.is_idle() {
         match worker.inbox().blocking_recv() {

@@ -1,8 +1,9 @@
 //! The worker of encoder-decoder models: encodes sources when they are admitted and decodes all running completions
 //! together, step after step.
 //!
-//! Driven by [`super::run`] on the engine's thread. It uses the same scheduler as decoder models: a source is encoded at
-//! once and counts as one token of a step; memory is reserved for the source and for every beam at its maximum length.
+//! Driven by [`super::run`] on the engine's thread. It uses the same scheduler as decoder models: a source is encoded
+//! at once and counts as one token of a step; memory is reserved for the source and for every beam at its maximum
+//! length.
 
 use std::{collections::HashMap, time::Instant};
 
@@ -38,7 +39,7 @@ struct SourceSequence {
     clock: TokenClock,
 }
 
-/// How the completion is searched.
+/// The search for the completion.
 enum SearchMode {
     Beams(BeamSearch),
     /// One token at a time; holds the tokens generated so far.

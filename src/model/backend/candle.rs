@@ -1,5 +1,5 @@
-//! The operations on candle's tensors, for CPUs without own kernels and for GPUs, where [`super::cuda`] does rotation and
-//! attention.
+//! The operations on candle's tensors, for CPUs without own kernels and for GPUs, where [`super::cuda`] does rotation
+//! and attention.
 
 use std::sync::Arc;
 
@@ -9,11 +9,12 @@ use candle_core::{
 };
 
 use super::{
-    Backend, Heads, RopeParameters, RopeStyle,
+    AdapterUpdate, Backend, Heads, RopeParameters, RopeStyle,
     cuda::{DevicePlan, Gpu},
 };
 use crate::model::{
     Batch, GgufFile, KV_BLOCK_TOKENS, KvCache, KvShape, KvType, ModelError, ModelOptions, Segment,
+    adapter::LowRankTensors,
 };
 
 /// A candle device.
@@ -28,6 +29,21 @@ pub(in crate::model) struct Candle {
 pub(in crate::model) struct CandleMatrix {
     table: Arc<QTensor>,
     product: QMatMul,
+}
+
+/// A low-rank update of a matrix.
+pub(in crate::model) struct CandleLowRank {
+    /// `(in, rank)`.
+    down: Tensor,
+    /// `(rank, out)`, multiplied by the scale of the update.
+    up: Tensor,
+}
+
+/// The rows that an update applies to.
+pub(in crate::model) enum CandleRowSet {
+    All,
+    /// The indices of the rows.
+    Some(Tensor),
 }
 
 /// Cosines and sines of every position, `(positions, head_dim / 2)` each.
@@ -63,6 +79,8 @@ impl Backend for Candle {
     type Matrix = CandleMatrix;
     type Vector = Tensor;
     type Rope = Angles;
+    type LowRank = CandleLowRank;
+    type RowSet = CandleRowSet;
     type Step = CandleStep;
 
     fn matrix(
@@ -78,6 +96,25 @@ impl Backend for Candle {
 
     fn vector(&self, file: &GgufFile, name: &str, len: usize) -> Result<Tensor, ModelError> {
         file.tensor(name, &[len], &self.device)
+    }
+
+    fn low_rank(
+        &self,
+        tensors: &LowRankTensors<'_>,
+        (out, input): (usize, usize),
+    ) -> Result<CandleLowRank, ModelError> {
+        let LowRankTensors { file, a, b, rank, scale } = tensors;
+        let a = file.tensor(a, &[*rank, input], &self.device)?;
+        let b = file.tensor(b, &[out, *rank], &self.device)?;
+        let up = (b.t()?.contiguous()? * f64::from(*scale))?;
+        Ok(CandleLowRank { down: a.t()?.contiguous()?, up })
+    }
+
+    fn row_set(&self, rows: Vec<u32>, total: usize) -> Result<CandleRowSet, ModelError> {
+        Ok(match rows.len() == total {
+            true => CandleRowSet::All,
+            false => CandleRowSet::Some(Tensor::new(rows, &self.device)?),
+        })
     }
 
     fn rope(&self, rope: &RopeParameters) -> Result<Angles, ModelError> {
@@ -159,10 +196,21 @@ impl Backend for Candle {
         &self,
         x: &Tensor,
         matrices: [&CandleMatrix; N],
+        updates: [&[AdapterUpdate<'_, Self>]; N],
     ) -> Result<[Tensor; N], ModelError> {
         let mut outs = Vec::with_capacity(N);
-        for matrix in matrices {
-            outs.push(matrix.product.forward(x)?);
+        for (matrix, updates) in matrices.into_iter().zip(updates) {
+            let mut out = matrix.product.forward(x)?;
+            for AdapterUpdate { low_rank: CandleLowRank { down, up }, rows } in updates {
+                out = match rows {
+                    CandleRowSet::All => (out + x.matmul(down)?.matmul(up)?)?,
+                    CandleRowSet::Some(rows) => {
+                        let update = x.index_select(rows, 0)?.matmul(down)?.matmul(up)?;
+                        out.index_add(rows, &update, 0)?
+                    }
+                };
+            }
+            outs.push(out);
         }
         outs.try_into()
             .map_err(|_| ModelError::step("the number of outputs differs from the number of matrices"))
@@ -270,8 +318,8 @@ fn contiguous_runs(segment: &Segment) -> Vec<(usize, usize, usize)> {
     runs
 }
 
-/// Computes attention of one sequence: `queries` `(len, heads * head_dim)` at positions `start..start + len`, `keys` and
-/// `values` `(start + len, kv_heads, head_dim)`; the result is `(len, heads * head_dim)`.
+/// Computes attention of one sequence: `queries` `(len, heads * head_dim)` at positions `start..start + len`, `keys`
+/// and `values` `(start + len, kv_heads, head_dim)`; the result is `(len, heads * head_dim)`.
 fn attend_sequence(
     shape: Heads,
     start: usize,

@@ -1,19 +1,21 @@
 //! The operations on this project's CPU kernels.
 //!
-//! The memory of activations is pooled: a step allocates hundreds of them, and the operating system would clear memory that
-//! was returned to it page by page when it is allocated again (measured: a fifth of the time of prefill).
+//! The memory of activations is pooled: a step allocates hundreds of them, and the operating system would clear memory
+//! that was returned to it page by page when it is allocated again (measured: a fifth of the time of prefill).
 
 use std::sync::{Arc, Mutex, PoisonError};
 
 use candle_core::{Device, Tensor};
 
-use super::{Backend, Heads, RopeParameters};
+use super::{AdapterUpdate, Backend, Heads, RopeParameters};
 use crate::{
     kernels::{
-        self, AttentionBatch, AttentionSequence, GgufMatrix, Kernels, KvStore, KvType, Product, QuantMatrix,
-        RopeTable,
+        self, AttentionBatch, AttentionSequence, GgufMatrix, Kernels, KvStore, KvType, LowRank, Product,
+        QuantMatrix, RopeTable, RowUpdate,
     },
-    model::{Batch, GgufFile, KV_BLOCK_TOKENS, KvCache, KvShape, ModelError, ModelOptions},
+    model::{
+        Batch, GgufFile, KV_BLOCK_TOKENS, KvCache, KvShape, ModelError, ModelOptions, adapter::LowRankTensors,
+    },
 };
 
 /// The kernels with their instruction set and threads.
@@ -29,7 +31,8 @@ pub(in crate::model) struct Cpu {
 struct BufferPool(Mutex<Vec<Vec<f32>>>);
 
 impl BufferPool {
-    /// Returns `len` arbitrary values, in the smallest buffer with enough capacity or else in the largest one, enlarged.
+    /// Returns `len` arbitrary values, in the smallest buffer with enough capacity or else in the largest one,
+    /// enlarged.
     fn take(&self, len: usize) -> Vec<f32> {
         let mut vectors = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let fits = |v: &Vec<f32>| (v.capacity() < len, v.capacity().abs_diff(len));
@@ -84,11 +87,18 @@ impl Cpu {
     }
 }
 
+/// Converts the updates of a matrix for the kernels.
+fn row_updates<'a>(updates: &[AdapterUpdate<'a, Cpu>]) -> Vec<RowUpdate<'a>> {
+    updates.iter().map(|AdapterUpdate { low_rank, rows }| RowUpdate { low_rank, rows }).collect()
+}
+
 impl Backend for Cpu {
     type Rows = CpuRows;
     type Matrix = QuantMatrix;
     type Vector = Vec<f32>;
     type Rope = RopeTable;
+    type LowRank = LowRank;
+    type RowSet = Vec<u32>;
     /// The position of every token: `(total_tokens)`.
     type Step = Vec<u32>;
 
@@ -109,6 +119,27 @@ impl Backend for Cpu {
 
     fn vector(&self, file: &GgufFile, name: &str, len: usize) -> Result<Vec<f32>, ModelError> {
         Ok(file.tensor(name, &[len], &Device::Cpu)?.to_vec1()?)
+    }
+
+    fn low_rank(
+        &self,
+        tensors: &LowRankTensors<'_>,
+        (out, input): (usize, usize),
+    ) -> Result<LowRank, ModelError> {
+        let LowRankTensors { file, a, b, rank, scale } = tensors;
+        let matrix = |name: &str, rows, columns| {
+            let (ty, data) = file.tensor_bytes(name, &[rows, columns])?;
+            Ok::<_, ModelError>(GgufMatrix { ty, rows, columns, data })
+        };
+        let (matrix_a, matrix_b) = (matrix(a, *rank, input)?, matrix(b, out, *rank)?);
+        let packed = LowRank::from_gguf(matrix_a, matrix_b, *scale);
+        file.release(matrix_a.data);
+        file.release(matrix_b.data);
+        packed.map_err(|error| file.corrupt(format!("tensors {a} and {b}: {error}")))
+    }
+
+    fn row_set(&self, rows: Vec<u32>, _total: usize) -> Result<Vec<u32>, ModelError> {
+        Ok(rows)
     }
 
     fn rope(&self, rope: &RopeParameters) -> Result<RopeTable, ModelError> {
@@ -190,12 +221,15 @@ impl Backend for Cpu {
         &self,
         x: &CpuRows,
         matrices: [&QuantMatrix; N],
+        updates: [&[AdapterUpdate<'_, Self>]; N],
     ) -> Result<[CpuRows; N], ModelError> {
+        let updates = updates.map(row_updates);
         let mut outs = matrices.map(|matrix| self.rows(x.count(), matrix.rows()));
         let mut products: Vec<Product<'_>> = matrices
             .iter()
             .zip(&mut outs)
-            .map(|(weights, out)| Product { weights, out: &mut out.values, updates: &[] })
+            .zip(&updates)
+            .map(|((weights, out), updates)| Product { weights, out: &mut out.values, updates })
             .collect();
         kernels::matmul_group(&self.kernels, &x.values, x.count(), &mut products);
         Ok(outs)

@@ -1,7 +1,7 @@
 //! The operations over packed rows that the decoder is written with.
 //!
-//! The decoder is written once, over [`Backend`]. [`Cpu`] runs it on this project's kernels; [`Candle`] runs it on candle's
-//! operations, on CPUs without such kernels and, with the kernels of `cuda`, on GPUs.
+//! The decoder is written once, over [`Backend`]. [`Cpu`] runs it on this project's kernels; [`Candle`] runs it on
+//! candle's operations, on CPUs without such kernels and, with the kernels of `cuda`, on GPUs.
 
 mod candle;
 mod cpu;
@@ -15,7 +15,7 @@ pub use cuda::CudaKv;
 
 pub(super) use crate::kernels::RopeStyle;
 
-use super::{Batch, GgufFile, KvCache, KvShape, ModelError};
+use super::{Batch, GgufFile, KvCache, KvShape, ModelError, adapter::LowRankTensors};
 
 /// The heads of an attention layer.
 #[derive(Debug, Clone, Copy)]
@@ -38,7 +38,7 @@ pub(super) struct Heads {
 /// `p / (base^(2i / head_dim) * divisors[i])`.
 #[derive(Debug, Clone)]
 pub(super) struct RopeParameters {
-    /// Which elements form a pair.
+    /// The elements that form a pair.
     pub(super) style: RopeStyle,
     /// Size of a head.
     pub(super) head_dim: usize,
@@ -48,6 +48,12 @@ pub(super) struct RopeParameters {
     pub(super) divisors: Vec<f32>,
     /// Number of positions that the model was trained for.
     pub(super) positions: usize,
+}
+
+/// An adapter's update of a matrix, for the rows of a product that use the adapter.
+pub(super) struct AdapterUpdate<'a, B: Backend + ?Sized> {
+    pub(super) low_rank: &'a B::LowRank,
+    pub(super) rows: &'a B::RowSet,
 }
 
 /// The operations. Activations are rows of f32, one per token: `(total_tokens, width)`.
@@ -60,6 +66,10 @@ pub(super) trait Backend: Send {
     type Vector: Send;
     /// A rotary position embedding with its angles.
     type Rope: Send;
+    /// A low-rank update of a matrix.
+    type LowRank: Send;
+    /// The rows of a product that an update applies to.
+    type RowSet;
     /// Data of a step that all layers share, such as positions.
     type Step;
 
@@ -75,6 +85,16 @@ pub(super) trait Backend: Send {
     /// Reads a vector.
     fn vector(&self, file: &GgufFile, name: &str, len: usize) -> Result<Self::Vector, ModelError>;
 
+    /// Reads the update of a matrix of the shape `(out, in)`.
+    fn low_rank(
+        &self,
+        tensors: &LowRankTensors<'_>,
+        shape: (usize, usize),
+    ) -> Result<Self::LowRank, ModelError>;
+
+    /// Prepares a set of rows, ascending and without duplicates, of products with `total` rows.
+    fn row_set(&self, rows: Vec<u32>, total: usize) -> Result<Self::RowSet, ModelError>;
+
     /// Computes the angles, for at most as many positions as the options allow.
     fn rope(&self, rope: &RopeParameters) -> Result<Self::Rope, ModelError>;
 
@@ -84,7 +104,8 @@ pub(super) trait Backend: Send {
     /// Returns the number of KV cache tokens that fit into the device's memory; `None` for main memory.
     fn available_kv_tokens(&self, shape: KvShape) -> Result<Option<usize>, ModelError>;
 
-    /// Creates an empty cache. `key_biases` are the biases, per layer, that are added to the keys before their rotation.
+    /// Creates an empty cache. `key_biases` are the biases, per layer, that are added to the keys before their
+    /// rotation.
     fn cache(
         &self,
         shape: KvShape,
@@ -102,7 +123,8 @@ pub(super) trait Backend: Send {
     /// Computes `x *= factor`.
     fn scale(&self, x: &mut Self::Rows, factor: f32) -> Result<(), ModelError>;
 
-    /// Computes `x / rms(x) * weight`. If a row is a multiple of the weight's length, its parts are normalized separately.
+    /// Computes `x / rms(x) * weight`. If a row is a multiple of the weight's length, its parts are normalized
+    /// separately.
     fn rms_norm(&self, x: &Self::Rows, weight: &Self::Vector, epsilon: f32)
     -> Result<Self::Rows, ModelError>;
 
@@ -115,11 +137,12 @@ pub(super) trait Backend: Send {
         epsilon: f32,
     ) -> Result<Self::Rows, ModelError>;
 
-    /// Computes `x Wᵀ` for several matrices.
+    /// Computes `x Wᵀ` for several matrices, each with the updates of adapters for some rows.
     fn project<const N: usize>(
         &self,
         x: &Self::Rows,
         matrices: [&Self::Matrix; N],
+        updates: [&[AdapterUpdate<'_, Self>]; N],
     ) -> Result<[Self::Rows; N], ModelError>;
 
     /// Adds a vector to every row.

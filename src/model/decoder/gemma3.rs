@@ -1,5 +1,6 @@
-//! Gemma 3, text (GGUF architecture `gemma3`): norms before and after attention and MLP, normalized heads of queries and keys,
-//! embeddings scaled by the square root of their size, GELU, and one global layer after every five with a sliding window.
+//! Gemma 3, text (GGUF architecture `gemma3`): norms before and after attention and MLP, normalized heads of queries
+//! and keys, embeddings scaled by the square root of their size, GELU, and one global layer after every five with a
+//! sliding window.
 //!
 //! Files of this architecture store the weights of the norms including the 1 that the model adds to them.
 //!

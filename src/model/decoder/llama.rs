@@ -1,7 +1,7 @@
 //! Llama 2 and 3, SmolLM2 and models of the same architecture (GGUF architecture `llama`): the plain decoder.
 //!
-//! Files of this architecture store the rows of queries and keys such that adjacent elements are rotated together. Llama 3.1
-//! and later scale their low frequencies by the factors of the tensor `rope_freqs.weight`.
+//! Files of this architecture store the rows of queries and keys such that adjacent elements are rotated together.
+//! Llama 3.1 and later scale their low frequencies by the factors of the tensor `rope_freqs.weight`.
 //!
 //! Source: the Llama reports (2023, 2024) and the tensor names of the GGUF specification.
 

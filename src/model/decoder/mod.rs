@@ -1,10 +1,11 @@
-//! The decoder that all families share: a stack of layers, each with attention followed by a gated MLP, both with a norm
-//! before them and a residual connection around them.
+//! The decoder that all families share: a stack of layers, each with attention followed by a gated MLP, both with a
+//! norm before them and a residual connection around them.
 //!
-//! Owns the weights and the order of a step. The differences between the families are described by a [`Family`], created by
-//! the file named after it; the operations are those of a [`Backend`].
+//! Owns the weights and the order of a step. The differences between the families are described by a [`Family`],
+//! created by the file named after it; the operations are those of a [`Backend`].
 
 mod gemma3;
+mod linear;
 mod llama;
 mod qwen2;
 mod qwen3;
@@ -13,10 +14,11 @@ mod shape;
 use candle_core::{DType, Device, Tensor};
 
 use super::{
-    Batch, GgufFile, KvCache, KvShape, Model, ModelError, ModelOptions,
+    AdapterFile, AdapterId, AdapterInfo, Batch, GgufFile, KvCache, KvShape, Model, ModelError, ModelOptions,
     backend::{Backend, Candle, Cpu, Heads, RopeParameters},
     options::BackendChoice,
 };
+use linear::{AdapterRows, Linear, project};
 use shape::Shape;
 
 /// The properties in which the families differ.
@@ -63,19 +65,19 @@ struct DecoderLayer<B: Backend> {
     attention: AttentionWeights<B>,
     attention_output_norm: Option<B::Vector>,
     mlp_norm: B::Vector,
-    gate: B::Matrix,
-    up: B::Matrix,
-    down: B::Matrix,
+    gate: Linear<B>,
+    up: Linear<B>,
+    down: Linear<B>,
     mlp_output_norm: Option<B::Vector>,
 }
 
 struct AttentionWeights<B: Backend> {
-    query: B::Matrix,
-    key: B::Matrix,
-    value: B::Matrix,
+    query: Linear<B>,
+    key: Linear<B>,
+    value: Linear<B>,
     biases: Option<Biases<B>>,
     head_norms: Option<HeadNorms<B>>,
-    output: B::Matrix,
+    output: Linear<B>,
     is_local: bool,
     heads: Heads,
 }
@@ -125,11 +127,13 @@ struct Decoder<B: Backend> {
     activation: GateActivation,
     output_norm: B::Vector,
     /// `None` if the output layer is tied to the embedding.
-    output: Option<B::Matrix>,
+    output: Option<Linear<B>>,
     rope: B::Rope,
     /// For the local layers.
     local_rope: Option<B::Rope>,
     shape: Shape,
+    architecture: String,
+    adapters: Vec<AdapterInfo>,
 }
 
 impl<B: Backend> Decoder<B> {
@@ -141,7 +145,7 @@ impl<B: Backend> Decoder<B> {
         let Shape { hidden_size, vocab_size, .. } = shape;
         let output = file
             .has_tensor("output.weight")
-            .then(|| backend.matrix(file, "output.weight", vocab_size, hidden_size))
+            .then(|| Linear::load(&backend, file, "output.weight".to_owned(), (vocab_size, hidden_size)))
             .transpose()?;
         let layers = (0..shape.layers)
             .map(|index| DecoderLayer::load(&LayerReader { file, backend: &backend, index }, &shape, family))
@@ -157,7 +161,14 @@ impl<B: Backend> Decoder<B> {
             local_rope: family.local.as_ref().map(|local| backend.rope(&local.rope)).transpose()?,
             backend,
             shape,
+            architecture: file.architecture()?.to_owned(),
+            adapters: Vec::new(),
         })
+    }
+
+    /// Iterates over all matrices that adapters can update.
+    fn linears(&self) -> impl Iterator<Item = &Linear<B>> {
+        self.layers.iter().flat_map(DecoderLayer::linears).chain(&self.output)
     }
 
     fn kv_shape(&self) -> KvShape {
@@ -179,8 +190,8 @@ struct LayerReader<'a, B> {
 }
 
 impl<B: Backend> LayerReader<'_, B> {
-    fn matrix(&self, name: &str, out: usize, input: usize) -> Result<B::Matrix, ModelError> {
-        self.backend.matrix(self.file, &format!("blk.{}.{name}.weight", self.index), out, input)
+    fn linear(&self, name: &str, out: usize, input: usize) -> Result<Linear<B>, ModelError> {
+        Linear::load(self.backend, self.file, format!("blk.{}.{name}.weight", self.index), (out, input))
     }
 
     fn vector(&self, name: &str, len: usize) -> Result<B::Vector, ModelError> {
@@ -189,6 +200,16 @@ impl<B: Backend> LayerReader<'_, B> {
 }
 
 impl<B: Backend> DecoderLayer<B> {
+    fn linears(&self) -> [&Linear<B>; 7] {
+        let AttentionWeights { query, key, value, output, .. } = &self.attention;
+        [query, key, value, output, &self.gate, &self.up, &self.down]
+    }
+
+    fn linears_mut(&mut self) -> [&mut Linear<B>; 7] {
+        let AttentionWeights { query, key, value, output, .. } = &mut self.attention;
+        [query, key, value, output, &mut self.gate, &mut self.up, &mut self.down]
+    }
+
     fn load(reader: &LayerReader<'_, B>, shape: &Shape, family: &Family) -> Result<Self, ModelError> {
         let Shape { hidden_size, mlp_size, .. } = *shape;
         let output_norm =
@@ -198,9 +219,9 @@ impl<B: Backend> DecoderLayer<B> {
             attention: AttentionWeights::load(reader, shape, family)?,
             attention_output_norm: output_norm("post_attention_norm.weight")?,
             mlp_norm: reader.vector("ffn_norm.weight", hidden_size)?,
-            gate: reader.matrix("ffn_gate", mlp_size, hidden_size)?,
-            up: reader.matrix("ffn_up", mlp_size, hidden_size)?,
-            down: reader.matrix("ffn_down", hidden_size, mlp_size)?,
+            gate: reader.linear("ffn_gate", mlp_size, hidden_size)?,
+            up: reader.linear("ffn_up", mlp_size, hidden_size)?,
+            down: reader.linear("ffn_down", hidden_size, mlp_size)?,
             mlp_output_norm: output_norm("post_ffw_norm.weight")?,
         })
     }
@@ -226,12 +247,12 @@ impl<B: Backend> AttentionWeights<B> {
             })
         };
         Ok(Self {
-            query: reader.matrix("attn_q", query_size, hidden_size)?,
-            key: reader.matrix("attn_k", kv_size, hidden_size)?,
-            value: reader.matrix("attn_v", kv_size, hidden_size)?,
+            query: reader.linear("attn_q", query_size, hidden_size)?,
+            key: reader.linear("attn_k", kv_size, hidden_size)?,
+            value: reader.linear("attn_v", kv_size, hidden_size)?,
             biases: family.has_biases.then(biases).transpose()?,
             head_norms: family.has_head_norms.then(head_norms).transpose()?,
-            output: reader.matrix("attn_output", hidden_size, query_size)?,
+            output: reader.linear("attn_output", hidden_size, query_size)?,
             is_local: local.is_some(),
             heads: Heads {
                 layer: reader.index,
@@ -249,11 +270,11 @@ impl<B: Backend> AttentionWeights<B> {
         &self,
         b: &B,
         (rope, epsilon): (&B::Rope, f32),
-        x: &B::Rows,
+        (x, rows): (&B::Rows, &AdapterRows<B>),
         (batch, step): (&Batch, &B::Step),
         cache: &mut KvCache,
     ) -> Result<B::Rows, ModelError> {
-        let [mut queries, mut keys, mut values] = b.project(x, [&self.query, &self.key, &self.value])?;
+        let [mut queries, mut keys, mut values] = project(b, x, [&self.query, &self.key, &self.value], rows)?;
         if let Some(biases) = &self.biases {
             b.add_bias(&mut queries, &biases.query)?;
             b.add_bias(&mut keys, &biases.key)?;
@@ -282,6 +303,23 @@ impl<B: Backend> Model for Decoder<B> {
         self.backend.available_kv_tokens(self.kv_shape())
     }
 
+    fn add_adapter(&mut self, adapter: &AdapterFile) -> Result<AdapterId, ModelError> {
+        adapter.check(&self.architecture, self.linears().map(Linear::description))?;
+        let updates = self.linears().map(|linear| linear.load_update(&self.backend, adapter));
+        let updates: Vec<_> = updates.collect::<Result<_, ModelError>>()?;
+        let linears = self.layers.iter_mut().flat_map(DecoderLayer::linears_mut).chain(&mut self.output);
+        for (linear, update) in linears.zip(updates) {
+            linear.push_update(update);
+        }
+        let id = AdapterId::new(self.adapters.len());
+        self.adapters.push(adapter.info().clone());
+        Ok(id)
+    }
+
+    fn adapters(&self) -> &[AdapterInfo] {
+        &self.adapters
+    }
+
     fn new_cache(&self, blocks: usize) -> Result<KvCache, ModelError> {
         let biases = self.layers.iter().map(|layer| layer.attention.biases.as_ref());
         let key_biases: Vec<_> = biases.map(|biases| biases.map(|biases| &biases.key)).collect();
@@ -289,12 +327,13 @@ impl<B: Backend> Model for Decoder<B> {
     }
 
     fn forward(&mut self, batch: &Batch, cache: &mut KvCache) -> Result<Tensor, ModelError> {
-        batch.check()?;
+        batch.check(self.adapters.len())?;
         let b = &self.backend;
         let Shape { epsilon, vocab_size, .. } = self.shape;
         let logit_rows = batch.rows_with_logits();
         let no_logits = || Ok(Tensor::zeros((0, vocab_size), DType::F32, &Device::Cpu)?);
         let step = b.step(self.layers[0].attention.heads, batch)?;
+        let mut rows = AdapterRows::of_tokens(b, batch)?;
         let mut x = b.look_up(&self.embedding, &batch.tokens)?; // (total_tokens, hidden_size)
         if let Some(scale) = self.embedding_scale {
             b.scale(&mut x, scale)?;
@@ -312,28 +351,33 @@ impl<B: Backend> Model for Decoder<B> {
             };
             let attention = &layer.attention;
             let rope = self.rope(attention.is_local);
-            let mut attended = attention.attend(b, (rope, epsilon), &normed, (batch, &step), cache)?;
+            let mut attended =
+                attention.attend(b, (rope, epsilon), (&normed, &rows), (batch, &step), cache)?;
             if index + 1 == self.layers.len() && logit_rows.len() < batch.tokens.len() {
                 // All keys and values are stored; the rest of the step matters for rows with logits only.
                 if logit_rows.is_empty() {
                     return no_logits();
                 }
                 (x, attended) = (b.select(&x, &logit_rows)?, b.select(&attended, &logit_rows)?);
+                rows = AdapterRows::of_logits(b, batch)?;
             }
-            let [attended] = b.project(&attended, [&attention.output])?;
+            let [attended] = project(b, &attended, [&attention.output], &rows)?;
             let attended = normalize(attended, &layer.attention_output_norm)?;
             let normed = b.add_rms_norm(&mut x, &attended, &layer.mlp_norm, epsilon)?;
-            let [gate, up] = b.project(&normed, [&layer.gate, &layer.up])?;
+            let [gate, up] = project(b, &normed, [&layer.gate, &layer.up], &rows)?;
             let gated = match self.activation {
                 GateActivation::Silu => b.silu_mul(gate, &up)?,
                 GateActivation::Gelu => b.gelu_mul(gate, &up)?,
             };
-            let [down] = b.project(&gated, [&layer.down])?;
+            let [down] = project(b, &gated, [&layer.down], &rows)?;
             pending = Some(normalize(down, &layer.mlp_output_norm)?);
         }
         let Some(pending) = pending.filter(|_| !logit_rows.is_empty()) else { return no_logits() };
         let last = b.add_rms_norm(&mut x, &pending, &self.output_norm, epsilon)?;
-        let [logits] = b.project(&last, [self.output.as_ref().unwrap_or(&self.embedding)])?;
+        let [logits] = match &self.output {
+            Some(output) => project(b, &last, [output], &rows)?,
+            None => b.project(&last, [&self.embedding], [&[]])?,
+        };
         b.to_tensor(logits, vocab_size)
     }
 }

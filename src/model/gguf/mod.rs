@@ -1,7 +1,7 @@
 //! GGUF files: metadata, tensors, and the embedded tokenizer.
 //!
-//! Owns the memory map of the file. Called by the decoder and its backends, and by `pipeline` for the tokenizer. Never keeps a
-//! second copy of the weights.
+//! Owns the memory map of the file. Called by the decoder and its backends, and by `pipeline` for the tokenizer. Never
+//! keeps a second copy of the weights.
 
 mod header;
 mod tokenizer;
@@ -22,8 +22,8 @@ use super::{ModelError, error::first_line};
 use crate::kernels::QuantType;
 use header::{Header, HeaderError, MetadataValue, TensorInfo};
 
-/// Maximum value of a size in the metadata (layers, heads, features, positions): far above any real model, and small enough
-/// that the product of two does not overflow.
+/// Maximum value of a size in the metadata (layers, heads, features, positions): far above any real model, and small
+/// enough that the product of two does not overflow.
 const MAX_SIZE: usize = 1 << 24;
 
 /// An open GGUF file.
@@ -42,8 +42,8 @@ impl GgufFile {
         let open_error = |source| ModelError::Open { path: path.to_owned(), source };
         let file = File::open(path).map_err(open_error)?;
         #[allow(unsafe_code)]
-        // SAFETY: the map is read-only and private. Model files are replaced by renaming, never written in place, so the
-        // mapped bytes do not change.
+        // SAFETY: the map is read-only and private. Model files are replaced by renaming, never written in place, so
+        // the mapped bytes do not change.
         let bytes = unsafe { Mmap::map(&file) }.map_err(open_error)?;
         let header = Header::read(&bytes).map_err(|error| match error {
             HeaderError::Corrupt(detail) => ModelError::Corrupt { path: path.to_owned(), detail },
@@ -175,6 +175,16 @@ impl GgufFile {
         self.header.tensors.contains_key(name)
     }
 
+    /// Returns the names of all tensors, in arbitrary order.
+    pub(super) fn tensor_names(&self) -> impl Iterator<Item = &str> {
+        self.header.tensors.keys().map(String::as_str)
+    }
+
+    /// Returns the shape of a tensor, the outermost dimension first, if the file contains it.
+    pub(super) fn tensor_shape(&self, name: &str) -> Option<&[usize]> {
+        self.header.tensors.get(name).map(|info| info.shape.as_slice())
+    }
+
     /// Returns the entry of a tensor, whose shape must be `shape`.
     fn tensor_info(&self, name: &str, shape: &[usize]) -> Result<&TensorInfo, ModelError> {
         let info =
@@ -209,8 +219,8 @@ impl GgufFile {
         Ok(self.qtensor(name, shape, device)?.dequantize(device)?)
     }
 
-    /// Lets the operating system reclaim the pages of bytes that are no longer needed; an access reads them from the file
-    /// again.
+    /// Lets the operating system reclaim the pages of bytes that are no longer needed; an access reads them from the
+    /// file again.
     pub(super) fn release(&self, bytes: &[u8]) {
         #[cfg(unix)]
         {

@@ -1,8 +1,8 @@
 //! Builds the tokenizer embedded in a GGUF file with the `tokenizers` library.
 //!
-//! `tokenizer.ggml.model` selects one of two types: `gpt2` is byte-level BPE with a list of merges (Qwen, SmolLM2, Llama 3),
-//! where `tokenizer.ggml.pre` names the rule that splits a text into words; `llama` is SentencePiece BPE (Gemma, Llama 2),
-//! where the scores of the pieces define the order of merges and unknown characters are encoded as bytes. Called by
+//! `tokenizer.ggml.model` selects one of two types. `gpt2` is byte-level BPE with a list of merges (Qwen, SmolLM2,
+//! Llama 3); `tokenizer.ggml.pre` names its rule for splitting a text into words. `llama` is SentencePiece BPE (Gemma,
+//! Llama 2); the scores of its pieces define the order of merges, and unknown characters become bytes. Called by
 //! [`GgufFile::tokenizer`]; independent of chat formats.
 
 use std::borrow::Cow;
@@ -198,8 +198,8 @@ impl<'a> Vocabulary<'a> {
         Ok(tokenizer)
     }
 
-    /// Returns all merges of two pieces into a third, sorted by the score of the result: SentencePiece merges the pair with
-    /// the best result first.
+    /// Returns all merges of two pieces into a third, sorted by the score of the result: SentencePiece merges the pair
+    /// with the best result first.
     fn merges_by_score(&self, file: &GgufFile, vocab: &Vocab) -> Result<Vec<(String, String)>, ModelError> {
         let scores = file.numbers(SCORES)?;
         if scores.len() != self.tokens.len() {
@@ -224,7 +224,8 @@ impl<'a> Vocabulary<'a> {
     }
 }
 
-/// Returns `true` for the vocabularies of Llama 3, which encode a word in the vocabulary as one token regardless of merges.
+/// Returns `true` for the vocabularies of Llama 3, which encode a word in the vocabulary as one token regardless of
+/// merges.
 fn is_llama3(pre: &str) -> bool {
     matches!(pre, "llama-bpe" | "llama3" | "llama-v3")
 }

@@ -1,8 +1,9 @@
-//! The directory of an encoder-decoder model, as written by `save_pretrained` of transformers: settings as JSON, weights as
-//! safetensors, and an optional `yizhai.toml` with the model's tasks.
+//! The directory of an encoder-decoder model, as written by `save_pretrained` of transformers: settings as JSON,
+//! weights as safetensors, and an optional `yizhai.toml` with the model's tasks.
 //!
-//! Owns the memory map of the weights and limits the size of what it reads. The files are not trusted: every error names the
-//! file and the field or tensor. Called by the families of this module, and by `pipeline` for the vocabulary files.
+//! Owns the memory map of the weights and limits the size of what it reads. The files are not trusted: every error
+//! names the file and the field or tensor. Called by the families of this module, and by `pipeline` for the vocabulary
+//! files.
 
 use std::{
     fs::File,
@@ -45,8 +46,8 @@ pub struct Seq2SeqSettings {
     /// A prefix for every source, such as `<2en> `.
     #[serde(default)]
     pub prefix: String,
-    /// `true` if the model accepts sources in which terms and quantities are already translated to English. A model that was
-    /// trained on plain Chinese may not handle them.
+    /// `true` if the model accepts sources in which terms and quantities are already translated to English. A model
+    /// that was trained on plain Chinese may not handle them.
     #[serde(default)]
     pub accepts_pretranslated: bool,
 }

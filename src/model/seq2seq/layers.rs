@@ -1,7 +1,7 @@
 //! The layers of encoder-decoders on candle's operations, over rows of f32, one per token, of any number of sequences.
 //!
-//! Sequences are packed without padding: products cover all rows at once, attention goes sequence by sequence. So no mask is
-//! needed, and a sequence has the same results alone and in a batch. Called by the stacks of this module.
+//! Sequences are packed without padding: products cover all rows at once, attention goes sequence by sequence. So no
+//! mask is needed, and a sequence has the same results alone and in a batch. Called by the stacks of this module.
 
 use std::ops::Range;
 
@@ -97,8 +97,8 @@ impl MultiHeadAttention {
         rows.reshape((rows.dim(0)?, self.heads, 1, ()))
     }
 
-    /// Computes attention of queries `(b, heads, n, head_dim)` to keys and values `(b, heads, m, head_dim)`, with `bias`
-    /// `(heads, n, m)` added to the scores. The result is `(b * n, heads * head_dim)`.
+    /// Computes attention of queries `(b, heads, n, head_dim)` to keys and values `(b, heads, m, head_dim)`, with
+    /// `bias` `(heads, n, m)` added to the scores. The result is `(b * n, heads * head_dim)`.
     pub(super) fn attend(
         &self,
         queries: &Tensor,

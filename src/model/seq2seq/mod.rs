@@ -6,8 +6,8 @@
 //! ```
 //!
 //! Encoder and decoder are stacks of the same layers; the families differ in the place and type of the norms, in the
-//! representation of positions, and in the feed-forward layer. Runs on candle's operations in f32. Called by the engine's
-//! worker; never schedules, samples or sees text.
+//! representation of positions, and in the feed-forward layer. Runs on candle's operations in f32. Called by the
+//! engine's worker; never schedules, samples or sees text.
 
 mod directory;
 mod layers;
@@ -48,14 +48,14 @@ enum Positions {
     Relative(RelativeBias),
 }
 
-/// How completions are searched, as the model's files specify.
+/// The parameters of the search for completions, from the model's files.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SearchSettings {
     /// Number of beams; 1 means greedy decoding.
     pub beams: usize,
     /// Exponent of the length by which the score of a completion is divided.
     pub length_penalty: f32,
-    /// When the search stops.
+    /// The stopping rule of the search.
     pub early_stopping: EarlyStopping,
     /// Tokens that are never generated.
     pub suppressed: Vec<u32>,
@@ -67,7 +67,7 @@ pub struct SearchSettings {
     pub no_repeat_ngram: usize,
 }
 
-/// When a beam search stops.
+/// The stopping rule of a beam search.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EarlyStopping {
     /// As soon as there are as many finished completions as beams.
@@ -96,8 +96,8 @@ pub struct Seq2Seq {
 /// Keys and values, each `(b, heads, tokens, head_dim)`.
 type KeysValues = (Tensor, Tensor);
 
-/// The decoder's state for one source: per layer, the keys and values of the source, and those of the generated tokens of
-/// each beam.
+/// The decoder's state for one source: per layer, the keys and values of the source, and those of the generated tokens
+/// of each beam.
 pub struct DecoderState {
     source: Vec<KeysValues>,
     generated: Vec<Option<KeysValues>>,
@@ -110,7 +110,7 @@ impl DecoderState {
     ///
     /// # Errors
     /// If the device fails.
-    pub fn select_beams(&mut self, beams: &[u32]) -> Result<(), ModelError> {
+    pub(crate) fn select_beams(&mut self, beams: &[u32]) -> Result<(), ModelError> {
         for cached in self.generated.iter_mut().flatten() {
             let is_unchanged =
                 beams.len() == cached.0.dim(0)? && beams.iter().copied().eq(0..beams.len() as u32);
@@ -211,8 +211,8 @@ impl Seq2Seq {
     /// `(all beams, vocab_size)` as f32.
     ///
     /// # Errors
-    /// If the number of tokens differs from the number of beams, a token id is out of range, a completion is too long, or the
-    /// device fails.
+    /// If the number of tokens differs from the number of beams, a token id is out of range, a completion is too long,
+    /// or the device fails.
     pub fn step(&self, sequences: &mut [(&mut DecoderState, &[u32])]) -> Result<Tensor, ModelError> {
         let tokens: Vec<u32> = sequences.iter().flat_map(|(_, tokens)| tokens.iter().copied()).collect();
         let positions: Vec<u32> =

@@ -1,5 +1,5 @@
-//! T5, mT5 and models of the same architecture such as MADLAD-400: pre-norm layers, positions as a bias of the attention
-//! scores, no other biases, and a gated feed-forward layer in the newer ones.
+//! T5, mT5 and models of the same architecture such as MADLAD-400: pre-norm layers, positions as a bias of the
+//! attention scores, no other biases, and a gated feed-forward layer in the newer ones.
 
 use candle_core::Device;
 use candle_nn::Activation;
@@ -29,8 +29,8 @@ pub(super) fn load(directory: &ModelDirectory, device: &Device) -> Result<Seq2Se
         true => linear(directory, "lm_head", (vocab_size, width), false, device)?,
         false => Linear { weight: embedding.clone(), bias: None },
     };
-    // The original T5 ties all embeddings and scales the input of the output layer. The settings of its successors say that
-    // theirs are untied, whatever the file contains.
+    // The original T5 ties all embeddings and scales the input of the output layer. The settings of its successors say
+    // that theirs are untied, whatever the file contains.
     let is_original =
         directory.model_type()? == "t5" && directory.config("tie_word_embeddings")?.unwrap_or(true);
     let layers = directory.size("num_layers")?;

@@ -141,8 +141,9 @@ impl CudaKv {
         self.shape.bytes(KvType::F16, self.blocks * KV_BLOCK_TOKENS)
     }
 
-    /// Writes keys and values to the cache and computes attention of every token to its own sequence in one launch. `queries`
-    /// and the result are `(total_tokens, heads * head_dim)`, `keys` and `values` `(total_tokens, kv_heads * head_dim)`.
+    /// Writes keys and values to the cache and computes attention of every token to its own sequence in one launch.
+    /// `queries` and the result are `(total_tokens, heads * head_dim)`, `keys` and `values` `(total_tokens, kv_heads *
+    /// head_dim)`.
     pub(in crate::model::backend) fn attend(
         &mut self,
         heads: Heads,

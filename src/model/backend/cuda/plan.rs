@@ -19,9 +19,9 @@ const SHARED_BYTES: usize = 48 << 10;
 pub(super) struct Plan {
     /// The cache slot of each token: `(total_tokens)`.
     pub(super) slots: Vec<u32>,
-    /// `(tiles, TILE_WORDS)`: the batch row of the sequence's first token, its position, the first query row, the number of
-    /// query rows, the start of the sequence's block table. The query rows of a sequence are numbered token by token, and
-    /// within a token by the heads that share a KV head.
+    /// `(tiles, TILE_WORDS)`: the batch row of the sequence's first token, its position, the first query row, the
+    /// number of query rows, the start of the sequence's block table. The query rows of a sequence are numbered token
+    /// by token, and within a token by the heads that share a KV head.
     pub(super) tiles: Vec<u32>,
     /// The block tables of all sequences, one after another, up to the last block in use.
     pub(super) table: Vec<u32>,

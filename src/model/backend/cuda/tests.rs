@@ -92,7 +92,8 @@ fn check_attention(heads: usize, shape: KvShape, window: Option<usize>, contexts
 #[test]
 fn attention_matches_the_cpu() {
     let shape = |kv_heads, head_dim| KvShape { layers: 1, kv_heads, head_dim };
-    // Decode and prefill mixed; lengths around multiples of 16 (block), 32 (keys of a tile) and the query rows of a tile.
+    // Decode and prefill mixed; lengths around multiples of 16 (block), 32 (keys of a tile) and the query rows of a
+    // tile.
     let contexts = [(0, 1), (15, 1), (16, 1), (70, 3), (0, 37), (31, 2), (95, 1), (33, 32)];
     check_attention(6, shape(2, 64), None, &contexts);
     check_attention(12, shape(2, 128), None, &contexts[..5]);

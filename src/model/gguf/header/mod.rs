@@ -1,8 +1,8 @@
 //! The header of a GGUF file: its metadata and the locations of its tensors.
 //!
-//! Called by [`super::GgufFile`]; never sees a path or a weight. The file is not trusted: this reader allocates memory for
-//! names only and leaves values in the bytes of the file until they are requested, so no count or length in a header can
-//! make it allocate much.
+//! Called by [`super::GgufFile`]; never sees a path or a weight. The file is not trusted: this reader allocates memory
+//! for names only and leaves values in the bytes of the file until they are requested, so no count or length in a
+//! header can make it allocate much.
 //!
 //! Format: <https://github.com/ggml-org/ggml/blob/master/docs/gguf.md>, versions 2 and 3, little-endian.
 
@@ -18,7 +18,8 @@ use cursor::{Cursor, ScalarType, TensorDeclaration};
 
 /// The default alignment of tensors, in bytes.
 const DEFAULT_ALIGNMENT: u64 = 32;
-/// Accepted alignments, in bytes: the smallest one allows reading floats in place, the largest one is beyond any real file.
+/// Accepted alignments, in bytes: the smallest one allows reading floats in place, the largest one is beyond any real
+/// file.
 const ALIGNMENTS: std::ops::RangeInclusive<u64> = 8..=1 << 20;
 
 /// Why a header was rejected, with the name of the key, tensor or field.
