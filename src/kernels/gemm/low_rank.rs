@@ -66,11 +66,6 @@ impl LowRank {
     pub fn bytes(&self) -> usize {
         self.a.bytes() + self.b.bytes()
     }
-
-    /// The number of values of a down-projected row: the rank, padded to whole panels.
-    fn padded_rank(&self) -> usize {
-        self.a.panels() * LANES
-    }
 }
 
 impl std::fmt::Debug for LowRank {
@@ -156,21 +151,18 @@ impl FloatPanels {
 /// The rows of one update of a product, down-projected.
 pub(super) struct LowRankTerm<'a> {
     update: RowUpdate<'a>,
-    /// `scale · x · Aᵀ`, `(rows of the update, padded rank)`.
-    projected: &'a [f32],
+    /// `scale · x · Aᵀ`, `(rows of the update, panels of A)`.
+    projected: &'a [[f32; LANES]],
 }
 
 /// Columns of a task of [`down_project`].
 const CHUNK_COLUMNS: usize = 1024;
 
 /// Rows of a task of [`down_project`].
-const CHUNK_ROWS: usize = 24;
+const CHUNK_ROWS: usize = 48;
 
-/// Columns that are summed in one chain; their sums are then added in ascending order. A widened panel of them stays in L1.
-const CHAIN_COLUMNS: usize = 64;
-
-/// Maximum number of rows that are multiplied by a panel at a time.
-pub(super) const TILE_ROWS: usize = 12;
+/// Columns that are summed in one chain, whose sums are then added in ascending order. A widened panel of them stays in L1.
+const CHAIN_COLUMNS: usize = 256;
 
 thread_local! {
     /// A widened part of a panel.
@@ -187,7 +179,7 @@ pub(super) fn down_project<'a>(
     x: &[f32],
     columns: usize,
     products: &[Product<'a>],
-    buffer: &'a mut Vec<f32>,
+    buffer: &'a mut Vec<[f32; LANES]>,
 ) -> Vec<Vec<LowRankTerm<'a>>> {
     let updates: Vec<RowUpdate<'a>> = products.iter().flat_map(|p| p.updates).copied().collect();
     if updates.is_empty() {
@@ -198,8 +190,8 @@ pub(super) fn down_project<'a>(
     }
     // Each update has one copy of its rows for each chunk of columns; the copies are added at the end.
     let chunks = columns.div_ceil(CHUNK_COLUMNS);
-    let sizes = updates.iter().map(|update| update.rows.len() * update.low_rank.padded_rank());
-    buffer.resize(sizes.clone().sum::<usize>() * chunks, 0.0);
+    let sizes = updates.iter().map(|update| update.rows.len() * update.low_rank.a.panels());
+    buffer.resize(sizes.clone().sum::<usize>() * chunks, [0.0; LANES]);
     let mut tasks = Vec::new();
     let mut rest = buffer.as_mut_slice();
     let mut outputs = Vec::with_capacity(updates.len());
@@ -216,20 +208,21 @@ pub(super) fn down_project<'a>(
         let (index, chunk, first_row) = tasks[task];
         let RowUpdate { low_rank, rows } = updates[index];
         let end_row = rows.len().min(first_row + CHUNK_ROWS);
-        let width = low_rank.padded_rank();
+        let width = low_rank.a.panels();
         let start = (chunk * rows.len() + first_row) * width;
         // SAFETY: each task has its own rows of its own copy, and `run` passes each index to one thread, once.
         let out = unsafe { shared[index].slice(start, (end_row - first_row) * width) };
         let chunk = chunk * CHUNK_COLUMNS..columns.min((chunk + 1) * CHUNK_COLUMNS);
-        down_project_chunk(kernels.cpu(), low_rank, x, &rows[first_row..end_row], chunk, out);
+        down_project_chunk(kernels.cpu(), &low_rank.a, x, &rows[first_row..end_row], chunk, out);
     });
     drop(shared);
     let mut terms = updates.iter().zip(outputs).map(|(update, output)| {
         let (projected, others) = output.split_at_mut(output.len() / chunks);
-        for other in others.chunks_exact(projected.len().max(1)) {
-            projected.iter_mut().zip(other).for_each(|(sum, x)| *sum += x);
+        for chunk in others.chunks_exact(projected.len().max(1)) {
+            let chunk = chunk.as_flattened();
+            projected.as_flattened_mut().iter_mut().zip(chunk).for_each(|(sum, x)| *sum += x);
         }
-        projected.iter_mut().for_each(|x| *x *= update.low_rank.scale);
+        projected.as_flattened_mut().iter_mut().for_each(|x| *x *= update.low_rank.scale);
         LowRankTerm { update: *update, projected }
     });
     products.iter().map(|product| terms.by_ref().take(product.updates.len()).collect()).collect()
@@ -248,36 +241,24 @@ fn check(update: &RowUpdate<'_>, product: &Product<'_>, m: usize) {
     );
 }
 
-/// Computes `x · Aᵀ` for some rows and columns of `x`; `out` is `(rows, padded rank)`.
+/// Computes `x · Aᵀ` for some rows and columns of `x`; `out` is `(rows, panels of A)`.
 fn down_project_chunk(
     cpu: CpuFeatures,
-    low_rank: &LowRank,
+    a: &FloatPanels,
     x: &[f32],
     rows: &[u32],
     columns: Range<usize>,
-    out: &mut [f32],
+    out: &mut [[f32; LANES]],
 ) {
-    let a = &low_rank.a;
-    let width = low_rank.padded_rank();
-    out.fill(0.0);
+    let panels = a.panels();
+    out.fill([0.0; LANES]);
     PANEL.with_borrow_mut(|buffer| {
         for first in columns.clone().step_by(CHAIN_COLUMNS) {
             let end = columns.end.min(first + CHAIN_COLUMNS);
-            for panel in 0..a.panels() {
+            for panel in 0..panels {
                 let weights = a.widen(cpu, panel, first..end, buffer);
-                for (rows, out) in rows.chunks(TILE_ROWS).zip(out.chunks_mut(TILE_ROWS * width)) {
-                    let mut sums = [[0.0; LANES]; TILE_ROWS];
-                    let mut tile: [&[f32]; TILE_ROWS] = [&[]; TILE_ROWS];
-                    for (x_row, &row) in tile.iter_mut().zip(rows) {
-                        let start = row as usize * a.columns;
-                        *x_row = &x[start + first..start + end];
-                    }
-                    dot_rows(cpu, weights, &tile[..rows.len()], &mut sums);
-                    for (out, sums) in out.chunks_exact_mut(width).zip(&sums) {
-                        let out = &mut out[panel * LANES..][..LANES];
-                        out.iter_mut().zip(sums).for_each(|(out, sum)| *out += sum);
-                    }
-                }
+                let x_start = |i: usize| rows[i] as usize * a.columns + first;
+                add_products(cpu, weights, rows.len(), x, x_start, out, |i| i * panels + panel);
             }
         }
     });
@@ -294,42 +275,43 @@ impl LowRankTerm<'_> {
         sums: &mut [[f32; LANES]],
     ) {
         let RowUpdate { low_rank, rows } = self.update;
-        let (width, rank) = (low_rank.padded_rank(), low_rank.rank());
-        let from = rows.partition_point(|&row| (row as usize) < first_row);
-        let rows = &rows[from..];
-        let rows = &rows[..rows.partition_point(|&row| (row as usize) < first_row + count)];
-        let projected = &self.projected[from * width..][..rows.len() * width];
+        let start = rows.partition_point(|&row| (row as usize) < first_row);
+        let end = rows.partition_point(|&row| (row as usize) < first_row + count);
+        let (rows, width) = (&rows[start..end], low_rank.a.panels() * LANES);
+        let x = self.projected.as_flattened();
         PANEL.with_borrow_mut(|buffer| {
             for (panel, sums) in panels.zip(sums.chunks_exact_mut(count)) {
-                let weights = low_rank.b.widen(cpu, panel, 0..rank, buffer);
-                for (rows, x) in rows.chunks(TILE_ROWS).zip(projected.chunks(TILE_ROWS * width)) {
-                    let mut products = [[0.0; LANES]; TILE_ROWS];
-                    let mut tile: [&[f32]; TILE_ROWS] = [&[]; TILE_ROWS];
-                    tile.iter_mut().zip(x.chunks_exact(width)).for_each(|(row, x)| *row = &x[..rank]);
-                    dot_rows(cpu, weights, &tile[..rows.len()], &mut products);
-                    for (&row, products) in rows.iter().zip(&products) {
-                        let sums = &mut sums[row as usize - first_row];
-                        sums.iter_mut().zip(products).for_each(|(sum, product)| *sum += product);
-                    }
-                }
+                let weights = low_rank.b.widen(cpu, panel, 0..low_rank.rank(), buffer);
+                let x_start = |i: usize| (start + i) * width;
+                add_products(cpu, weights, rows.len(), x, x_start, sums, |i| rows[i] as usize - first_row);
             }
         });
     }
 }
 
-/// Multiplies a panel of float weights, `(columns, 16)`, by at most [`TILE_ROWS`] rows of `columns` values. The columns are
-/// summed in ascending order, with fused multiply-add.
-fn dot_rows(cpu: CpuFeatures, weights: &[[f32; LANES]], x: &[&[f32]], sums: &mut [[f32; LANES]; TILE_ROWS]) {
-    assert!(x.len() <= TILE_ROWS && x.iter().all(|x| x.len() == weights.len()), "rows of a tile");
+/// Multiplies `rows` rows of activations by a panel of float weights, `(columns, 16)`, and adds the products to `sums`. Row
+/// `i` begins at `x[x_start(i)]`, and its sums are `sums[sums_index(i)]`. The columns are summed from zero in ascending order,
+/// with fused multiply-add.
+fn add_products(
+    cpu: CpuFeatures,
+    weights: &[[f32; LANES]],
+    rows: usize,
+    x: &[f32],
+    x_start: impl Fn(usize) -> usize,
+    sums: &mut [[f32; LANES]],
+    sums_index: impl Fn(usize) -> usize,
+) {
     match cpu.instruction_set() {
         #[cfg(target_arch = "x86_64")]
-        // SAFETY: `cpu` is the proof that this machine has these features; the lengths are checked above.
-        InstructionSet::Avx2 => unsafe { x86_64::low_rank::dot_rows_avx2(weights, x, sums) },
+        // SAFETY: `cpu` is the proof that this machine has these features.
+        InstructionSet::Avx2 => unsafe {
+            x86_64::low_rank::add_products_avx2(weights, rows, x, x_start, sums, sums_index);
+        },
         #[cfg(target_arch = "x86_64")]
         // SAFETY: as above.
         InstructionSet::Avx512 | InstructionSet::Amx => unsafe {
-            x86_64::low_rank::dot_rows_avx512(weights, x, sums)
+            x86_64::low_rank::add_products_avx512(weights, rows, x, x_start, sums, sums_index);
         },
-        _ => portable::dot_rows(weights, x, sums),
+        _ => portable::add_products(weights, rows, x, x_start, sums, sums_index),
     }
 }

@@ -85,7 +85,7 @@ pub(super) struct GemmScratch {
     activations_2x32: Vec<Activations2x32>,
     activations_f32: Vec<ActivationsF32>,
     /// The activations after the first matrix of each low-rank update.
-    projected: Vec<f32>,
+    projected: Vec<[f32; LANES]>,
 }
 
 /// [`GemmScratch`] behind a lock; a second concurrent caller allocates its own.

@@ -127,14 +127,22 @@ pub(super) fn float<T: FloatValue>(
     }
 }
 
-/// Multiplies a panel of widened weights, `(columns, 16)`, by rows of `columns` values; see `low_rank::dot_rows`.
-pub(super) fn dot_rows(weights: &[[f32; LANES]], x: &[&[f32]], sums: &mut [[f32; LANES]]) {
-    for (x, sums) in x.iter().zip(sums) {
-        *sums = [0.0; LANES];
-        for (x, weights) in x.iter().zip(weights) {
+/// Multiplies rows by a panel of widened weights, `(columns, 16)`; see `low_rank::add_products`.
+pub(super) fn add_products(
+    weights: &[[f32; LANES]],
+    rows: usize,
+    x: &[f32],
+    x_start: impl Fn(usize) -> usize,
+    sums: &mut [[f32; LANES]],
+    sums_index: impl Fn(usize) -> usize,
+) {
+    for i in 0..rows {
+        let mut products = [0.0f32; LANES];
+        for (x, weights) in x[x_start(i)..].iter().zip(weights) {
             for lane in 0..LANES {
-                sums[lane] = weights[lane].mul_add(*x, sums[lane]);
+                products[lane] = weights[lane].mul_add(*x, products[lane]);
             }
         }
+        sums[sums_index(i)].iter_mut().zip(products).for_each(|(sum, product)| *sum += product);
     }
 }
