@@ -215,6 +215,19 @@ fn engine_with_adapters(config: EngineConfig) -> (Engine, [Option<AdapterId>; 3]
     (Engine::start(model, config).unwrap(), adapters)
 }
 
+/// Collects the tokens of a generation with their log-probabilities.
+async fn collect_scored(mut generation: Generation) -> Vec<(u32, f32)> {
+    let mut tokens = Vec::new();
+    while let Some(event) = generation.next().await {
+        match event {
+            GenerationEvent::Token { id, log_probability } => tokens.push((id, log_probability)),
+            GenerationEvent::Failed(reason) => panic!("{reason}"),
+            _ => {}
+        }
+    }
+    tokens
+}
+
 #[tokio::test]
 async fn sequences_with_different_adapters_share_steps_but_not_the_prefix_cache() {
     let tokens: Vec<u32> = (0..3 * KV_BLOCK_TOKENS as u32 + 3).map(|i| i * 7 % 64).collect();
@@ -223,7 +236,7 @@ async fn sequences_with_different_adapters_share_steps_but_not_the_prefix_cache(
     let mut alone = Vec::new();
     for adapter in adapters {
         let (engine, _) = engine_with_adapters(EngineConfig { max_sequences: 1, ..EngineConfig::default() });
-        alone.push(collect(engine.submit(with(adapter)).await.unwrap()).await);
+        alone.push(collect_scored(engine.submit(with(adapter)).await.unwrap()).await);
     }
     assert!(alone[0] != alone[1] && alone[1] != alone[2] && alone[0] != alone[2], "{alone:?}");
     for round in 0..2 {
@@ -234,7 +247,7 @@ async fn sequences_with_different_adapters_share_steps_but_not_the_prefix_cache(
         let mut counts = Vec::new();
         for (index, mut generation) in together.into_iter().enumerate() {
             counts.push(cached(&mut generation).await);
-            assert_eq!(collect(generation).await, alone[index % 3], "round {round}, sequence {index}");
+            assert_eq!(collect_scored(generation).await, alone[index % 3], "round {round}, sequence {index}");
         }
         // The second sequence with the same adapter uses the prefix of the first one, or waits for it.
         let first = if round == 0 { 0 } else { 3 * KV_BLOCK_TOKENS };
@@ -249,14 +262,8 @@ async fn adapters_apply_to_scoring_and_unknown_ones_are_rejected() {
     let with = |adapter| Prompt { adapter, ..prompt(vec![1, 2, 3], 4) };
     let mut scores = Vec::new();
     for adapter in adapters {
-        let mut generation = engine.score(with(adapter), vec![5, 6, 7]).await.unwrap();
-        let mut sum = 0.0;
-        while let Some(event) = generation.next().await {
-            if let GenerationEvent::Token { log_probability, .. } = event {
-                sum += log_probability;
-            }
-        }
-        scores.push(sum);
+        let generation = engine.score(with(adapter), vec![5, 6, 7]).await.unwrap();
+        scores.push(collect_scored(generation).await);
     }
     assert!(scores[0] != scores[1] && scores[1] != scores[2], "{scores:?}");
     let bare = self::engine(EngineConfig::default());
