@@ -168,7 +168,7 @@ fn drop_number(text: &str, start: usize, end: usize) -> String {
         }
     }
     let mut to = end;
-    let behind = [
+    let suffixes = [
         " hundred",
         " thousand",
         " million",
@@ -189,7 +189,7 @@ fn drop_number(text: &str, start: usize, end: usize) -> String {
         "nd",
         "rd",
     ];
-    while let Some(word) = behind.iter().find(|word| text[to..].starts_with(**word)) {
+    while let Some(word) = suffixes.iter().find(|word| text[to..].starts_with(**word)) {
         to += word.trim_end().len();
     }
     format!("{}{}", &text[..from], &text[to..])

@@ -134,6 +134,7 @@ pub(in crate::fidelity) fn invented_names(source: &str, allowed: &[&str], output
         return Vec::new();
     }
     let sounds = SourceSounds::of(source);
+    // The text in which names are searched literally.
     let mut literal = source.to_lowercase();
     for rendering in allowed {
         literal.push(' ');
@@ -211,7 +212,7 @@ fn check_run(
             || NOT_NAMES.contains(&lower.as_str())
             || is_common(&lower)
         {
-            // The word proves nothing either way.
+            // The word is neutral.
         } else if sounds.explain(&lower) || derives_from_known(word.text, source) {
             explained = true;
         } else if is_proper(word.text) {

@@ -3,7 +3,7 @@
 //! Names are related by pinyin (林伯强, Lin Boqiang), which is exact, or by transcription (马克龙, Macron), which roughly
 //! preserves the consonants and uses only a few hundred characters. Used by `invented` and `renderings`.
 
-use std::{collections::HashSet, sync::LazyLock};
+use std::{collections::HashSet, ops::Range, sync::LazyLock};
 
 use pinyin::ToPinyinMulti;
 
@@ -188,7 +188,7 @@ impl<'t> TranscribedNames<'t> {
             return None;
         }
         let most = max_distance(&name);
-        let mut matches: Vec<(f32, std::ops::Range<usize>)> = Vec::new();
+        let mut matches: Vec<(f32, Range<usize>)> = Vec::new();
         for TranscribedRun { chars, end } in &self.stretches {
             for first in 0..chars.len() {
                 for last in first + 1..chars.len().min(first + MAX_NAME_CHARS) {
@@ -203,19 +203,19 @@ impl<'t> TranscribedNames<'t> {
             }
         }
         // Of equally close matches, the longest is best, because it includes the characters of vowels.
-        let nearest = |a: &(f32, std::ops::Range<usize>), b: &(f32, std::ops::Range<usize>)| {
+        let nearest = |a: &(f32, Range<usize>), b: &(f32, Range<usize>)| {
             a.0.total_cmp(&b.0).then(b.1.len().cmp(&a.1.len()))
         };
         matches.sort_by(nearest);
         let (_, best) = matches.first()?;
         let name = &self.text[best.clone()];
-        let is_other = |place: &std::ops::Range<usize>| {
-            let other = &self.text[place.clone()];
+        let is_other = |span: &Range<usize>| {
+            let other = &self.text[span.clone()];
             !name.contains(other)
                 && !other.contains(name)
-                && (place.end <= best.start || place.start >= best.end)
+                && (span.end <= best.start || span.start >= best.end)
         };
-        matches.iter().all(|(_, place)| !is_other(place)).then_some(name)
+        matches.iter().all(|(_, span)| !is_other(span)).then_some(name)
     }
 }
 
