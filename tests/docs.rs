@@ -20,7 +20,7 @@ use std::{
 
 use markdown::{ROOT, columns, page, pages};
 use serde_json::Value;
-use support::{keys, program::Running, scripted, serving::Server, tiny_gguf};
+use support::{keys, program::ServerProcess, scripted, serving::Server, tiny_gguf};
 use yizhai::{catalog::Manifest, pb, server::Tokens};
 
 /// The beginnings of commands that cannot run in this test, and why.
@@ -49,7 +49,7 @@ const CANNOT_RUN: &[(&str, &str)] = &[
 ];
 
 /// Flags in the documentation that belong to other programs.
-const OTHER_FLAGS: [&str; 15] = [
+const OTHER_FLAGS: [&str; 16] = [
     "--release",
     "--features",
     "--link",
@@ -65,6 +65,7 @@ const OTHER_FLAGS: [&str; 15] = [
     "--locked",
     "--path",
     "--help",
+    "--version",
 ];
 
 /// Longest README and ARCHITECTURE, in lines of at most [`MAX_COLUMNS`].
@@ -86,7 +87,7 @@ fn newsroom() -> tempfile::TempDir {
     write("articles.jsonl", "{\"id\": 1, \"text\": \"火箭。\"}\n");
     write("terms.tsv", "蓝箭航天\tLandSpace|Land Space\n");
     write("yizhai.toml", "[limits]\nmax_requests = 32\n");
-    let keys = keys::write_keys(folder.path(), &keys::Authority::new(), None);
+    let keys = keys::write_tls_files(folder.path(), &keys::CertificateAuthority::new(), None);
     std::fs::rename(keys.certificate, folder.path().join("tls.crt")).unwrap();
     std::fs::rename(keys.key, folder.path().join("tls.key")).unwrap();
     std::os::unix::fs::symlink(tiny_gguf::path(), folder.path().join("my-model.gguf")).unwrap();
@@ -109,6 +110,7 @@ fn shell(command: &str, folder: &Path) -> Command {
         .env("PATH", std::env::join_paths(paths).unwrap())
         .env("HOME", folder)
         .env("YIZHAI_MODEL", tiny_gguf::path())
+        .env("YIZHAI_MAX_ATTEMPTS", "1") // keeps the test fast
         .env("YIZHAI_CACHE_DIR", folder.join("cache"))
         .env("HF_HUB_OFFLINE", "1")
         .env("PIP_NO_INDEX", "1");
@@ -145,7 +147,7 @@ fn localized(command: &str, server: &str) -> String {
 }
 
 fn run_commands(names: &[&str]) {
-    let server = Running::start(&[]);
+    let server = ServerProcess::start(&[]);
     for name in names {
         let newsroom = newsroom();
         for command in page(name).commands() {
@@ -154,7 +156,7 @@ fn run_commands(names: &[&str]) {
             }
             if command.starts_with("yizhai serve") && !command.contains("--print-config") {
                 let command = format!("exec {}", localized(&command, "127.0.0.1:0"));
-                drop(Running::of(&mut shell(&command, newsroom.path())));
+                drop(ServerProcess::spawn(&mut shell(&command, newsroom.path())));
                 continue;
             }
             let output = run(&localized(&command, &server.address), newsroom.path());
@@ -346,7 +348,9 @@ fn every_setting_is_documented_with_its_default() {
 
 #[tokio::test]
 async fn every_metric_is_documented() {
-    let server = Server::start(scripted::pipeline(scripted::obedient())).await;
+    let server = Server::start(scripted::pipeline(scripted::faithful_script())).await;
+    // The engine's metrics are exported once the server runs.
+    server.raw_client().await.list_models(pb::ListModelsRequest::default()).await.unwrap();
     let text = server.metrics.text();
     let exported: BTreeSet<(String, String)> = text
         .lines()
@@ -396,12 +400,14 @@ fn the_jsonl_vocabulary_is_what_the_reader_accepts() {
         names.extend(row[0].split(", ").map(|name| name.trim_matches('`').to_owned()));
     }
     for name in &names {
+        let body = r#""paragraphs": ["卫星入轨。"]"#;
         let record = match name.as_str() {
-            "text" => r#"{"text": "卫星入轨。"}"#.to_owned(),
-            "lines" | "paragraphs" | "content" => format!(r#"{{"{name}": ["卫星入轨。"]}}"#),
-            "sections" => r#"{"sections": [{"heading": "题", "paragraphs": ["卫星入轨。"]}]}"#.to_owned(),
-            "captions" => r#"{"captions": ["图为卫星。"], "paragraphs": ["卫星入轨。"]}"#.to_owned(),
-            _ => format!(r#"{{"{name}": "甲", "paragraphs": ["卫星入轨。"]}}"#),
+            "text" | "content" | "body" => format!(r#"{{"{name}": "卫星入轨。"}}"#),
+            "lines" | "paragraphs" => format!(r#"{{"{name}": ["卫星入轨。"]}}"#),
+            "sections" | "articles" => format!(r#"{{"{name}": [{{{body}}}]}}"#),
+            "captions" => format!(r#"{{"{name}": ["图为卫星。"], {body}}}"#),
+            "continued" => format!(r#"{{"{name}": true, {body}}}"#),
+            _ => format!(r#"{{"{name}": "甲", {body}}}"#),
         };
         assert!(read(&record), "{record}");
     }
