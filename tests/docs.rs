@@ -110,7 +110,9 @@ fn shell(command: &str, folder: &Path) -> Command {
         .env("PATH", std::env::join_paths(paths).unwrap())
         .env("HOME", folder)
         .env("YIZHAI_MODEL", tiny_gguf::path())
-        .env("YIZHAI_MAX_ATTEMPTS", "1") // keeps the test fast
+        // The tests run beside each other, and a repair of random text never succeeds.
+        .env("YIZHAI_THREADS", "1")
+        .env("YIZHAI_MAX_ATTEMPTS", "1")
         .env("YIZHAI_CACHE_DIR", folder.join("cache"))
         .env("HF_HUB_OFFLINE", "1")
         .env("PIP_NO_INDEX", "1");
@@ -147,7 +149,7 @@ fn localized(command: &str, server: &str) -> String {
 }
 
 fn run_commands(names: &[&str]) {
-    let server = ServerProcess::start(&[]);
+    let server = ServerProcess::start(&["--threads", "1"]);
     for name in names {
         let newsroom = newsroom();
         for command in page(name).commands() {
