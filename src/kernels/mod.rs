@@ -1,5 +1,5 @@
-//! CPU kernels of the models: quantized matrix products, attention over a KV store, and row operations (RMSNorm, RoPE,
-//! SwiGLU, GeGLU). They select the instruction set **at run time**, so a plain `cargo build --release` is fast.
+//! CPU kernels of the models: quantized matrix products with low-rank updates (LoRA), attention over a KV store, and row
+//! operations (RMSNorm, RoPE, SwiGLU, GeGLU). They select the instruction set **at run time**, so a plain `cargo build --release` is fast.
 //!
 //! `model` calls them with plain slices. They know neither candle nor the engine, have no global state, never read the
 //! environment and never print. A [`Kernels`] value holds the instruction set ([`CpuFeatures`], a proof that this machine
@@ -15,7 +15,8 @@
 //! * **The result for a row depends only on that row**: not on the other rows of the batch, nor on the number of threads.
 //!   Therefore a sequence gets the same greedy tokens alone and in a batch.
 //! * **Quantized products are the same on every instruction set**: the sums are integers, and the few f32 operations that
-//!   follow are performed in a fixed order without fused multiply-add. `portable` is the reference.
+//!   follow are performed in a fixed order without fused multiply-add. `portable` is the reference. The same holds for
+//!   low-rank updates, whose order is fixed with fused multiply-add.
 //!
 //! All unsafe code of the crate is in this module, except for launches on a GPU and the memory map of a model file.
 

@@ -1,5 +1,5 @@
 //! Low-rank updates (LoRA) of weight matrices: `out[r] += scale · (x[r] · Aᵀ) · Bᵀ` for some rows of a product. `gemm` calls
-//! [`down_project`] before the product and [`LowRankTerms::add`] while the sums of a group of panels are in its cache, so an
+//! [`down_project`] before the product and [`LowRankTerm::add`] while the sums of a group of panels are in its cache, so an
 //! update costs no additional pass over the output.
 //!
 //! All sums are f32 with fused multiply-add in a fixed order, so the result for a row is the same in every batch, on every
@@ -278,6 +278,9 @@ impl LowRankTerm<'_> {
         let start = rows.partition_point(|&row| (row as usize) < first_row);
         let end = rows.partition_point(|&row| (row as usize) < first_row + count);
         let (rows, width) = (&rows[start..end], low_rank.a.panels() * LANES);
+        if rows.is_empty() {
+            return;
+        }
         let x = self.projected.as_flattened();
         PANEL.with_borrow_mut(|buffer| {
             for (panel, sums) in panels.zip(sums.chunks_exact_mut(count)) {
