@@ -6,11 +6,11 @@
 #![cfg(unix)]
 #![allow(clippy::unwrap_used)]
 
-mod support;
 #[path = "docs/markdown.rs"]
 mod markdown;
 #[path = "docs/schema.rs"]
 mod schema;
+mod support;
 
 use std::{
     collections::BTreeSet,
@@ -42,7 +42,10 @@ const CANNOT_RUN: &[(&str, &str)] = &[
     ("node examples/node/digest.mjs", "needs packages from npm; .ci/run runs the example"),
     ("grpcurl", "grpcurl may not be installed; .ci/run runs it where it is"),
     ("openssl", "openssl may not be installed; the test makes its certificates itself"),
-    ("yizhai models pull", "downloads a model; tests/catalog.rs pulls from a local server, .ci/run a real one"),
+    (
+        "yizhai models pull",
+        "downloads a model; tests/catalog.rs pulls from a local server, .ci/run a real one",
+    ),
     ("yizhai models verify", "needs a downloaded model; .ci/run does it"),
     ("yizhai models path", "needs a downloaded model; tests/catalog.rs tests it"),
     ("yizhai digest page.txt --format jsonl | jq", "jq may not be installed"),
@@ -230,7 +233,10 @@ fn every_file_and_flag_that_the_documentation_names_exists() {
             let is_variable = word.starts_with("YIZHAI_") && word.len() > "YIZHAI_".len();
             let is_known = match (is_flag, is_variable) {
                 (true, _) => help.contains(word) || OTHER_FLAGS.contains(&word),
-                (_, true) => help.contains(word) || matches!(word, "YIZHAI_CACHE_DIR" | "YIZHAI_MODEL_PATH" | "YIZHAI_LOAD_SECONDS"),
+                (_, true) => {
+                    help.contains(word)
+                        || matches!(word, "YIZHAI_CACHE_DIR" | "YIZHAI_MODEL_PATH" | "YIZHAI_LOAD_SECONDS")
+                }
                 _ => true,
             };
             assert!(is_known, "{}: there is no {word}", page.name);
@@ -246,11 +252,13 @@ fn every_link_leads_somewhere() {
         for link in page.links.iter().filter(|link| !link.contains("://") && !link.starts_with("mailto:")) {
             let (path, anchor) = link.split_once('#').unwrap_or((link, ""));
             let path = if path.is_empty() { Path::new(ROOT).join(&page.name) } else { folder.join(path) };
-            let path: PathBuf = path.canonicalize().unwrap_or_else(|_| panic!("{}: {link} does not exist", page.name));
+            let path: PathBuf =
+                path.canonicalize().unwrap_or_else(|_| panic!("{}: {link} does not exist", page.name));
             if anchor.is_empty() {
                 continue;
             }
-            let target = all.iter().find(|other| Path::new(ROOT).join(&other.name).canonicalize().unwrap() == path);
+            let target =
+                all.iter().find(|other| Path::new(ROOT).join(&other.name).canonicalize().unwrap() == path);
             let target = target.unwrap_or_else(|| panic!("{}: {link} is not a Markdown file", page.name));
             assert!(
                 target.anchors.iter().any(|known| known == anchor),
@@ -284,7 +292,11 @@ fn readme_and_architecture_stay_short() {
         assert!(lines.len() <= MAX_LINES, "{name} has {} lines; the limit is {MAX_LINES}", lines.len());
         for (number, line) in lines.iter().enumerate() {
             let width = columns(line);
-            assert!(width <= MAX_COLUMNS, "{name}:{}: {width} columns; the limit is {MAX_COLUMNS}", number + 1);
+            assert!(
+                width <= MAX_COLUMNS,
+                "{name}:{}: {width} columns; the limit is {MAX_COLUMNS}",
+                number + 1
+            );
         }
     }
 }
@@ -322,7 +334,8 @@ fn encoder_decoder_runs_with(about: &str, folder: &Path) {
 #[test]
 fn every_setting_is_documented_with_its_default() {
     let folder = newsroom();
-    let printed = shell("yizhai serve --print-config", folder.path()).env_remove("YIZHAI_MODEL").output().unwrap();
+    let printed =
+        shell("yizhai serve --print-config", folder.path()).env_remove("YIZHAI_MODEL").output().unwrap();
     let page = page("docs/configuration.md");
     let mut table = String::new();
     let mut documented: Vec<Vec<String>> = Vec::new();
@@ -342,7 +355,10 @@ fn every_setting_is_documented_with_its_default() {
         let default = row[1].trim_matches('`');
         match value {
             Some(value) => assert_eq!(default, value, "{table} `{key}`"),
-            None => assert!(!row[1].starts_with('`') && default.parse::<f64>().is_err(), "{table} `{key}` has no default"),
+            None => assert!(
+                !row[1].starts_with('`') && default.parse::<f64>().is_err(),
+                "{table} `{key}` has no default"
+            ),
         }
     }
     assert!(documented.is_empty(), "{table} has no {documented:?}");
@@ -431,7 +447,8 @@ fn json_output_matches_the_schema() {
     for block in page("docs/cli.md").blocks("json digest") {
         check("digest", &values(block.text.as_bytes()));
     }
-    std::fs::copy(Path::new(ROOT).join("tests/data/people-daily-2025-12-06.txt"), here.join("daily.txt")).unwrap();
+    std::fs::copy(Path::new(ROOT).join("tests/data/people-daily-2025-12-06.txt"), here.join("daily.txt"))
+        .unwrap();
     check("digest", &json("yizhai digest page.txt --format json", here));
     check("section_line", &json("yizhai digest page.txt --format jsonl", here));
     check("digest", &json("yizhai digest articles.jsonl --format jsonl", here));
@@ -468,7 +485,10 @@ fn python_and_javascript_in_the_documentation_run_or_compile() {
             std::fs::write(&file, &block.text).unwrap();
             match block.info.as_str() {
                 "python run" => drop(run("python3 block", folder.path())),
-                "python" => drop(run("python3 -c 'compile(open(\"block\").read(), \"block\", \"exec\")'", folder.path())),
+                "python" => drop(run(
+                    "python3 -c 'compile(open(\"block\").read(), \"block\", \"exec\")'",
+                    folder.path(),
+                )),
                 "js run" if has_node => drop(run("node --input-type=module < block", folder.path())),
                 _ => {}
             }

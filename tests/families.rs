@@ -1,6 +1,6 @@
 //! Compares every family of decoders, with and without adapters, with PyTorch's transformers, on tiny random models and
 //! adapters that `tests/reference/tiny_models.py` wrote as GGUF files together with the logits of transformers.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 use std::{
     collections::BTreeMap,

@@ -79,7 +79,8 @@ fn check(root: &Value, schema: &Value, value: &Value, at: &str) -> Result<(), St
             "additionalProperties" => {
                 assert_eq!(rule, &Value::Bool(false), "only `false` is supported");
                 let known = schema.get("properties").and_then(Value::as_object);
-                let is_known = |name: &String| known.is_some_and(|known: &Map<_, _>| known.contains_key(name));
+                let is_known =
+                    |name: &String| known.is_some_and(|known: &Map<_, _>| known.contains_key(name));
                 let unknown = value.as_object().and_then(|object| object.keys().find(|name| !is_known(name)));
                 if let Some(unknown) = unknown {
                     return fail(format!("`{unknown}` is not in the schema"));

@@ -349,8 +349,8 @@ mod tests {
             alignment(Term, (source, "第3代"), (english, "third-generation")),
         ];
         let outside = |end_byte| Some(pb::Span { start_byte: 1, end_byte });
-        alignments.push(pb::Alignment { source_span: outside(99), ..alignments[0].clone() });
-        alignments.push(pb::Alignment { output_span: outside(-1), ..alignments[0].clone() });
+        alignments.push(pb::Alignment { source_span: outside(99), ..alignments[0] });
+        alignments.push(pb::Alignment { output_span: outside(-1), ..alignments[0] });
         let paragraph = MarkedParagraph {
             id: "p",
             source,
