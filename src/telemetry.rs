@@ -1,6 +1,6 @@
 //! Logs to stderr, because stdout is for results, and optionally traces to an OpenTelemetry collector.
 //!
-//! `cli` calls [`init`] once; the server links its spans to those of its callers with [`adopt_remote_parent`].
+//! `cli` calls [`init`] once; the server links its spans to those of its callers with `adopt_remote_parent`.
 
 use anyhow::Context as _;
 use clap::ValueEnum;

@@ -62,7 +62,7 @@ fn an_unknown_id_gets_suggestions() {
 
 #[test]
 fn an_invalid_manifest_names_the_field() {
-    let good = manifest_text(b"some random_bytes", HUB, true);
+    let good = manifest_text(b"some weights", HUB, true);
     assert!(Manifest::parse("tiny-q4.toml", &good).is_ok());
     let wheels = "[[source]]\nkind = 'wheels'\npackage = 'p{n}'\nparts = 3\nversion = '1'\n\
                   member = 'm/*.bin'\npart_size_bytes = 5\n";
@@ -92,7 +92,7 @@ fn an_invalid_manifest_names_the_field() {
 
 #[test]
 fn a_catalog_has_one_default_and_unique_ids() {
-    let plain = manifest_text(b"some random_bytes", HUB, true);
+    let plain = manifest_text(b"some weights", HUB, true);
     let default = plain.replace("verified", "default = true\nverified");
     let error = |files: &[(&str, &str)]| Catalog::parse(files).expect_err("refused").to_string();
     assert!(error(&[("tiny-q4.toml", &plain)]).contains("default"));
