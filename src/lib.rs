@@ -13,6 +13,7 @@ pub mod engine;
 pub mod fidelity;
 pub mod glossary;
 pub mod kernels;
+pub mod lexicon;
 pub mod model;
 pub mod pipeline;
 pub mod server;

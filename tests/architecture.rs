@@ -13,6 +13,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("document", &[]),
     ("fidelity", &[]),
     ("glossary", &[]),
+    ("lexicon", &[]),
     ("tokenizer", &[]),
     ("kernels", &[]),
     ("task", &[]),
@@ -23,12 +24,15 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("model", &["task", "kernels"]),
     ("engine", &["model", "kernels"]),
     // Text in, checked text out.
-    ("pipeline", &["task", "document", "fidelity", "glossary", "tokenizer", "model", "engine"]),
+    ("pipeline", &["task", "document", "fidelity", "glossary", "lexicon", "tokenizer", "model", "engine"]),
     ("config", &["task", "model", "engine"]),
     // The wire. `lib` declares the modules and the generated messages, `pb`.
     ("lib", &[]),
     ("client", &["lib"]),
-    ("server", &["lib", "task", "document", "fidelity", "glossary", "telemetry", "engine", "pipeline"]),
+    (
+        "server",
+        &["lib", "task", "document", "fidelity", "glossary", "lexicon", "telemetry", "engine", "pipeline"],
+    ),
     // People.
     (
         "cli",

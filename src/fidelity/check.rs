@@ -5,7 +5,7 @@
 use std::ops::Range;
 
 use super::{
-    checks::{RequiredTerm, align_terms, chatter, coverage, repeated_phrase},
+    checks::{RequiredTerm, Requirement, align_terms, chatter, coverage, repeated_phrase},
     finding::FindingKind,
     han::first_han_run,
     names::{invented_names, latin_names_not_in},
@@ -38,16 +38,7 @@ pub fn check_translation(source: &str, terms: &[RequiredTerm<'_>], output: &str,
         verdict.add(kind, None, Some(span));
     }
     verdict.alignments.extend(align_terms(source, &terms, output));
-    for term in terms {
-        verdict.terms.expected += 1;
-        if term.is_rendered_in(output) {
-            verdict.terms.kept += 1;
-        } else {
-            let (source_term, target) = (term.source.to_owned(), term.target.to_owned());
-            let kind = FindingKind::TermMissing { source: source_term, target };
-            verdict.add(kind, span_of(source, term.source), None);
-        }
-    }
+    check_terms(&mut verdict, source, &terms, output);
     verdict
 }
 
@@ -138,6 +129,23 @@ fn check_numbers(verdict: &mut Verdict, source: &str, terms: &[&RequiredTerm<'_>
     }
 }
 
+/// Counts the required terms and names, and reports those that the output lacks.
+fn check_terms(verdict: &mut Verdict, source: &str, terms: &[&RequiredTerm<'_>], output: &str) {
+    for term in terms {
+        let is_kept = term.is_rendered_in(output);
+        let (text, target) = (term.source.to_owned(), term.target.to_owned());
+        let (counts, kind) = match term.requirement {
+            Requirement::Term => (&mut verdict.terms, FindingKind::TermMissing { source: text, target }),
+            Requirement::Name => (&mut verdict.names, FindingKind::NameMissing { source: text, target }),
+        };
+        counts.expected += 1;
+        counts.kept += usize::from(is_kept);
+        if !is_kept {
+            verdict.add(kind, span_of(source, term.source), None);
+        }
+    }
+}
+
 /// Returns `true` if an output contains its source word for word, apart from spaces and punctuation.
 fn is_copy(source: &str, output: &str) -> bool {
     const MIN_CHARS: usize = 40;
@@ -210,8 +218,9 @@ mod tests {
     #[test]
     fn reports_every_fault_of_a_translation_with_its_span() {
         let source = "蓝箭航天12月3日融资35亿元。";
-        let terms = [("蓝箭航天", "LandSpace"), ("朱雀三号", "Zhuque-3")]
-            .map(|(source, target)| RequiredTerm { source, target, accepted: &[] });
+        let terms = [("蓝箭航天", "LandSpace"), ("朱雀三号", "Zhuque-3")].map(|(source, target)| {
+            RequiredTerm { requirement: Requirement::Term, source, target, accepted: &[] }
+        });
         let good = check_translation(source, &terms, "LandSpace raised 3.5 billion yuan on Dec. 3.", true);
         assert_eq!(kinds(&good), []);
         assert_eq!((good.terms.expected, good.terms.kept, good.numbers.kept), (1, 1, 2));
@@ -237,7 +246,12 @@ mod tests {
     #[test]
     fn aligns_numbers_and_terms_with_their_counterparts() {
         let source = "嫦娥六号12月3日融资35亿元，嫦娥六号。";
-        let terms = [RequiredTerm { source: "嫦娥六号", target: "Chang’e-6", accepted: &[] }];
+        let terms = [RequiredTerm {
+            requirement: Requirement::Term,
+            source: "嫦娥六号",
+            target: "Chang’e-6",
+            accepted: &[],
+        }];
         let output = "Chang’e-6 raised 3.5 billion yuan on Dec. 3. Chang’e-6 did.";
         let aligned: Vec<_> = check_translation(source, &terms, output, true)
             .alignments

@@ -46,6 +46,13 @@ pub enum FindingKind {
         /// Its required rendering.
         target: String,
     },
+    /// A name of the source that the lexicon knows is not rendered.
+    NameMissing {
+        /// The Chinese name.
+        source: String,
+        /// Its English.
+        target: String,
+    },
     /// The output contains a number, date or amount that does not appear in the source.
     NumberNotInSource {
         /// The number, as the output writes it.
@@ -98,6 +105,9 @@ impl fmt::Display for FindingKind {
             }
             Self::TermMissing { source, target } => {
                 write!(f, "`{source}` should be translated as `{target}`")
+            }
+            Self::NameMissing { source, target } => {
+                write!(f, "the name `{source}` ({target}) is missing from the translation")
             }
             Self::NumberNotInSource { found } => {
                 write!(f, "the number `{found}` does not appear in the source")

@@ -19,7 +19,7 @@ pub mod numerals;
 mod verdict;
 
 pub use check::{check_summary, check_translation};
-pub use checks::RequiredTerm;
+pub use checks::{RequiredTerm, Requirement};
 pub use evidence::{sentences_like, supporting_sentences};
 pub use finding::{Finding, FindingKind};
 pub use names::Renderings;

@@ -18,6 +18,8 @@ pub struct Verdict {
     pub numbers: NumberCounts,
     /// The counts of required terms.
     pub terms: TermCounts,
+    /// The counts of names that the lexicon knows.
+    pub names: TermCounts,
 }
 
 /// A number or term of the source and its counterpart in the output.
@@ -65,7 +67,7 @@ impl NumberCounts {
     }
 }
 
-/// The required terms that an output has to contain.
+/// The required terms or names that an output has to contain.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct TermCounts {
     /// Required terms that appear in the source.
@@ -113,7 +115,7 @@ impl Verdict {
         Score {
             usable: !self.findings.iter().any(|finding| is_fatal(&finding.kind)),
             faults: Reverse(self.findings.iter().map(|finding| weight(&finding.kind)).sum()),
-            kept: self.numbers.kept + self.terms.kept,
+            kept: self.numbers.kept + self.terms.kept + self.names.kept,
         }
     }
 
@@ -133,6 +135,7 @@ impl Verdict {
         }));
         self.numbers = self.numbers.plus(next.numbers);
         self.terms = self.terms.plus(next.terms);
+        self.names = self.names.plus(next.names);
     }
 
     pub(super) fn add(

@@ -53,6 +53,8 @@ pub struct SectionDigest {
     pub prompt_version: String,
     /// SHA-256 of the glossary's terms; empty for an empty glossary.
     pub glossary_sha256: String,
+    /// SHA-256 of the lexicon; empty for an empty lexicon.
+    pub lexicon_sha256: String,
     /// Time and tokens.
     pub timings: Timings,
 }
@@ -186,6 +188,7 @@ impl Pipeline {
             models_used: self.models_used(job.tasks),
             prompt_version: self.prompt_version().to_owned(),
             glossary_sha256: job.glossary.sha256().to_owned(),
+            lexicon_sha256: job.lexicon.sha256().to_owned(),
             timings: Timings {
                 queue_time_ms: millis(arrived, started),
                 compute_time_ms: millis(started, Instant::now()),

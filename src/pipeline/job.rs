@@ -6,6 +6,7 @@ use crate::{
     document::Document,
     engine::{Priority, Sampling},
     glossary::Glossary,
+    lexicon::Lexicon,
     task::Tasks,
 };
 
@@ -25,6 +26,8 @@ pub struct Job {
     pub summary_max_chars: usize,
     /// The terms and the English required for them.
     pub glossary: Arc<Glossary>,
+    /// The names that are known; terms of the glossary take precedence.
+    pub lexicon: Arc<Lexicon>,
     /// Maximum attempts at one text, at least 1. Attempts after the first repair what the checks found.
     pub max_attempts: usize,
     /// The sampling parameters of the first attempt.
@@ -45,6 +48,7 @@ impl Job {
             tasks: Tasks::default(),
             summary_max_chars: DEFAULT_SUMMARY_CHARS,
             glossary: Glossary::builtin(),
+            lexicon: Lexicon::builtin(),
             max_attempts: DEFAULT_MAX_ATTEMPTS,
             sampling: Sampling::Greedy,
             priority: Priority::Interactive,

@@ -67,6 +67,14 @@ pub(in crate::cli) struct DigestArgs {
     #[arg(long = "glossary", value_name = "FILE|NAME")]
     pub(in crate::cli) glossaries: Vec<GlossaryRef>,
 
+    /// Lexicon of names: `builtin`, or `none` to translate names without it
+    ///
+    /// The English of names that the lexicon knows is written into the text before the model translates it, and required
+    /// of the translation. Terms of a glossary take precedence.
+    #[arg(long, env = "YIZHAI_LEXICON", default_value = "builtin", value_name = "NAME",
+          value_parser = ["builtin", "none"])]
+    pub(in crate::cli) lexicon: String,
+
     /// Maximum attempts at each chunk of text
     ///
     /// A chunk is repaired in further attempts while the checks report findings. 1 is the fastest and repairs nothing.

@@ -158,6 +158,7 @@ fn section_fields(article: &pb::Article, digest: &pb::SectionDigest) -> Map<Stri
             "findings": verdict.findings.iter().map(finding_value).collect::<Vec<_>>(),
             "numbers": verdict.numbers.as_ref().map(tally_value),
             "terms": verdict.terms.as_ref().map(tally_value),
+            "names": verdict.names.as_ref().map(tally_value),
             "attempts": verdict.attempts,
         })),
         "provenance": digest.provenance.as_ref().map(|p| json!({
@@ -165,6 +166,7 @@ fn section_fields(article: &pb::Article, digest: &pb::SectionDigest) -> Map<Stri
             "weights_sha256": p.weights_sha256,
             "prompt_version": p.prompt_version,
             "glossary_sha256": p.glossary_sha256,
+            "lexicon_sha256": p.lexicon_sha256,
         })),
         "timings": digest.timings.as_ref().map(|t| json!({
             "queue_time_ms": t.queue_time_ms,

@@ -10,5 +10,5 @@ mod terms;
 pub(super) use chatter::chatter;
 pub(super) use coverage::coverage;
 pub(super) use loops::repeated_phrase;
-pub use terms::RequiredTerm;
 pub(super) use terms::align_terms;
+pub use terms::{RequiredTerm, Requirement};

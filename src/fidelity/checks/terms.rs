@@ -1,12 +1,23 @@
-//! Glossary terms whose rendering an output must contain.
+//! Glossary terms and names whose rendering an output must contain.
 
 use std::{cmp::Reverse, ops::Range};
 
 use crate::fidelity::verdict::{Alignment, AlignmentKind};
 
-/// A term of the source and its renderings, one of which the output must contain.
+/// What requires a rendering.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Requirement {
+    /// A glossary: the output must contain the rendering itself.
+    Term,
+    /// The lexicon: an inflected or shortened form will do, such as French for France.
+    Name,
+}
+
+/// A term or name of the source and its renderings, one of which the output must contain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RequiredTerm<'a> {
+    /// What requires it.
+    pub requirement: Requirement,
     /// The Chinese term.
     pub source: &'a str,
     /// The preferred rendering.
@@ -16,11 +27,15 @@ pub struct RequiredTerm<'a> {
 }
 
 impl RequiredTerm<'_> {
-    /// Returns `true` if `output` contains one of the renderings. Case, the kind of quotation marks, hyphens and a
-    /// leading `the` are ignored.
+    /// Returns `true` if `output` contains one of the renderings. Case, the kind of quotation marks, hyphens and a leading
+    /// `the` are ignored; of a name, an inflected form or most of its words are enough.
     pub(in crate::fidelity) fn is_rendered_in(&self, output: &str) -> bool {
         let output = normalized(output);
-        self.forms().map(normalized).any(|form| output.contains(form.strip_prefix("the ").unwrap_or(&form)))
+        self.forms().map(normalized).any(|form| {
+            let form = form.strip_prefix("the ").unwrap_or(&form);
+            output.contains(form)
+                || (self.requirement == Requirement::Name && is_paraphrased_in(form, &output))
+        })
     }
 
     /// Returns `true` if a span of the source lies within an occurrence of the term.
@@ -86,6 +101,18 @@ fn free_occurrences<'a>(
     free
 }
 
+/// Returns `true` if more than half of the longer words of a name occur in an output, each in any form.
+fn is_paraphrased_in(name: &str, output: &str) -> bool {
+    /// Words that share this many letters are forms of one word: France, French; Thailand, Thai.
+    const STEM_LETTERS: usize = 4;
+    let stem = |word: &str| word.chars().take(STEM_LETTERS).collect::<String>();
+    let stems: Vec<String> = name.split(' ').filter(|word| word.len() >= STEM_LETTERS).map(stem).collect();
+    let is_kept = |wanted: &&String| {
+        output.split(' ').any(|word| stem(word.trim_start_matches(['(', '"', '\''])) == **wanted)
+    };
+    2 * stems.iter().filter(is_kept).count() > stems.len()
+}
+
 fn occurrences<'a>(text: &'a str, part: &'a str) -> impl Iterator<Item = Range<usize>> + 'a {
     text.match_indices(part).map(|(start, part)| start..start + part.len())
 }
@@ -113,18 +140,36 @@ mod tests {
     #[test]
     fn ignores_case_quotation_marks_hyphens_and_the_article() {
         let accepted = ["WTO".to_owned()];
-        let term = |target| RequiredTerm { source: "世贸组织", target, accepted: &accepted };
+        let term = |target| RequiredTerm {
+            requirement: Requirement::Term,
+            source: "世贸组织",
+            target,
+            accepted: &accepted,
+        };
         assert!(term("the World Trade Organization").is_rendered_in("At World  trade organization talks"));
         assert!(term("the World Trade Organization").is_rendered_in("WTO talks"));
         assert!(!term("the World Trade Organization").is_rendered_in("World Trade talks"));
-        let term = |target| RequiredTerm { source: "", target, accepted: &[] };
+        let term =
+            |target| RequiredTerm { requirement: Requirement::Term, source: "", target, accepted: &[] };
         assert!(term("People’s Daily").is_rendered_in("the People's Daily"));
         assert!(term("high-quality development").is_rendered_in("High quality development"));
     }
 
     #[test]
+    fn accepts_inflected_and_shortened_names() {
+        let name =
+            |target| RequiredTerm { requirement: Requirement::Name, source: "", target, accepted: &[] };
+        assert!(name("Thailand").is_rendered_in("the Thai government said"));
+        assert!(name("Chinese Academy of Sciences").is_rendered_in("The academy of sciences in Beijing"));
+        assert!(!name("Gansu").is_rendered_in("in Shanxi Province"));
+        assert!(!name("Xi'an").is_rendered_in("in Xining"));
+        assert!(!RequiredTerm { requirement: Requirement::Term, ..name("Thailand") }.is_rendered_in("Thai"));
+    }
+
+    #[test]
     fn aligns_the_longest_term_and_every_occurrence() {
-        let term = |source, target| RequiredTerm { source, target, accepted: &[] };
+        let term =
+            |source, target| RequiredTerm { requirement: Requirement::Term, source, target, accepted: &[] };
         let (long, short) = (term("第3代火箭", "third-generation rocket"), term("3代", "3 generations"));
         let (source, output) = ("第3代火箭，第3代火箭，3代", "third-generation rocket: 3 generations");
         let aligned: Vec<_> = align_terms(source, &[&short, &long], output)

@@ -5,7 +5,7 @@
 use std::ops::Range;
 
 use super::{
-    lexicon::{derives_from_known, is_common, is_proper, known_name},
+    known::{derives_from_known, is_common, is_proper, known_name},
     phonetics::SourceSounds,
 };
 use crate::fidelity::han::{contains_han, is_han};

@@ -5,7 +5,7 @@
 
 mod consonants;
 mod invented;
-mod lexicon;
+mod known;
 mod phonetics;
 mod renderings;
 

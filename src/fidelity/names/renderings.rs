@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use super::{
     consonants::are_alike,
     invented::{LatinWord, NOT_NAMES, words},
-    lexicon::{derives_from_known, is_common, is_proper, known_name},
+    known::{derives_from_known, is_common, is_proper, known_name},
     phonetics::TranscribedNames,
 };
 

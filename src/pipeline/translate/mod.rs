@@ -55,6 +55,8 @@ pub struct Translation {
     pub numbers: NumberCounts,
     /// Counts of the terms in heading and paragraphs.
     pub terms: TermCounts,
+    /// Counts of the names that the lexicon knows in heading and paragraphs.
+    pub names: TermCounts,
     /// The largest number of attempts that any chunk took.
     pub attempts: usize,
 }
@@ -97,6 +99,7 @@ impl Pipeline {
             paragraphs: Vec::new(),
             numbers: NumberCounts::default(),
             terms: TermCounts::default(),
+            names: TermCounts::default(),
             attempts: 0,
         };
         let (mut findings, mut usage) = (Vec::new(), Usage::default());
@@ -105,6 +108,7 @@ impl Pipeline {
             let TranslationDraft { text, complete, verdict, attempts, usage: cost, .. } = draft;
             translation.numbers = translation.numbers.plus(verdict.numbers);
             translation.terms = translation.terms.plus(verdict.terms);
+            translation.names = translation.names.plus(verdict.names);
             translation.attempts = translation.attempts.max(attempts);
             usage = usage.plus(cost);
             let in_section = |finding| SectionFinding { task: Task::Translation, paragraph, finding };

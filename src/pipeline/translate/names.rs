@@ -17,7 +17,7 @@ impl ArticleNames {
     pub(super) fn unify(&self, job: &Job, source: &str, draft: TranslationDraft) -> TranslationDraft {
         let unified = self.0.lock().unwrap_or_else(PoisonError::into_inner).unify(source, &draft.text);
         let Some(text) = unified else { return draft };
-        let terms = Pretranslated::unchanged(source, &job.glossary);
+        let terms = Pretranslated::unchanged(source, job);
         let verdict = fidelity::check_translation(source, &terms.required(), &text, draft.complete);
         match verdict.score() < draft.verdict.score() {
             true => draft,

@@ -50,7 +50,7 @@ pub(super) struct ChunkRequest<'a> {
 impl ChunkRequest<'_> {
     /// Pretranslates as much as possible and hints at what the draft with this verdict lacks.
     pub(super) fn prepare_repair(&mut self, verdict: &Verdict) {
-        self.pretranslated = pretranslate(self.source, &self.job.glossary, QuantityRewrite::ALL);
+        self.pretranslated = pretranslate(self.source, self.job, QuantityRewrite::ALL);
         self.hint = hint(verdict);
     }
 }
@@ -73,8 +73,8 @@ impl Pipeline {
         queue_order: QueueOrder,
     ) -> ChunkRequest<'a> {
         let pretranslated = match self.translation.accepts_pretranslated {
-            true => pretranslate(source, &job.glossary, QuantityRewrite::default()),
-            false => Pretranslated::unchanged(source, &job.glossary),
+            true => pretranslate(source, job, QuantityRewrite::default()),
+            false => Pretranslated::unchanged(source, job),
         };
         ChunkRequest { job, kind, source, pretranslated, hint: String::new(), queue_order }
     }
@@ -123,12 +123,14 @@ impl Pipeline {
     }
 }
 
-/// Lists the English that a draft must contain but does not: missing terms, and missing quantities as rendered by rule.
+/// Lists the English that a draft must contain but does not: missing terms and names, and missing quantities as rendered by rule.
 fn hint(verdict: &Verdict) -> String {
     let mut words: Vec<String> = Vec::new();
     for finding in &verdict.findings {
         let word = match &finding.kind {
-            FindingKind::TermMissing { target, .. } => target.clone(),
+            FindingKind::TermMissing { target, .. } | FindingKind::NameMissing { target, .. } => {
+                target.clone()
+            }
             FindingKind::NumberMissing { expected, .. } => {
                 numerals::rewrite_quantities(expected, QuantityRewrite::ALL)
             }

@@ -14,19 +14,18 @@ use crate::{
 
 /// Returns the provenance that results of this pipeline have, apart from the glossary of a request.
 pub(in crate::server) fn running_message(pipeline: &Pipeline) -> pb::Provenance {
-    provenance(&pipeline.models_used(Tasks::default()), pipeline.prompt_version().to_owned(), String::new())
+    provenance(&pipeline.models_used(Tasks::default()), pipeline.prompt_version().to_owned())
 }
 
-fn provenance(models_used: &ModelsUsed, prompt_version: String, glossary_sha256: String) -> pb::Provenance {
+fn provenance(models_used: &ModelsUsed, prompt_version: String) -> pb::Provenance {
     let summary = models_used.summary_model.as_deref();
     pb::Provenance {
         model: models_used.model.id.clone(),
         weights_sha256: models_used.model.weights_sha256.clone(),
         prompt_version,
-        glossary_sha256,
-        from_cache: false,
         summary_model: summary.map(|model| model.id.clone()).unwrap_or_default(),
         summary_weights_sha256: summary.map(|model| model.weights_sha256.clone()).unwrap_or_default(),
+        ..pb::Provenance::default()
     }
 }
 
@@ -128,11 +127,16 @@ fn fill(message: &mut pb::SectionDigest, digest: SectionDigest) {
         findings: digest.findings.iter().map(finding_message).collect(),
         numbers: digest.translation.as_ref().map(|translation| numbers_message(translation.numbers)),
         terms: digest.translation.as_ref().map(|translation| terms_message(translation.terms)),
+        names: digest.translation.as_ref().map(|translation| terms_message(translation.names)),
         attempts: index(attempts.into_iter().flatten().max().unwrap_or_default()),
     });
     message.summary = digest.summary.map(summary_message);
     message.translation = digest.translation.map(translation_message);
-    message.provenance = Some(provenance(&digest.models_used, digest.prompt_version, digest.glossary_sha256));
+    message.provenance = Some(pb::Provenance {
+        glossary_sha256: digest.glossary_sha256,
+        lexicon_sha256: digest.lexicon_sha256,
+        ..provenance(&digest.models_used, digest.prompt_version)
+    });
     message.timings = Some(pb::Timings {
         queue_time_ms: millis(digest.timings.queue_time_ms),
         compute_time_ms: millis(digest.timings.compute_time_ms),
@@ -197,6 +201,7 @@ pub(in crate::server) fn finding_kind(kind: &FindingKind) -> pb::FindingKind {
         FindingKind::SummaryExtracted => pb::FindingKind::SummaryExtracted,
         FindingKind::SummaryLimitTooSmall { .. } => pb::FindingKind::SummaryLimitTooSmall,
         FindingKind::TermMissing { .. } => pb::FindingKind::TermMissing,
+        FindingKind::NameMissing { .. } => pb::FindingKind::NameMissing,
         FindingKind::NumberNotInSource { .. } => pb::FindingKind::NumberNotInSource,
         FindingKind::NumberMissing { .. } => pb::FindingKind::NumberMissing,
         FindingKind::NameNotInSource { .. } => pb::FindingKind::NameNotInSource,
@@ -233,7 +238,7 @@ fn finding_message(in_section: &SectionFinding) -> pb::Finding {
             message.expected = expected.clone();
             message.expected_english = english.clone();
         }
-        FindingKind::TermMissing { source, target } => {
+        FindingKind::TermMissing { source, target } | FindingKind::NameMissing { source, target } => {
             message.expected = source.clone();
             message.expected_english = target.clone();
         }

@@ -6,6 +6,7 @@ use crate::{
     document::{self, Article, Document, InputFormat, Section, Text},
     engine::{Priority, Sampling},
     glossary::{Glossary, Term},
+    lexicon::Lexicon,
     pb,
     pipeline::{DEFAULT_MAX_ATTEMPTS, DEFAULT_SUMMARY_CHARS, Job, Pipeline},
     server::{Glossaries, RequestLimits, status::Refusal},
@@ -18,6 +19,8 @@ pub const SUMMARY_CHARS: RangeInclusive<usize> = 10..=2_000;
 pub const MAX_ATTEMPTS: RangeInclusive<usize> = 1..=8;
 /// The name of the empty glossary.
 pub const NO_GLOSSARY: &str = "none";
+/// The name of the lexicon without entries.
+const NO_LEXICON: &str = "none";
 /// Maximum length of a request or item id, in bytes.
 const MAX_ID_BYTES: usize = 128;
 
@@ -159,11 +162,20 @@ pub(in crate::server) fn job(
         NO_GLOSSARY => Arc::new(Glossary::empty()),
         name => glossaries.get(name).cloned().ok_or(Refusal::UnknownGlossary(options.glossary))?,
     };
+    let lexicon = match options.lexicon.as_str() {
+        "" => Lexicon::builtin(),
+        NO_LEXICON => Lexicon::empty(),
+        name => {
+            let reason = format!("must be empty for the built-in lexicon or `{NO_LEXICON}`, not `{name}`");
+            return Err(Refusal::field("options.lexicon", reason));
+        }
+    };
     let own = terms(options.terms, limits)?;
     let job = Job {
         tasks: tasks(&options.tasks)?,
         summary_max_chars: summary_chars(options.summary_max_chars)?,
         glossary: if own.is_empty() { named } else { Arc::new(named.with(own)) },
+        lexicon,
         max_attempts: max_attempts(options.max_attempts)?,
         sampling: sampling(options.sampling)?,
         priority,

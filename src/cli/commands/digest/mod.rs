@@ -191,6 +191,7 @@ fn digest_options(args: &DigestArgs) -> anyhow::Result<pb::DigestOptions> {
         summary_max_chars: args.summary_chars,
         terms,
         glossary,
+        lexicon: if args.lexicon == "builtin" { String::new() } else { args.lexicon.clone() },
         max_attempts: args.max_attempts,
         sampling: args.temperature.map(|temperature| pb::Sampling {
             temperature,

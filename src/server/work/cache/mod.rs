@@ -80,6 +80,7 @@ impl ResultCache {
         let options = (job.tasks, job.summary_max_chars, job.max_attempts, job.sampling);
         hasher.field(&format!("{options:?}"));
         hasher.field(job.glossary.sha256());
+        hasher.field(job.lexicon.sha256());
         // The whole article and not the section alone, because the model may see its context.
         for text in
             [&article.kicker, &article.headline, &article.subtitle, &article.dateline, &article.byline]
