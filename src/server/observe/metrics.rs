@@ -301,6 +301,6 @@ mod tests {
             assert!(text.lines().any(|exported| exported == line), "{line} is not in\n{text}");
         }
         let findings = text.lines().filter(|line| line.starts_with("yizhai_findings_total{")).count();
-        assert_eq!(findings, 2 * 15);
+        assert_eq!(findings, 2 * 16);
     }
 }
