@@ -10,6 +10,7 @@ pub mod client;
 pub mod config;
 pub mod document;
 pub mod engine;
+pub mod evaluation;
 pub mod fidelity;
 pub mod glossary;
 pub mod kernels;

@@ -11,6 +11,7 @@ use std::{
 const LAYERS: &[(&str, &[&str])] = &[
     // Leaves: they import nothing of the crate.
     ("document", &[]),
+    ("evaluation", &[]),
     ("fidelity", &[]),
     ("glossary", &[]),
     ("lexicon", &[]),
@@ -40,6 +41,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "lib",
             "task",
             "document",
+            "evaluation",
             "fidelity",
             "glossary",
             "shutdown",

@@ -470,3 +470,71 @@ fn bench_measures_batch_sizes_and_pages() {
         "{page}"
     );
 }
+
+// ---- eval ----
+
+const PAIRS: &str =
+    "增长3万人。\tGrowth of 30,000 people in Wuhan.\t[[\"武汉\", [\"Wuhan\"]]]\n他说好。\tHe said yes.\n";
+
+/// Returns the id and the path of a second model, a copy of the tiny one.
+fn second_model(files: &Files) -> String {
+    files.write("second.gguf", std::fs::read(tiny_gguf::path()).unwrap())
+}
+
+#[test]
+fn eval_compares_models_as_text_json_and_html() {
+    let files = Files::new();
+    let (pairs, second) = (files.write("pairs.tsv", PAIRS), second_model(&files));
+    let first = tiny_gguf::path().to_str().unwrap();
+    let report = files.path("report.html");
+    let models = ["--model", first, "--model", &second, "--max-attempts", "1"];
+    let arguments = [&["eval", &pairs][..], &models, &["--format", "json", "--html"]].concat();
+    let output = succeeded(run(yizhai(&arguments).arg(&report)));
+    let json: Value = serde_json::from_str(&output).unwrap();
+    assert_eq!((json["pairs"].as_u64(), json["candidates"].as_array().map(Vec::len)), (Some(2), Some(2)));
+    let [baseline, other] = [0, 1].map(|index| &json["candidates"][index]);
+    assert_eq!((&baseline["model"], &other["model"]), (&"tiny-qwen2".into(), &"second".into()));
+    // The models are equal, so their translations and scores are.
+    assert_eq!(baseline["chrf"]["score"], other["chrf"]["score"]);
+    assert_eq!(baseline["sentences"][0]["text"], other["sentences"][0]["text"]);
+    assert!(baseline["chrf"]["p"].is_null() && other["chrf"]["p"].is_null(), "{output}");
+    assert_eq!((&baseline["numbers"]["expected"], &baseline["names"]["expected"]), (&1.into(), &1.into()));
+    assert!(baseline["generated_tokens_per_second"].as_f64().unwrap() > 0.0, "{baseline}");
+    if cfg!(target_os = "linux") {
+        assert!(baseline["peak_memory_bytes"].as_u64().unwrap() > 0, "{baseline}");
+    }
+    let report = std::fs::read_to_string(report).unwrap();
+    for part in ["增长3万人。", "Growth of 30,000 people", "<th scope=\"col\">second</th>", "Pair 2", "BLEU"]
+    {
+        assert!(report.contains(part), "{part}");
+    }
+    let table = succeeded(run(&mut yizhai(&[
+        "eval",
+        &pairs,
+        "--model",
+        first,
+        "--limit",
+        "1",
+        "--max-attempts",
+        "1",
+    ])));
+    assert!(table.starts_with("1 pairs of ") && table.contains("\nchrF"), "{table}");
+    assert!(!table.contains("bootstrap") && table.contains("Names kept"), "{table}");
+}
+
+#[test]
+fn eval_reports_invalid_pairs_and_unknown_models_before_loading_one() {
+    let files = Files::new();
+    let first = tiny_gguf::path().to_str().unwrap();
+    let (pairs, broken) = (files.write("pairs.tsv", PAIRS), files.write("broken.tsv", "好\tGood.\n坏"));
+    for (arguments, message) in [
+        (["eval", &broken, "--model", first, "--model", first], "broken.tsv, line 2: missing reference"),
+        (["eval", &pairs, "--model", first, "--model", "no-such-model"], "no-such-model"),
+    ] {
+        let output = run(&mut yizhai(&arguments));
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}");
+        let stderr = stderr(&output);
+        assert!(stderr.contains(message) && !stderr.contains("evaluating"), "{stderr}");
+    }
+    assert_eq!(run(&mut yizhai(&["eval", &pairs])).status.code(), Some(2), "--model is required");
+}

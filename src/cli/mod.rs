@@ -11,6 +11,7 @@ mod args;
 mod batch;
 mod commands;
 mod input;
+mod memory;
 mod output;
 mod progress;
 mod setup;
@@ -74,6 +75,7 @@ fn run(args: Args) -> anyhow::Result<CommandOutcome> {
             Command::Segment(args) => commands::segment::run(args).await,
             Command::Models(args) => commands::models::run(args).await,
             Command::Bench(args) => commands::bench::run(args).await,
+            Command::Eval(args) => commands::eval::run(*args).await,
             Command::Man(args) => commands::manual::man(&args),
             Command::Completions(args) => commands::manual::completions(&args),
         }

@@ -1,6 +1,7 @@
-// Opens the output directory of `yizhai digest --format html` in headless Chromium and checks it.
+// Opens the output directory of `yizhai digest --format html` and the report of `yizhai eval --html` in headless Chromium
+// and checks them.
 //
-//   node run.mjs DIR [SCREENSHOTS]     CHROMIUM sets the path of the browser [/usr/bin/chromium]
+//   node run.mjs DIR EVALUATION [SCREENSHOTS]     CHROMIUM sets the path of the browser [/usr/bin/chromium]
 //
 // Stops at the first failure: an error on the console, a network request, a dead link, a page wider than the window, a
 // search without results, or an accessibility violation that axe-core finds.
@@ -12,7 +13,8 @@ import { fileURLToPath, pathToFileURL } from 'node:url';
 import { chromium } from 'playwright-core';
 
 const directory = resolve(process.argv[2]);
-const screenshots = process.argv[3] && resolve(process.argv[3]);
+const evaluation = resolve(process.argv[3]);
+const screenshots = process.argv[4] && resolve(process.argv[4]);
 if (screenshots) mkdirSync(screenshots, { recursive: true });
 const axe = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
 const WIDTHS = [1280, 390];
@@ -177,6 +179,26 @@ for (const [number, url] of pages.entries()) {
     await page.context().close();
   });
 }
+
+// ---- the evaluation ----
+for (const width of WIDTHS) {
+  for (const scheme of ['light', 'dark']) {
+    await check(`evaluation at ${width}, ${scheme}: fits, is accessible`, async () => {
+      const page = await open(evaluation, width, scheme);
+      await assertFits(page, 'evaluation');
+      await assertAccessible(page, 'evaluation');
+      await screenshot(page, `evaluation-${width}-${scheme}`, true);
+      await page.context().close();
+    });
+  }
+}
+await check('evaluation: the search filters sentences and shows their number', async () => {
+  const page = await open(evaluation, 1280);
+  assert.equal(await page.textContent('#count'), '2 sentences');
+  await page.fill('#q', '图书馆');
+  assert.equal(await page.textContent('#count'), '1 of 2 sentences');
+  await page.context().close();
+});
 await browser.close();
 console.log(`${passed} passed, 0 failed`);
 // The output directory also contains the run's metadata.

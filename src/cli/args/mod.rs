@@ -5,6 +5,7 @@
 
 pub(super) mod config_file;
 mod digest;
+mod eval;
 mod model;
 mod serve;
 
@@ -13,6 +14,7 @@ use std::{path::PathBuf, time::Duration};
 use clap::{Parser, Subcommand, ValueEnum, builder::PossibleValue};
 
 pub(super) use digest::{DigestArgs, DigestFormat, Order};
+pub(super) use eval::EvalArgs;
 pub(super) use model::ModelArgs;
 pub(super) use serve::ServeArgs;
 
@@ -88,6 +90,13 @@ pub(super) enum Command {
     ///
     /// Prints one JSON object per measurement.
     Bench(BenchArgs),
+    /// Compare the translations of several models
+    ///
+    /// Translates the sources of a file of pairs with each model in turn, every line as an input of its own. Prints BLEU and
+    /// chrF (equal to those of sacreBLEU), the share of numbers, terms and names that are kept, findings, speed and memory
+    /// side by side. The significance of a difference from the first model is that of a paired bootstrap test.
+    #[command(after_long_help = eval::EXAMPLES)]
+    Eval(Box<EvalArgs>),
     /// Print a manual page in roff
     Man(ManArgs),
     /// Print a shell completion script

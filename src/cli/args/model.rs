@@ -19,6 +19,13 @@ pub(in crate::cli) struct ModelArgs {
     #[arg(long, env = "YIZHAI_MODEL", value_delimiter = ',', value_name = "[TASK=]ID|PATH")]
     pub(in crate::cli) model: Vec<ModelChoice>,
 
+    #[command(flatten)]
+    pub(in crate::cli) runtime: RuntimeArgs,
+}
+
+/// How models run, whichever they are.
+#[derive(Debug, Clone, clap::Args)]
+pub(in crate::cli) struct RuntimeArgs {
     /// Device to run on: cpu, cuda (the first GPU), cuda:N, or auto
     ///
     /// `auto` uses the first GPU if this build supports CUDA and a GPU is present, and the CPU otherwise.
@@ -60,19 +67,26 @@ pub(in crate::cli) struct ModelArgs {
 
 impl From<ModelArgs> for ModelConfig {
     fn from(args: ModelArgs) -> Self {
+        args.runtime.config(args.model)
+    }
+}
+
+impl RuntimeArgs {
+    /// Returns the configuration that runs these models.
+    pub(in crate::cli) fn config(self, models: Vec<ModelChoice>) -> ModelConfig {
         let engine = EngineConfig {
-            max_sequences: args.max_sequences,
-            kv_tokens: args.kv_tokens,
+            max_sequences: self.max_sequences,
+            kv_tokens: self.kv_tokens,
             ..EngineConfig::default()
         };
         let options = ModelOptions {
-            device: args.device,
-            cpu_features: args.cpu_features,
-            threads: args.threads,
-            kv_type: args.kv_type,
+            device: self.device,
+            cpu_features: self.cpu_features,
+            threads: self.threads,
+            kv_type: self.kv_type,
             max_positions: engine.max_model_len,
             ..ModelOptions::default()
         };
-        Self { models: args.model, options, engine, prompts: args.prompts }
+        ModelConfig { models, options, engine, prompts: self.prompts }
     }
 }

@@ -11,6 +11,7 @@ use crate::{
         CommandOutcome,
         args::{BenchArgs, InputArgs},
         input::{InputSource, InputSources},
+        memory,
         setup::{connection::ServerConnection, model},
     },
     config::ModelConfig,
@@ -76,7 +77,7 @@ fn measure_model(args: &BenchArgs, config: &ModelConfig) -> anyhow::Result<()> {
             "generated_tokens": generated_tokens,
             "prompt_tokens_per_second": rate(prompt_tokens, prefill),
             "generated_tokens_per_second": rate(generated_tokens, decode),
-            "peak_memory_bytes": peak_memory_bytes(),
+            "peak_memory_bytes": memory::peak_bytes(),
         }))?;
     }
     Ok(())
@@ -180,7 +181,7 @@ async fn measure_page(
         "tokens_per_second": rate(count(statistics.prompt_tokens) + count(statistics.completion_tokens), seconds),
         "generated_tokens_per_second": rate(count(statistics.completion_tokens), seconds),
         "pages_per_hour": rounded(3600.0 / seconds),
-        "peak_memory_bytes": peak_memory_bytes(),
+        "peak_memory_bytes": memory::peak_bytes(),
     }))
 }
 
@@ -195,11 +196,4 @@ fn rate(tokens: usize, seconds: f64) -> f64 {
 
 fn rounded(value: f64) -> f64 {
     (value * 100.0).round() / 100.0
-}
-
-/// Returns the peak memory of this process in bytes. Only Linux reports it.
-fn peak_memory_bytes() -> Option<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-    Some(line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()? * 1024)
 }

@@ -2,6 +2,7 @@
 
 pub(super) mod bench;
 pub(super) mod digest;
+pub(super) mod eval;
 pub(super) mod manual;
 pub(super) mod models;
 pub(super) mod segment;

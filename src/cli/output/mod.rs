@@ -7,10 +7,11 @@
 //! ```
 //!
 //! Digests are written by [`DigestWriter`] alone, whether the sections arrive one by one or all at once. `structure`
-//! writes what `yizhai segment` found.
+//! writes what `yizhai segment` found, `evaluation` what `yizhai eval` measured.
 
 mod counts;
 mod digest_writer;
+pub(super) mod evaluation;
 pub(super) mod html;
 mod json;
 mod json_stream;

@@ -1,12 +1,14 @@
-//! Digests as HTML: a self-contained page per input, and the index of an output directory.
+//! Results as HTML: a self-contained page per input, the index of an output directory, and the report of an evaluation.
 //!
 //! The templates in this folder are compiled into the program. They escape all text except the style sheet and the
 //! script of this folder.
 
+mod eval;
 mod index;
 mod marks;
 mod page;
 
+pub(in crate::cli) use eval::evaluation_page;
 pub(in crate::cli) use index::{IndexEntry, IndexTotals, index_file_name, index_page};
 pub(super) use page::page;
 

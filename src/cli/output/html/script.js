@@ -81,6 +81,7 @@
   // The search of the index shows items that contain every word, ignoring case.
   const query = document.getElementById('q');
   if (query) {
+    const noun = ' ' + (query.dataset.noun || 'pages');
     const only = document.getElementById('only');
     const count = document.getElementById('count');
     const items = [...document.querySelectorAll('.item')].map((element) => ({
@@ -94,7 +95,7 @@
         element.hidden = !wanted;
         shown += wanted;
       }
-      count.textContent = shown === items.length ? items.length + ' pages' : shown + ' of ' + items.length + ' pages';
+      count.textContent = shown === items.length ? items.length + noun : shown + ' of ' + items.length + noun;
     };
     query.addEventListener('input', search);
     only.addEventListener('change', search);
